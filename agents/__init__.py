@@ -1,0 +1,1 @@
+"""Runnable algorithms, one file each: `python -m agents.dqn`."""

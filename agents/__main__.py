@@ -1,0 +1,28 @@
+"""`python -m agents` lists the algorithms: a line, a paper and the command of each."""
+
+from __future__ import annotations
+
+import re
+
+from rich.console import Console
+from rich.table import Table
+
+from agents.core.launch import algorithm, algorithms
+
+
+def main() -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("command", "what", "paper"):
+        table.add_column(column, overflow="fold")
+    for name in algorithms():
+        text = algorithm(name).__doc__ or ""
+        paper = re.search(r"https?://[^\s,)]+", text)
+        link = paper.group().rstrip(".") if paper else ""
+        table.add_row(f"python -m agents.{name}", text.splitlines()[0].rstrip("."), link)
+    console = Console()
+    console.print(table)
+    console.print("\npython -m agents.evaluate runs/<run>    score a run over full games")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The settings every agent shares, and the checks of values a person typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from envs.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """What every agent needs to run; an algorithm's Config adds its own."""
+
+    env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
+    """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
+    seed: int = 1
+    """Seed of everything random in the run."""
+    total_steps: int = 1_000_000
+    """Environment steps to train for, over all environments (an Atari step is 4 frames)."""
+    num_envs: int = 8
+    """Environments stepped together."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks and replay live."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of matrix products; auto is bf16 on CPUs made for it."""
+    num_threads: int = 0
+    """CPU threads for the network and for the emulator; 0 is one per core."""
+    log_every_steps: int = 5_000
+    """Steps between two reports of speed and losses."""
+    eval_every_steps: int = 100_000
+    """Steps between two evaluations; 0 evaluates only at the end."""
+    eval_episodes: int = 10
+    """Full games of an evaluation during training."""
+    final_eval_episodes: int = 30
+    """Full games of the evaluation at the end; 0 for none."""
+    checkpoint_every_steps: int = 50_000
+    """Steps between two checkpoints."""
+    video: bool = True
+    """Film one game of each evaluation."""
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """Weights & Biases: auto is online when logged in, else offline."""
+    tags: tuple[str, ...] = ()
+    """Extra tags for Weights & Biases."""
+    runs_dir: Path = Path("runs")
+    """Where run directories go."""
+
+    def validate(self) -> None:
+        """Raise a UserError for the first value that cannot work."""
+        self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
+        self.at_least(1, "eval_episodes")
+        self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
+
+    def at_least(self, least: float, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+
+    def at_most(self, bound: str, *names: str) -> None:
+        most = getattr(self, bound)
+        for name in names:
+            require(
+                getattr(self, name) <= most, name, getattr(self, name), f"at most {bound} {most}"
+            )
+
+    def above_zero(self, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+
+    def within_unit(self, *names: str) -> None:
+        for name in names:
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+
+
+MAY_CHANGE_ON_RESUME = {
+    *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
+    *("final_eval_episodes", "checkpoint_every_steps", "video", "wandb", "tags"),
+}
+
+
+def require(condition: bool, name: str, value: Any, allowed: str) -> None:
+    """Raise a UserError that names the flag, its value and what is allowed."""
+    if not condition:
+        flag = "--env" if name == "env_id" else "--" + name.replace("_", "-")
+        raise UserError(f"{flag} {value}: must be {allowed}")
+
+
+def to_json(config: BaseConfig) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    plain = dataclasses.asdict(config)
+    return plain | {"runs_dir": str(config.runs_dir), "tags": list(config.tags)}
+
+
+def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
+    """A config from `to_json`; a UserError names a field this version does not know."""
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for name in values:
+        if name not in known:
+            raise UserError(f"config.json has the unknown field '{name}'" + nearest(name, known))
+    values = values | {
+        "runs_dir": Path(values.get("runs_dir", "runs")),
+        "tags": tuple(values.get("tags", ())),
+    }
+    return config_class(**values)
+
+
+def nearest(name: str, known: Any) -> str:
+    """`; did you mean 'X'?` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,143 @@
+"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere.
+
+Output may go to a terminal or pipe that has closed, or to a full disk: training outlives them all.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+GAMES = "charts/episodic_"
+"""Prefix of the metrics of a game: a call with nothing else is remembered and prints nothing."""
+
+
+class Progress:
+    """The status of a run, kept up to date by the metrics it reports."""
+
+    def __init__(self, total_steps: int, frames_per_step: int, start_step: int):
+        self.total_steps, self.step = total_steps, start_step
+        self._frames_per_step = frames_per_step
+        self._latest: dict[str, float] = {}
+        self._start = (start_step, time.monotonic())
+
+    def update(self, step: int, values: dict[str, float]) -> bool:
+        """Take in the metrics of one call; returns whether there is more in them than a game."""
+        self.step = step
+        self._latest.update(values)
+        return not all(name.startswith(GAMES) for name in values)
+
+    def parts(self) -> list[str]:
+        """What is known, as short texts in a fixed order, the step first and the time left last."""
+        seen, rate = self._latest, self._steps_per_second()
+        parts = [f"step {self.step:,}"]
+        if self._frames_per_step > 1:
+            parts.append(f"frames {self.step * self._frames_per_step:,}")
+        if rate > 0:
+            parts.append(f"{rate:,.0f} steps/s")
+        if "charts/episodic_return_20" in seen:
+            parts.append(f"return {seen['charts/episodic_return_20']:.1f}")
+        if "charts/epsilon" in seen:
+            parts.append(f"epsilon {seen['charts/epsilon']:.2f}")
+        if "losses/td_loss" in seen:
+            parts.append(f"loss {seen['losses/td_loss']:.4f}")
+        if "eval/return_mean" in seen:
+            interval = f" ± {seen['eval/return_ci95']:.1f}" if "eval/return_ci95" in seen else ""
+            parts.append(f"eval {seen['eval/return_mean']:.1f}{interval}")
+        if "eval/human_normalised" in seen:
+            parts.append(f"human {seen['eval/human_normalised']:.0%}")
+        if rate > 0:
+            parts.append(f"left {_clock((self.total_steps - self.step) / rate)}")
+        return parts
+
+    def _steps_per_second(self) -> float:
+        if "charts/SPS" in self._latest:
+            return self._latest["charts/SPS"]
+        step, moment = self._start
+        return (self.step - step) / max(time.monotonic() - moment, 1e-9)
+
+
+class PlainConsole:
+    """One line per call that reports more than a game."""
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Show the metrics of one call."""
+        if self._progress.update(step, values):
+            self.message(" | ".join(self._progress.parts()))
+
+    def message(self, text: str) -> None:
+        """Show a line."""
+        with suppress(OSError):
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left to show."""
+
+
+class LiveConsole:
+    """A bar and a status line that stay at the bottom of a terminal, messages above them."""
+
+    def __init__(self, progress: Progress, console: Console):
+        self._progress = progress
+        # Redrawn when metrics arrive, and by no thread of its own: the cores belong to training.
+        self._live = Live(self._render(), console=console, auto_refresh=False)
+        self._live.start(refresh=True)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Show the metrics of one call."""
+        if self._progress.update(step, values):
+            with suppress(OSError):
+                self._live.update(self._render(), refresh=True)
+
+    def message(self, text: str) -> None:
+        """Show a line."""
+        with suppress(OSError):
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last status on the terminal."""
+        with suppress(OSError):
+            self._live.stop()
+
+    def _render(self) -> Group:
+        step, total = self._progress.step, self._progress.total_steps
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        bar.add_row(ProgressBar(total, step), f"{step / max(total, 1):.1%} of {total:,}")
+        return Group(bar, Text(" | ".join(self._progress.parts())))
+
+
+class SilentConsole:
+    """Shows nothing."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Nothing is left to show."""
+
+
+def open_console(progress: Progress) -> PlainConsole | LiveConsole:
+    """The console that suits where standard output goes."""
+    console = Console()
+    live = console.is_terminal and not console.is_dumb_terminal
+    return LiveConsole(progress, console) if live else PlainConsole(progress)
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(max(int(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

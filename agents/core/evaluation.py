@@ -1,0 +1,169 @@
+"""Evaluation: full, unclipped episodes of a seeded, rebuilt environment, one tape per episode."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import torch
+
+import envs
+from agents.core import video
+from agents.core.run import Run
+from agents.core.types import Agent
+from envs import EnvSpec, Tape, UserError
+
+MAX_POOL = 10
+"""Environments an evaluation steps together."""
+
+UNLIMITED_STEPS = 2**31
+"""Tape length that no episode reaches: tapes start only where an evaluation says."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns of full episodes, with what must be known to trust and repeat them."""
+
+    spec: EnvSpec
+    seed: int
+    step: int
+    epsilon: float
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+    tapes: tuple[Tape, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.returns))
+
+    @property
+    def ci95(self) -> float:
+        """Half of the mean's 95% interval (Student's t); infinite for a single episode."""
+        count = len(self.returns)
+        if count < 2:
+            return float("inf")
+        return float(scipy.stats.t.ppf(0.975, count - 1) * scipy.stats.sem(self.returns))
+
+    @property
+    def human_normalised(self) -> float | None:
+        """(score - random) / (human - random); None outside the 57 games of the table."""
+        return human_normalised(self.spec.game, self.mean)
+
+    def metrics(self) -> dict[str, float]:
+        values = {"eval/return_mean": self.mean, "eval/length_mean": float(np.mean(self.lengths))}
+        if np.isfinite(self.ci95):
+            values["eval/return_ci95"] = self.ci95
+        if self.human_normalised is not None:
+            values["eval/human_normalised"] = self.human_normalised
+        return values
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.metrics(),
+            "checkpoint_step": self.step,
+            "episodes": len(self.returns),
+            "epsilon": self.epsilon,
+            "seed": self.seed,
+            "protocol": self.spec.protocol,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "env_spec": self.spec.to_json(),
+        }
+
+    def __str__(self) -> str:
+        human = self.human_normalised
+        score = "" if human is None else f", human-normalised {human:.1%}"
+        interval = f" ± {self.ci95:.2f} (95%)" if np.isfinite(self.ci95) else ""
+        return (
+            f"return {self.mean:.2f}{interval}{score} over {len(self.returns)} full episodes "
+            f"at ε {self.epsilon} ({self.spec.protocol}, weights of step {self.step:,})"
+        )
+
+
+def human_normalised(game: str | None, score: float) -> float | None:
+    """Human-normalised score (Mnih et al. 2015) with DQN Zoo's reference scores."""
+    with open(Path(__file__).with_name("atari_human_random.csv"), newline="") as table:
+        rows = {row["game"]: row for row in csv.DictReader(table)}
+    if game not in rows:
+        return None
+    random, human = float(rows[game]["random"]), float(rows[game]["human"])
+    return (score - random) / (human - random)
+
+
+class Evaluator:
+    """Plays episodes on an environment of its own, so that training never notices.
+
+    Episode k of an evaluation is always the same seeded game, and every game that was
+    started counts: stopping at the first games to end would favour short ones.
+    """
+
+    def __init__(self, spec: EnvSpec, seed: int, num_threads: int | None = None):
+        self.spec, self.seed, self.num_threads = spec, seed, num_threads
+
+    def evaluate(
+        self, agent: Agent, episodes: int, step: int, epsilon: float | None = None
+    ) -> Evaluation:
+        """Play full episodes; `step` is of the weights, `epsilon` by default the config's."""
+        epsilon = agent.config.eval_epsilon if epsilon is None else epsilon
+        generator = torch.Generator().manual_seed(self.seed)
+        rounds = -(-episodes // MAX_POOL)
+        tapes: list[Tape] = []
+        returns: list[float] = []
+        for first in range(0, episodes, pool := -(-episodes // rounds)):
+            played = self._round(agent, min(pool, episodes - first), first, generator, epsilon)
+            returns += played[0]
+            tapes += played[1]
+        lengths = tuple(len(tape.actions) for tape in tapes)
+        return Evaluation(
+            self.spec, self.seed, step, epsilon, tuple(returns), lengths, tuple(tapes)
+        )
+
+    def _round(
+        self, agent: Agent, pool: int, first: int, generator: torch.Generator, epsilon: float
+    ) -> tuple[list[float], list[Tape]]:
+        env = envs.make(
+            self.spec,
+            pool,
+            seed=int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0] // 2),
+            tape_steps=UNLIMITED_STEPS,
+            num_threads=self.num_threads,
+        )
+        obs, _ = env.reset()
+        returns = np.full(pool, np.nan)
+        tapes: dict[int, Tape] = {}
+        while len(tapes) < pool:
+            obs, _, _, _, info = env.step(agent.act(obs, generator, epsilon))
+            if "episode" in info:
+                for i in np.flatnonzero(info["_episode"]):
+                    if np.isnan(returns[i]):
+                        returns[i] = info["episode"]["r"][i]
+                        tape = env.tapes()[i]
+                        length = int(info["episode"]["l"][i])
+                        tapes[int(i)] = dataclasses.replace(
+                            tape, actions=tape.actions[:length].copy()
+                        )
+        env.close()
+        return returns.tolist(), [tapes[i] for i in range(pool)]
+
+
+def film_evaluation(
+    evaluation: Evaluation,
+    run: Run,
+    say: Callable[[str], None],
+    max_steps: int | None = None,
+) -> Path | None:
+    """Film the first episode into the run; None, and a line why, when it cannot be done."""
+    path = run.path / "videos" / f"{evaluation.step:012d}.mp4"
+    try:
+        frames = envs.render(evaluation.tapes[0])
+        return video.write(path, islice(frames, max_steps), fps=video.fps_of(evaluation.spec))
+    except (UserError, OSError) as error:
+        say(f"no video: {error}")
+        return None

@@ -1,0 +1,182 @@
+"""From a command line to a trained agent: the wiring that all algorithms share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import tyro
+
+import envs
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, nearest, to_json
+from agents.core.device import resolve_device, tune_process
+from agents.core.evaluation import Evaluator, film_evaluation
+from agents.core.log import Logger
+from agents.core.loop import Diverged, OnlineTraining
+from agents.core.run import Run
+from agents.core.types import Agent, Spaces
+from envs import EnvSpec, UserError
+
+SCORE_SEED = 30_000
+"""The games of a final score: not those that chose the best weights."""
+
+
+def main(algo: str, args: list[str] | None = None) -> None:
+    """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
+    with one_line_errors():
+        tune_process()
+        sys.exit(train(algo, sys.argv[1:] if args is None else args))
+
+
+class one_line_errors:  # noqa: N801
+    """Inside it, what a person can mend ends the program with one line and no traceback."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (UserError, Diverged)):
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def algorithm(name: str) -> ModuleType:
+    """The module `agents.<name>`; a UserError with the nearest match when there is none."""
+    names = algorithms()
+    if name not in names:
+        allowed = ", ".join(names)
+        raise UserError(f"unknown algorithm '{name}' (known: {allowed})" + nearest(name, names))
+    return importlib.import_module(f"agents.{name}")
+
+
+def algorithms() -> list[str]:
+    """Names of the modules of this package that build an agent."""
+    folder = Path(__file__).parents[1]
+    return sorted(
+        file.stem for file in folder.glob("*.py") if "\ndef build(" in file.read_text("utf-8")
+    )
+
+
+def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
+    """The config that a command line asks for, and the run it resumes, if any.
+
+    Defaults come from `--preset`, which is by default `atari` for Atari games and `control`
+    for the rest; or from the run of `--resume`, most of whose settings must stay.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset", default="auto")
+    first.add_argument("--env", "--env-id", default=None)
+    first.add_argument("--resume", type=Path, default=None)
+    chosen, rest = first.parse_known_args(args)
+    run = Run.open(chosen.resume) if chosen.resume else None
+    if run is not None:
+        saved = run.config()
+        default = from_json(module.Config, saved["config"])
+    else:
+        default = preset(module, chosen.preset, chosen.env)
+    presets = "|".join(["auto", *module.PRESETS])
+    config = tyro.cli(
+        module.Config,
+        default=default,
+        args=rest,
+        prog=f"python -m {module.__name__}",
+        description=f"{module.__doc__}\n--preset {presets}    --resume runs/<run>",
+    )
+    if run is not None:
+        refuse_changes(default, config, chosen.env)
+    config.validate()
+    return config, run
+
+
+def preset(module: ModuleType, name: str, env_id: str | None) -> Any:
+    """The preset of that name for that environment, which may be None for the preset's own."""
+    if name == "auto":
+        atari = env_id is None or envs.spec(env_id).family == "atari"
+        name = "atari" if atari else "control"
+    if name not in module.PRESETS:
+        allowed = ", ".join(["auto", *module.PRESETS])
+        raise UserError(f"unknown preset '{name}' (known: {allowed})" + nearest(name, allowed))
+    return dataclasses.replace(module.PRESETS[name], **({"env_id": env_id} if env_id else {}))
+
+
+def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
+    """Raise a UserError for a setting that a resumed run cannot change."""
+    if env_id is not None and envs.spec(env_id).env_id != envs.spec(saved.env_id).env_id:
+        raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
+    for field in dataclasses.fields(saved):
+        before, after = getattr(saved, field.name), getattr(config, field.name)
+        if before != after and field.name not in MAY_CHANGE_ON_RESUME:
+            raise UserError(
+                f"--{field.name.replace('_', '-')} {after}: a resumed run keeps its {before}; "
+                f"only {', '.join(sorted(MAY_CHANGE_ON_RESUME))} may change"
+            )
+
+
+def train(algo: str, args: list[str]) -> int:
+    """Train as the command line says; returns the exit code, 128 + n after signal n."""
+    module = algorithm(algo)
+    config, resumed = parse(module, args)
+    tune_process(config.num_threads)
+    torch.manual_seed(config.seed)
+    device = resolve_device(config.device)
+    if resumed is None:
+        spec = envs.spec(config.env_id)
+    else:
+        spec = EnvSpec.from_json(resumed.config()["env_spec"])
+        spec.check_reproducible()
+    env = envs.make(spec, config.num_envs, config.seed, num_threads=config.num_threads or None)
+    agent = module.build(config, Spaces.of(env), device)
+    agent.prepare()
+    run = resumed or Run.create(config.runs_dir, spec.env_id, algo, config.seed)
+    training = OnlineTraining(agent, env, config, run)
+    start_seconds = 0.0
+    if resumed is not None:
+        training.restore()
+        start_seconds = run.truncate_metrics(training.step)
+    run.save_config(to_json(config), spec.to_json())
+    logger = Logger(
+        run,
+        {**to_json(config), "exp_name": algo, "protocol": spec.protocol},
+        total_steps=config.total_steps,
+        frames_per_step=spec.frameskip,
+        wandb_mode=config.wandb,
+        tags=(algo, spec.env_id, *config.tags),
+        start_step=training.step,
+        start_time=start_seconds,
+    )
+    code = 1
+    try:
+        parts = f"{device.type}, {torch.get_num_threads()} threads, {agent.learner.precision}"
+        logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run.path}")
+        signum = training.train(logger)
+        code = 128 + signum if signum else 0
+        if signum:
+            logger.message(f"stopped at step {training.step:,}; --resume {run.path} goes on")
+        elif config.final_eval_episodes:
+            score_best(agent, training, logger)
+    finally:
+        logger.close(code)
+        env.close()
+    return code
+
+
+def score_best(agent: Agent, training: OnlineTraining, logger: Logger) -> None:
+    """Score the best weights on games that did not choose them, and keep the score and a film."""
+    config, run = training.config, training.run
+    training.evaluate(logger)
+    weights, step = run.weights("best")
+    agent.learner.load_weights(weights)
+    evaluator = Evaluator(training.env.env_spec, SCORE_SEED, config.num_threads or None)
+    result = evaluator.evaluate(agent, config.final_eval_episodes, step)
+    run.save_score(result.to_json())
+    logger.message(f"score: {result}")
+    logger.summary({f"score/{name}": value for name, value in result.to_json().items()})
+    if config.video and (path := film_evaluation(result, run, logger.message)):
+        logger.video(training.step, path)
+    logger.artifact(run.path / "best", name=f"{os.path.basename(run.path)}-best", type="model")

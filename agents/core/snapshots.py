@@ -1,0 +1,180 @@
+"""Files that survive a crash or a full disk: whole or absent, with checksums that prove it.
+
+A snapshot is a directory named by its step. It is written aside, flushed to the disk and renamed.
+Its manifest, `state.json`, records the size and CRC-32 of every other file, and its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+MANIFEST = "state.json"
+
+
+class DamagedCheckpoint(RuntimeError):
+    """A file of a checkpoint is missing, truncated or altered; the message names it."""
+
+
+def newest_first(directory: Path) -> list[Path]:
+    """The snapshots in a directory, newest first, whole or not."""
+    # "~" marks the former snapshot of a step, which counts only after the one that replaces it.
+    return sorted(
+        directory.glob("[0-9]*"),
+        key=lambda path: (path.name.rstrip("~"), not path.name.endswith("~")),
+        reverse=True,
+    )
+
+
+def save(
+    directory: Path,
+    step: int,
+    files: dict[str, dict[str, Tensor]],
+    manifest: dict[str, Any],
+    keep: int,
+) -> None:
+    """Put `<directory>/<step>/` in place, then delete all but it and the `keep - 1` before it.
+
+    Args:
+        directory: made when missing.
+        step: names the snapshot. One of the same step is replaced, later ones are deleted: they
+            are of a future that was gone back on.
+        files: safetensors files by name.
+        manifest: anything JSON can hold; `read_manifest` returns it, `step` added.
+        keep: how many snapshots remain.
+    """
+    remove_temporaries(directory)
+    temporary, final = directory / f".tmp-{step}", directory / f"{step:012d}"
+    temporary.mkdir(parents=True)
+    records = {name: write(temporary / name, pack(tensors)) for name, tensors in files.items()}
+    body = json.dumps({"step": step, **manifest, "files": records}).encode()
+    write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
+    _flush_directory(temporary)
+    if final.exists():
+        # A directory cannot replace another in one operation: between the two, the former counts.
+        former = final.with_name(f"{final.name}~")
+        shutil.rmtree(former, ignore_errors=True)
+        os.replace(final, former)
+    os.replace(temporary, final)
+    _flush_directory(directory)
+    _flush_directory(directory.parent)
+    found = newest_first(directory)
+    past = [path for path in found if path.name <= final.name and not path.name.endswith("~")]
+    for path in set(found) - set(past[:keep]):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bool:
+    """Call `write_all`, and return whether the disk held it.
+
+    When it is full, what was half-written in the directories of `root` is removed and a warning
+    names `what`. Any other error is raised.
+    """
+    try:
+        write_all()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        for directory in root.iterdir():
+            remove_temporaries(directory)
+        warn(f"disk full: {what} not saved, the former is kept and training goes on")
+        return False
+    return True
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, unless that is a file on a full disk."""
+    with suppress(OSError):
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def remove_temporaries(directory: Path) -> None:
+    """Delete what an interrupted `save` or `write_atomically` left behind."""
+    for path in directory.glob(".tmp-*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_manifest(snapshot: Path) -> dict[str, Any]:
+    """The manifest of a snapshot; DamagedCheckpoint when it is not what was written."""
+    path = snapshot / MANIFEST
+    try:
+        record = json.loads(path.read_bytes())
+        if record["crc32"] == zlib.crc32(json.dumps(record["body"]).encode()):
+            return record["body"]
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{path} cannot be read: {error}") from None
+    raise DamagedCheckpoint(f"{path} does not match its checksum")
+
+
+def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
+    """The tensors of one file of a snapshot, on the CPU; DamagedCheckpoint names the file."""
+    return safetensors.torch.load(read(snapshot / name, manifest["files"][name]))
+
+
+def write(path: Path, data: bytes) -> dict[str, int]:
+    """Write a file through to the disk; returns what `read` verifies."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(data), "crc32": zlib.crc32(data)}
+
+
+def write_atomically(path: Path, data: bytes) -> dict[str, int]:
+    """Write or replace a file so that a crash leaves the old one or the new one."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    record = write(temporary, data)
+    os.replace(temporary, path)
+    _flush_directory(path.parent)
+    return record
+
+
+def read(path: Path, record: dict[str, Any]) -> bytes:
+    """Read a file that must have the recorded size and checksum; DamagedCheckpoint names it."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{path} is missing") from None
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) != record["bytes"]:
+        raise DamagedCheckpoint(f"{path} has {len(data):,} bytes of {record['bytes']:,}")
+    if zlib.crc32(data) != record["crc32"]:
+        raise DamagedCheckpoint(f"{path} does not match its checksum")
+    return data
+
+
+def pack(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors as the bytes of a safetensors file, which `safetensors.torch.load` reads."""
+    return safetensors.torch.save({name: _copy(tensor) for name, tensor in tensors.items()})
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # safetensors refuses tensors that share memory, as tied weights do, or are not contiguous.
+    copy = torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format)
+    return copy.copy_(tensor.detach())
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""Nested training state to a JSON-able part and named tensors, and back, without pickle.
+
+A leaf that JSON cannot hold becomes a dict with one key that starts with `$`: `{"$tensor": name}`,
+`{"$array": name}`, `{"$scalar": name}`, `{"$tuple": [...]}`, `{"$dict": [[key, value], ...]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Separate a state into what JSON holds and the tensors it names by their path in the state.
+
+    The state may nest dicts, lists and tuples of tensors, numpy arrays and scalars, int (of any
+    size), float, bool, str and None. The tensors returned are the state's own.
+
+    Raises:
+        TypeError: a leaf is of another type; the message names its path.
+    """
+    tensors: dict[str, Tensor] = {}
+    return _encode(state, "state", tensors), tensors
+
+
+def join(plain: Any, tensors: dict[str, Tensor]) -> Any:
+    """Rebuild the state that `split` took apart: equal values, types and dtypes.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+    if isinstance(plain, list):
+        return [join(item, tensors) for item in plain]
+    if not isinstance(plain, dict):
+        return plain
+    match next(iter(plain.items()), ("", None)):
+        case "$tensor", name:
+            return tensors[name]
+        case "$array", name:
+            return tensors[name].numpy()
+        case "$scalar", name:
+            return tensors[name].numpy()[()]
+        case "$tuple", items:
+            return tuple(join(items, tensors))
+        case "$dict", items:
+            return {join(key, tensors): join(value, tensors) for key, value in items}
+    return {key: join(value, tensors) for key, value in plain.items()}
+
+
+def chunk_references(state: Any) -> Iterator[dict[str, Any]]:
+    """Every reference that a state holds as `{"chunk": reference}`, in order."""
+    if isinstance(state, dict):
+        if isinstance(state.get("chunk"), dict):
+            yield state["chunk"]
+        state = list(state.values())
+    if isinstance(state, list | tuple):
+        for value in state:
+            yield from chunk_references(value)
+
+
+def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Tensor):
+        return {"$tensor": _name(value, path, tensors)}
+    if isinstance(value, np.ndarray | np.generic):
+        kind = "$array" if isinstance(value, np.ndarray) else "$scalar"
+        return {kind: _name(_from_numpy(value, path), path, tensors)}
+    if isinstance(value, list | tuple):
+        items = [_encode(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, dict):
+        pairs = [(key, _encode(item, f"{path}/{key}", tensors)) for key, item in value.items()]
+        if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
+            return dict(pairs)
+        # Optimisers number their parameters, and JSON would turn those keys into strings.
+        return {"$dict": [[_encode(key, f"{path} key", tensors), item] for key, item in pairs]}
+    raise TypeError(f"{path}: a checkpoint cannot hold {type(value).__qualname__}")
+
+
+def _from_numpy(value: np.ndarray | np.generic, path: str) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(value, order="C"))
+    except TypeError:
+        raise TypeError(f"{path}: a checkpoint cannot hold numpy {value.dtype}") from None
+
+
+def _name(tensor: Tensor, path: str, tensors: dict[str, Tensor]) -> str:
+    while path in tensors:
+        path += "'"
+    tensors[path] = tensor
+    return path

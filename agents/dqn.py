@@ -1,0 +1,151 @@
+"""Deep Q-network: Q-learning with a convolutional network on replayed experience.
+
+Human-level control through deep reinforcement learning, Mnih et al. 2015,
+https://doi.org/10.1038/nature14236.
+  L(θ) = E[ huber(R_n + γⁿ max_a Q(s_{t+n}, a; θ⁻) - Q(s_t, a_t; θ)) ],   θ⁻ ← θ at intervals
+`--preset nature` is the paper; the defaults learn Pong soonest on two CPU cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core import losses, schedules
+from agents.core.config import BaseConfig
+from agents.core.launch import main
+from agents.core.learner import Learner, copy_parameters
+from agents.core.networks import make_q_network
+from agents.core.replay import Replay
+from agents.core.replay_store import ChunkStore, ReplayStore
+from agents.core.types import Spaces, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    learning_rate: float = 5e-4  # Step size of the optimiser.
+    optimiser: Literal["adam", "rmsprop"] = "adam"  # Adam, or the paper's centred RMSProp.
+    optimiser_epsilon: float = 1e-5  # Added to the optimiser's denominator.
+    max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
+    batch_size: int = 64  # Transitions in an update.
+    replay_ratio: float = 8.0  # Transitions trained on per step: 32 every 4 steps is 8.
+    buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
+    learning_starts_steps: int = 4_000  # Steps of experience before the first update.
+    gamma: float = 0.98  # Discount per step.
+    n_step: int = 10  # Rewards summed before bootstrapping.
+    double: bool = True  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
+    loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
+    priority_exponent: float = 0.0  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
+    target_every_updates: int = 500  # Updates between two copies θ⁻ ← θ.
+    epsilon_start: float = 1.0  # Share of random actions at first.
+    epsilon_end: float = 0.01  # Share of random actions from `epsilon_decay_steps` on.
+    epsilon_decay_steps: int = 25_000  # Steps over which epsilon falls.
+    eval_epsilon: float = 0.001  # Share of random actions in evaluation.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    torso: Literal["auto", "nature", "data_efficient", "mlp"] = "auto"  # Network body.
+    hidden: int = 256  # Width of the head's hidden layer.
+    dueling: bool = True  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
+    layer_norm: bool = True  # Normalise the head's hidden layer.
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon", "gamma")
+        self.within_unit("priority_exponent")
+        self.above_zero("learning_rate", "optimiser_epsilon", "replay_ratio")
+        self.at_least(1, "batch_size", "n_step", "target_every_updates", "hidden")
+        self.at_least(0, "max_grad_norm", "epsilon_decay_steps", "learning_starts_steps")
+        self.at_most("buffer_size", "batch_size", "learning_starts_steps")
+
+
+# fmt: off
+PRESETS = {
+    "atari": Config(),
+    "control": Config(env_id="CartPole-v1", total_steps=100_000),
+    "nature": Config(
+        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", optimiser_epsilon=0.01,
+        max_grad_norm=0.0, batch_size=32, buffer_size=1_000_000, learning_starts_steps=50_000,
+        gamma=0.99, n_step=1, double=False, target_every_updates=10_000, epsilon_end=0.1,
+        epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
+        dueling=False, layer_norm=False, num_envs=4, eval_every_steps=1_000_000,
+    ),
+}
+# fmt: on
+
+
+def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
+    learner = Learner(make_q_network(config, spaces), config, device)
+    return DQN(config, spaces, learner, Replay(config, spaces, device))
+
+
+class DQN:
+    """Acts ε-greedily, remembers, and fits Q to its own bootstrapped n-step returns."""
+
+    def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
+        self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
+        self.target = learner.target_copy()
+        self.replay_store = ReplayStore(replay)
+        self.error_loss = {"huber": losses.huber, "squared": losses.squared}[config.loss]
+        self.epsilon = schedules.linear(
+            config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
+        )
+        self.steps, self.updates, self.updates_due = 0, 0, 0.0
+
+    def prepare(self) -> None:
+        self.replay.allocate()
+
+    def act(self, obs: np.ndarray, generator: torch.Generator, epsilon: float) -> np.ndarray:
+        return self.learner.epsilon_greedy(obs, epsilon, generator)
+
+    def observe(self, step: Step) -> None:
+        self.replay.add(step)
+        self.steps += len(step.action_N)
+
+    def learn(self) -> dict[str, Tensor]:
+        if self.steps < self.config.learning_starts_steps or not self.replay.ready:
+            return {}
+        metrics: dict[str, Tensor] = {}
+        self.updates_due += self.config.replay_ratio * self.spaces.num_envs / self.config.batch_size
+        while self.updates_due >= 1:
+            self.updates_due -= 1
+            metrics = self.update()
+        return metrics
+
+    def update(self) -> dict[str, Tensor]:
+        batch, network = self.replay.sample(self.config.batch_size), self.learner.network
+        with self.learner.autocast():
+            with torch.no_grad():
+                q_next_BA = self.target(batch.next_obs)
+                select_BA = network(batch.next_obs) if self.config.double else q_next_BA
+            q_BA = network(batch.obs)
+        error_B = losses.td_error(
+            q_BA, batch.action_B, batch.reward_B, batch.discount_B, q_next_BA, select_BA
+        )
+        metrics = self.learner.update(self.error_loss(error_B), batch.weight_B)
+        self.replay.update_priorities(batch.slot_B, error_B.detach().abs())
+        self.updates += 1
+        if self.updates % self.config.target_every_updates == 0:
+            copy_parameters(self.learner.network, self.target)
+        return {**metrics, "losses/q_values": q_BA.detach().mean()}
+
+    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+        return {
+            "learner": self.learner.state_dict(),
+            "target": dict(self.target.state_dict()),
+            "replay": self.replay_store.state_dict(store),
+            "counters": [self.steps, self.updates, self.updates_due],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.target.load_state_dict(state["target"])
+        self.replay_store.load_state_dict(state["replay"], store)
+        self.steps, self.updates, self.updates_due = state["counters"]
+
+
+if __name__ == "__main__":
+    main("dqn")

@@ -1,0 +1,91 @@
+"""What a figure was measured on, and the file that keeps both."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from agents.core.device import cpu_name
+from agents.core.snapshots import write_atomically
+
+RESULTS = Path(__file__).with_name("results")
+
+PACKAGES = ("torch", "numpy", "ale-py", "gymnasium", "stable-baselines3")
+
+LOAD_AT_START = os.getloadavg()[0]
+"""Above a few tenths, something else was running and the figures are too low."""
+
+
+def describe() -> dict[str, Any]:
+    """This machine, its software and the state of the working tree, as JSON values."""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cpu_flags": cpu_flags(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "commit": commit(),
+        "load_at_start": round(LOAD_AT_START, 2),
+    }
+
+
+def cpu_flags() -> list[str]:
+    """The processor's features that decide how fast bf16 and wide vectors are."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return []
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile")
+    return [flag for flag in wanted if flag in flags]
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, None when there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def commit() -> str | None:
+    """The commit of the working tree, with "-dirty" when files differ; None outside Git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write `<name>-<date>.json` with the command line and the machine; returns its path.
+
+    The file appears only when it is whole.
+    """
+    record = {
+        "benchmark": name,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "machine": describe(),
+        "result": result,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    return path

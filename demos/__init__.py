@@ -1,0 +1,1 @@
+"""Expert demonstrations: recorded, verified and replayed from seed and actions."""

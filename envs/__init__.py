@@ -1,0 +1,15 @@
+"""Environments that are reproducible from a seed and actions.
+
+`make("Pong", num_envs=8)` gives a Gymnasium vector environment; `spec` says what a name means, and
+`replay` and `render` bring a `Tape` of it back.
+"""
+
+from envs import toys
+from envs.errors import UserError
+from envs.spec import EnvSpec, spec
+from envs.tapes import Tape, render, replay
+from envs.vector import TapedVectorEnv, make
+
+__all__ = ["EnvSpec", "Tape", "TapedVectorEnv", "UserError", "make", "render", "replay", "spec"]
+
+toys.register()

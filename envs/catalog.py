@@ -1,0 +1,88 @@
+"""Which environments this machine has, under which names and in which versions."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+from typing import Any
+
+import ale_py
+import gymnasium
+from ale_py import roms
+
+from envs.errors import UserError, did_you_mean
+
+gymnasium.register_envs(ale_py)
+
+
+@functools.lru_cache
+def atari_ids() -> dict[str, str]:
+    """Returns the ROM's name by id, for "ALE/<Game>-v5" and "<Game>NoFrameskip-v4"."""
+    games = {
+        env_id[len("ALE/") : -len("-v5")]: str(registered.kwargs["game"])
+        for env_id, registered in gymnasium.registry.items()
+        if env_id.startswith("ALE/") and env_id.endswith("-v5")
+    }
+    modern = {f"ALE/{name}-v5": game for name, game in games.items()}
+    classic = {f"{name}NoFrameskip-v4": game for name, game in games.items()}
+    return modern | {i: game for i, game in classic.items() if i in gymnasium.registry}
+
+
+@functools.lru_cache
+def atari_nicknames() -> dict[str, str]:
+    """Returns the modern id by the game's name in lower case, "spaceinvaders"."""
+    modern = [env_id for env_id in atari_ids() if env_id.startswith("ALE/")]
+    return {env_id[len("ALE/") : -len("-v5")].lower(): env_id for env_id in modern}
+
+
+@functools.lru_cache
+def atari_build(game: str) -> dict[str, Any]:
+    """Returns the fields of an `EnvSpec` that say which emulator and which ROM play a game."""
+    path = roms.get_rom_path(game)
+    assert path is not None, f"ale-py has no ROM for {game}"
+    return {
+        "ale_py_version": importlib.metadata.version("ale-py"),
+        "rom_md5": hashlib.md5(path.read_bytes()).hexdigest(),
+        "gymnasium_version": "",
+    }
+
+
+def gymnasium_build(env_id: str) -> dict[str, Any]:
+    """Returns the fields of an `EnvSpec` that say which build of Gymnasium plays an id.
+
+    Imports what registers the id, so that `gymnasium.make` finds it afterwards.
+
+    Raises:
+        UserError: no such id, or its package is not installed.
+    """
+    module, _, registered_id = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        if env_id.startswith("MinAtar/") and env_id not in gymnasium.registry:
+            importlib.import_module("minatar.gym").register_envs()
+    except ImportError as error:
+        raise UserError(f"'{env_id}' needs a package that is not installed: {error}") from None
+    registered = gymnasium.registry.get(registered_id)
+    if registered is None or str(registered.entry_point).startswith("ale_py"):
+        raise unknown_name(env_id)
+    return {"gymnasium_version": gymnasium.__version__}
+
+
+def unknown_name(name: str) -> UserError:
+    """Returns the error for a name that is none of ours, with the nearest that is."""
+    registered = gymnasium.registry.get(name)
+    if registered is not None and str(registered.entry_point).startswith("ale_py"):
+        camel = str(registered.kwargs["game"]).title().replace("_", "")
+        return UserError(
+            f"'{name}' is a protocol that is not offered: use '{camel}' (sticky 0.25)"
+            f" or '{camel}NoFrameskip-v4' (sticky 0)"
+        )
+    games = [env_id[len("ALE/") : -len("-v5")] for env_id in atari_nicknames().values()]
+    others = [i for i, r in gymnasium.registry.items() if not str(r.entry_point).startswith("ale_")]
+    return UserError(
+        f"unknown environment '{name}': allowed are Atari games such as 'Pong' and ids that are"
+        f" registered with Gymnasium{did_you_mean(name, [*games, *atari_ids(), *others])}"
+    )

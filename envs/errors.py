@@ -1,0 +1,27 @@
+"""What a person did wrong, said in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake of the person's, not of the program's: one line that names the value and the cure.
+
+    The command line prints the message and exits with code 2, without a traceback.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean 'X'?" for the known name nearest to `name`, "" when none is near."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=1)
+    return f"; did you mean '{folded[near[0]]}'?" if near else ""
+
+
+def at_least(minimum: int, name: str, value: int) -> int:
+    """Returns `value` when it is at least `minimum`; else raises a UserError that names both."""
+    if value < minimum:
+        raise UserError(f"{name} is {value}, at least {minimum} is allowed")
+    return int(value)

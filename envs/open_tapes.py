@@ -1,0 +1,114 @@
+"""The tapes that the environments of a pool are being recorded on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.error import ResetNeeded
+
+from envs.spec import EnvSpec
+from envs.tapes import Tape, action_dtype, tape_seed
+
+
+class OpenTapes:
+    """One open tape for each of N environments, in an array that grows.
+
+    Attributes:
+        seeds: int64 (N,) the seed each tape began with.
+        lengths: int64 (N,) the actions each tape holds.
+    """
+
+    def __init__(self, env_spec: EnvSpec, num_envs: int, action_space: Space, run_seed: int):
+        assert action_space.shape is not None
+        self._spec = env_spec
+        self._run_seed = run_seed
+        self._rows = np.arange(num_envs)
+        self._index = np.full(num_envs, -1)
+        self.seeds = np.zeros(num_envs, np.int64)
+        self.lengths = np.zeros(num_envs, np.int64)
+        dtype = action_dtype(action_space)
+        self._actions = np.empty((num_envs, 0, *action_space.shape), dtype)
+        self._room = 0
+
+    def rewind(self, run_seed: int) -> None:
+        """The tapes that begin next are the first of the run with this seed."""
+        self._run_seed = run_seed
+        self._index[:] = -1
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Begins the next tape of the environments in `mask`, bool (N,)."""
+        self._index[mask] += 1
+        for i in np.flatnonzero(mask):
+            self.seeds[i] = tape_seed(self._run_seed, int(i), int(self._index[i]))
+        self.lengths[mask] = 0
+
+    def append(self, actions: np.ndarray) -> None:
+        """Records one action per environment, (N, ...)."""
+        if self._room == 0:
+            self._make_room()
+        self._actions[self._rows, self.lengths] = actions
+        self.lengths += 1
+        self._room -= 1
+
+    def tapes(self, mask: np.ndarray) -> np.ndarray:
+        """Returns copies of the tapes in `mask` as an object array (N,), None elsewhere."""
+        tapes = np.full(len(mask), None, object)
+        for i in np.flatnonzero(mask):
+            actions = self._actions[i, : self.lengths[i]].copy()
+            tapes[i] = Tape(self._spec, int(self.seeds[i]), actions)
+        return tapes
+
+    def aligned_at_end(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the actions such that all tapes end together, and where each of them begins.
+
+        Returns:
+            actions (max L, N, ...), any action of the tapes before a tape's own; begins int (N,).
+        """
+        steps = int(self.lengths.max())
+        begins = steps - self.lengths
+        # The longest tape's first action serves as the one to wait with.
+        waiting = self._actions[begins.argmin(), :1]
+        actions = np.repeat(waiting[:, None], len(begins), axis=1).repeat(steps, axis=0)
+        for i, begin in enumerate(begins):
+            actions[begin:, i] = self._actions[i, : self.lengths[i]]
+        return actions, begins
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns ints, lists of ints and one array, the actions of all tapes end to end."""
+        if self._index[0] < 0:
+            raise ResetNeeded("state_dict() before the first reset()")
+        rows = zip(self._actions, self.lengths, strict=True)
+        return {
+            "seed": self._run_seed,
+            "tape_index": self._index.tolist(),
+            "tape_seeds": self.seeds.tolist(),
+            "tape_lengths": self.lengths.tolist(),
+            "actions": np.concatenate([actions[:length] for actions, length in rows]),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts the saved tapes in place of the open ones."""
+        self._run_seed = int(state["seed"])
+        self._index[:] = state["tape_index"]
+        self.seeds[:] = state["tape_seeds"]
+        self.lengths[:] = state["tape_lengths"]
+        shape = (len(self._rows), int(self.lengths.max()) + 1, *self._actions.shape[2:])
+        self._actions = np.empty(shape, self._actions.dtype)
+        self._room = 1
+        begin = 0
+        for row, length in zip(self._actions, self.lengths, strict=True):
+            row[:length] = state["actions"][begin : begin + length]
+            begin += length
+
+    def _make_room(self) -> None:
+        if self._index[0] < 0:
+            raise ResetNeeded("send() before the first reset()")
+        num_envs, capacity, *shape = self._actions.shape
+        longest = int(self.lengths.max())
+        if longest == capacity:
+            grown = np.empty((num_envs, max(1024, 2 * capacity), *shape), self._actions.dtype)
+            grown[:, :capacity] = self._actions
+            self._actions = grown
+        self._room = self._actions.shape[1] - longest

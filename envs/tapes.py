@@ -1,0 +1,109 @@
+"""A tape: one environment's life as a seed and actions, and how to live it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import Space, spaces
+
+from envs.errors import UserError
+from envs.families import open_pool
+from envs.spec import EnvSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """One environment's life since its last seeded reset, automatic resets included."""
+
+    spec: EnvSpec
+    seed: int
+    """Seed of the reset that the tape begins with, 0 <= seed < 2**31."""
+    actions: np.ndarray
+    """(L, ...) one action per step; uint8 where all of them fit, else of the space's dtype."""
+
+
+def tape_seed(run_seed: int, env_index: int, tape_index: int) -> int:
+    """Returns the seed, 31 bits, of the k-th tape of the i-th environment of a run."""
+    sequence = np.random.SeedSequence(run_seed, spawn_key=(env_index, tape_index))
+    return int(sequence.generate_state(1)[0]) >> 1
+
+
+def action_dtype(space: Space) -> np.dtype:
+    """Returns the smallest dtype that holds the space's actions on a tape."""
+    if isinstance(space, spaces.Discrete) and space.start >= 0 and space.start + space.n <= 256:
+        return np.dtype(np.uint8)
+    assert space.dtype is not None
+    return space.dtype
+
+
+def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
+    """Returns a batch of actions (B, ...) in the space's own dtype.
+
+    Raises:
+        UserError: wrong shape, or an action that a discrete space does not have.
+    """
+    actions = np.asarray(actions)
+    assert space.shape is not None
+    if actions.shape[1:] != space.shape:
+        raise UserError(f"each action has shape {actions.shape[1:]}, but must have {space.shape}")
+    if isinstance(space, spaces.Discrete):
+        if actions.dtype.kind not in "iu":
+            raise UserError(f"actions are {actions.dtype}, but must be integers")
+        first, last = int(space.start), int(space.start + space.n - 1)
+        if actions.size and (actions.min() < first or actions.max() > last):
+            worst = actions[(actions < first) | (actions > last)][0]
+            raise UserError(f"there is no action {worst}, allowed are {first} to {last}")
+    return actions.astype(space.dtype, copy=False)
+
+
+def replay(tape: Tape) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
+    """Lives a tape again, bit for bit, on a new environment.
+
+    Yields (observation, reward, terminated, truncated). The first item is the reset: its
+    observation, 0.0, False, False. Every action then yields what it led to, at an episode's end the
+    final observation; if the tape goes on, the automatic reset follows as an item of its own, like
+    the first. A tape with L actions and E ends before its last action yields 1 + L + E items.
+
+    Raises:
+        UserError: this machine cannot match the tape's spec (the field is named), or an action is
+            not one of the environment's.
+    """
+    return _relive(tape, rgb=False)
+
+
+def render(tape: Tape) -> Iterator[np.ndarray]:
+    """Yields the pictures of a tape's life, uint8 (H, W, 3), in the environment's own resolution.
+
+    The first is the reset, then each action yields the picture it led to (at an episode's end the
+    last one of that episode): L + 1 pictures for L actions.
+
+    Raises:
+        UserError: as `replay`; or a package needed to render is missing, and which.
+    """
+    automatic_reset = False
+    for picture, _, terminated, truncated in _relive(tape, rgb=True):
+        if not automatic_reset:
+            # Atari's pictures come as a stack of one.
+            yield picture.reshape(picture.shape[-3:])
+        automatic_reset = terminated or truncated
+
+
+def _relive(tape: Tape, *, rgb: bool) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
+    tape.spec.check_reproducible()
+    pool = open_pool(tape.spec, num_envs=1, num_threads=1, rgb=rgb)
+    try:
+        actions = playable_actions(pool.single_action_space, tape.actions)
+        obs, _ = pool.reset(np.array([tape.seed]), np.array([True]))
+        yield obs[0], 0.0, False, False
+        for step in range(len(actions)):
+            pool.send(actions[step : step + 1])
+            now = pool.recv()
+            terminated, truncated = bool(now.terminated[0]), bool(now.truncated[0])
+            reached = now.obs if now.final_obs is None else now.final_obs
+            yield reached[0], float(now.reward[0]), terminated, truncated
+            if (terminated or truncated) and step + 1 < len(actions):
+                yield now.obs[0], 0.0, False, False
+    finally:
+        pool.close()

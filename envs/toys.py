@@ -1,0 +1,190 @@
+"""Environments small enough that what an algorithm must learn in them is known exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import Env, spaces
+
+
+class _Toy(Env[np.ndarray, np.int64]):
+    """Draws its observation, 24 pixels per number of a vector and 4 per pixel of an image."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def _observe(self) -> np.ndarray:
+        raise NotImplementedError
+
+    def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns the current observation as a picture, uint8 (H, W, 3)."""
+        obs = self._observe()
+        gray, scale = (obs[0], 4) if obs.dtype == np.uint8 else (255 * obs[None], 24)
+        picture = np.kron(gray, np.ones((scale, scale))).astype(np.uint8)
+        return np.repeat(picture[..., None], 3, axis=-1)
+
+
+class Identity(_Toy):
+    """Name the symbol shown: reward 1 when right, 10 steps. Best return 10, chance 2.5."""
+
+    symbols, steps = 4, 10
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(0.0, 1.0, (self.symbols,), np.float32)
+        self.action_space = spaces.Discrete(self.symbols)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._next_symbol(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = float(action == self._symbol)
+        self._step += 1
+        return self._next_symbol(), reward, self._step == self.steps, False, {}
+
+    def _next_symbol(self) -> np.ndarray:
+        self._symbol = int(self.np_random.integers(self.symbols))
+        return self._observe()
+
+    def _observe(self) -> np.ndarray:
+        return _one_hot(self._symbol, self.symbols)
+
+
+class Bandit(_Toy):
+    """Three arms that always pay 0, 0.5 and 1; every episode is one step."""
+
+    arms = (0.0, 0.5, 1.0)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Discrete(len(self.arms))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return self._observe(), self.arms[action], True, False, {}
+
+    def _observe(self) -> np.ndarray:
+        return np.ones(1, np.float32)
+
+
+class Chain(_Toy):
+    """Five states in a row. Right (1) moves on and pays 1 at the far end, left (0) ends with 0.01.
+
+    Only bootstrapping sees beyond the 0.01: the value of state s under the best policy is
+    gamma**(4 - s), and one episode in 32 of a random policy finds the 1.
+    """
+
+    states = 5
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(0.0, 1.0, (self.states,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._state = 0
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if action == 0:
+            return self._observe(), 0.01, True, False, {}
+        if self._state == self.states - 1:
+            return self._observe(), 1.0, True, False, {}
+        self._state += 1
+        return self._observe(), 0.0, False, False, {}
+
+    def _observe(self) -> np.ndarray:
+        return _one_hot(self._state, self.states)
+
+
+class Catch(_Toy):
+    """A ball falls through 7 x 7 cells of 6 pixels; the paddle goes left, stays or goes right.
+
+    Reward 1 when it is under the ball after 6 steps, else -1. Every ball can be caught.
+    """
+
+    cells, cell = 7, 6
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        side = self.cells * self.cell
+        self.observation_space = spaces.Box(0, 255, (1, side, side), np.uint8)
+        self.action_space = spaces.Discrete(3)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._row, self._paddle = 0, self.cells // 2
+        self._column = int(self.np_random.integers(self.cells))
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._paddle = int(np.clip(self._paddle + action - 1, 0, self.cells - 1))
+        self._row += 1
+        landed = self._row == self.cells - 1
+        caught = 1.0 if self._paddle == self._column else -1.0
+        return self._observe(), caught if landed else 0.0, landed, False, {}
+
+    def _observe(self) -> np.ndarray:
+        board = np.zeros((self.cells, self.cells), np.uint8)
+        board[self.cells - 1, self._paddle] = 128
+        board[self._row, self._column] = 255
+        return np.kron(board, np.ones((self.cell, self.cell), np.uint8))[None]
+
+
+class Truncated(_Toy):
+    """Pays 1 per step and is cut off after 5, whatever is done.
+
+    Nothing ever ends it, so the value is 1 / (1 - gamma); who treats the cut as an end gets less.
+    """
+
+    steps = 5
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._step += 1
+        return self._observe(), 1.0, False, self._step == self.steps, {}
+
+    def _observe(self) -> np.ndarray:
+        return np.ones(1, np.float32)
+
+
+def register() -> None:
+    """Registers the toys with Gymnasium as toy/Identity-v0 and so on."""
+    for toy in (Identity, Bandit, Chain, Catch, Truncated):
+        gymnasium.register(f"toy/{toy.__name__}-v0", f"{__name__}:{toy.__name__}")
+
+
+def _one_hot(index: int, size: int) -> np.ndarray:
+    vector = np.zeros(size, np.float32)
+    vector[index] = 1.0
+    return vector

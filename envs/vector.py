@@ -1,0 +1,250 @@
+"""The vector environment: a pool of environments that keeps the tape of each."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.errors import UserError, at_least
+from envs.families import open_pool
+from envs.open_tapes import OpenTapes
+from envs.pool import Transition
+from envs.spec import EnvSpec, spec
+from envs.tapes import Tape, playable_actions
+
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+
+class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """N environments, reset in the same step in which an episode ends, each with its open tape.
+
+    The info of a step has "life_lost" (bool (N,): a life was lost and the episode goes on) and,
+    when an episode ended, as Gymnasium's RecordEpisodeStatistics has it,
+
+    - "final_obs" (N, ...) and "_final_obs" bool (N,), the rows that are valid;
+    - "episode": {"r": float64 (N,) raw return, "l": int64 (N,) environment steps} and "_episode";
+    - where a new tape began, "tape": object (N,) of the `Tape` that was closed, and "_tape".
+
+    Attributes:
+        env_spec: what is played.
+        tape_steps: an episode's end begins a new tape when the tape holds this many actions.
+    """
+
+    def __init__(
+        self, env_spec: EnvSpec, num_envs: int, seed: int, tape_steps: int, num_threads: int
+    ) -> None:
+        self._pool = open_pool(env_spec, num_envs, num_threads)
+        self.env_spec = env_spec
+        self.tape_steps = tape_steps
+        self.num_envs = num_envs
+        self.single_observation_space = self._pool.single_observation_space
+        self.single_action_space = self._pool.single_action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+        self._tapes = OpenTapes(env_spec, num_envs, self.single_action_space, seed)
+        self._pending = False
+        self._lives = np.zeros(num_envs, np.int32)
+        self._episode_return = np.zeros(num_envs, np.float64)
+        self._episode_length = np.zeros(num_envs, np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts a new tape in every environment.
+
+        Args:
+            seed: restarts the run with this seed; None goes on with the run's next tapes.
+            options: not supported: they would not be on the tape.
+
+        Returns:
+            The observations (N, ...) and an info with "life_lost".
+        """
+        self._refuse_while_pending("reset")
+        if options:
+            raise UserError(f"reset options {sorted(options)} are not kept on tapes: use none")
+        if seed is not None:
+            self._tapes.rewind(at_least(0, "seed", seed))
+        obs = self._start_tapes(np.ones(self.num_envs, bool))
+        return obs, {"life_lost": np.zeros(self.num_envs, bool)}
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Steps every environment: `send`, then `recv`."""
+        self.send(actions)
+        return self.recv()
+
+    def send(self, actions: np.ndarray) -> None:
+        """Hands over one action per environment; Atari games step while the caller goes on.
+
+        Args:
+            actions: (N, ...), integers for discrete actions.
+
+        Raises:
+            UserError: wrong shape, or an action that does not exist.
+        """
+        self._refuse_while_pending("send")
+        playable = playable_actions(self.single_action_space, actions)
+        if len(playable) != self.num_envs:
+            raise UserError(f"{len(playable)} actions were sent to {self.num_envs} environments")
+        self._tapes.append(playable)
+        self._pool.send(playable)
+        self._pending = True
+
+    def recv(self) -> Step:
+        """Waits for what the actions sent last led to.
+
+        Returns:
+            obs (N, ...), reward float32 (N,), raw, terminated bool (N,), truncated bool (N,), info.
+        """
+        if not self._pending:
+            raise NoAsyncCallError("recv() without a send() before it", "recv")
+        transition = self._pool.recv()
+        self._pending = False
+        obs = transition.obs
+        info = self._account(transition)
+        if "episode" in info:
+            closing = info["_episode"] & (self._tapes.lengths >= self.tape_steps)
+            if closing.any():
+                info["tape"], info["_tape"] = self._tapes.tapes(closing), closing
+                obs = self._start_tapes(closing)
+        return obs, transition.reward, transition.terminated, transition.truncated, info
+
+    def tapes(self) -> list[Tape]:
+        """Returns the open tape of every environment."""
+        self._refuse_while_pending("tapes")
+        return self._tapes.tapes(np.ones(self.num_envs, bool)).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the open tapes and what they led to: ints, floats, str, lists, one array."""
+        self._refuse_while_pending("state_dict")
+        return {
+            "env_spec": json.dumps(self.env_spec.to_json()),
+            "tape_steps": self.tape_steps,
+            **self._tapes.state_dict(),
+            **self._reached(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Lives the saved tapes again and leaves everything as it was when they were saved.
+
+        Returns:
+            The observations (N, ...) and an info with "life_lost", as `reset` does.
+
+        Raises:
+            UserError: the state is of another environment or number of environments, or the tapes
+                did not lead to where they led when they were saved.
+        """
+        self._refuse_while_pending("load_state_dict")
+        saved_spec = EnvSpec.from_json(json.loads(state["env_spec"]))
+        if differing := self.env_spec.differing_fields(saved_spec):
+            name = differing[0]
+            raise UserError(
+                f"the saved tapes are of another environment: {name} is"
+                f" {getattr(saved_spec, name)!r} there, but {getattr(self.env_spec, name)!r} here"
+            )
+        if (saved := len(state["tape_lengths"])) != self.num_envs:
+            raise UserError(f"{saved} tapes were saved, but num_envs is {self.num_envs}")
+        self.tape_steps = state["tape_steps"]
+        self._tapes.load_state_dict(state)
+        obs = self._relive()
+        for name, value in self._reached().items():
+            if value != state[name]:
+                raise UserError(
+                    f"{self.env_spec.env_id} is not reproducible here: the tapes lead to"
+                    f" {name} {value}, but led to {state[name]} when they were saved"
+                )
+        return obs, {"life_lost": np.zeros(self.num_envs, bool)}
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the environments."""
+        self._pool.close()
+
+    def _relive(self) -> np.ndarray:
+        # The shorter tapes begin later, so that all end at the same step of the pool; what their
+        # environments did until then, their seeded reset makes forgotten.
+        actions, begins = self._tapes.aligned_at_end()
+        obs = self._reset_rows(np.ones(self.num_envs, bool))
+        for step, batch in enumerate(actions, start=1):
+            self._pool.send(playable_actions(self.single_action_space, batch))
+            transition = self._pool.recv()
+            self._account(transition)
+            beginning = begins == step
+            obs = self._reset_rows(beginning) if beginning.any() else transition.obs
+        return obs
+
+    def _start_tapes(self, mask: np.ndarray) -> np.ndarray:
+        self._tapes.begin(mask)
+        return self._reset_rows(mask)
+
+    def _reset_rows(self, mask: np.ndarray) -> np.ndarray:
+        obs, self._lives = self._pool.reset(self._tapes.seeds, mask)
+        self._episode_return[mask] = 0.0
+        self._episode_length[mask] = 0
+        return obs
+
+    def _account(self, transition: Transition) -> dict[str, Any]:
+        ended = transition.terminated | transition.truncated
+        self._episode_return += transition.reward
+        self._episode_length += 1
+        info: dict[str, Any] = {"life_lost": (transition.lives < self._lives) & ~ended}
+        self._lives = transition.lives
+        if ended.any():
+            info["final_obs"], info["_final_obs"] = transition.final_obs, ended
+            info["episode"] = {
+                "r": np.where(ended, self._episode_return, 0.0),
+                "l": np.where(ended, self._episode_length, 0),
+            }
+            info["_episode"] = ended.copy()
+            self._episode_return[ended] = 0.0
+            self._episode_length[ended] = 0
+        return info
+
+    def _reached(self) -> dict[str, Any]:
+        return {
+            "episode_return": self._episode_return.tolist(),
+            "episode_length": self._episode_length.tolist(),
+            "lives": self._lives.tolist(),
+        }
+
+    def _refuse_while_pending(self, name: str) -> None:
+        if self._pending:
+            raise AlreadyPendingCallError(f"{name}() between send() and recv()", name)
+
+
+def make(
+    env: str | EnvSpec,
+    num_envs: int = 8,
+    seed: int = 0,
+    *,
+    tape_steps: int = 16_384,
+    num_threads: int | None = None,
+) -> TapedVectorEnv:
+    """Makes a vector environment.
+
+    Args:
+        env: a name ("Pong", "CartPole-v1"), or the spec of an earlier run or recording.
+        num_envs: how many of them, N.
+        seed: the run's seed, from which the seeds of all tapes are derived.
+        tape_steps: an episode's end begins a new tape once the tape holds this many actions; 1 puts
+            every episode on a tape of its own.
+        num_threads: threads that step Atari games; by default one per core, at most N.
+
+    Raises:
+        UserError: no such environment, this machine cannot match the spec, or a number is too low.
+    """
+    env_spec = env if isinstance(env, EnvSpec) else spec(env)
+    env_spec.check_reproducible()
+    return TapedVectorEnv(
+        env_spec,
+        at_least(1, "num_envs", num_envs),
+        at_least(0, "seed", seed),
+        at_least(1, "tape_steps", tape_steps),
+        at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),
+    )

@@ -1,0 +1,199 @@
+"""The house rules that a machine can check: imports run downhill, files stay short, no pickle."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("envs", "demos", "agents", "benchmarks")
+OURS = {*ROOMS, "tests"}
+FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+TREES = {file: ast.parse(file.read_text("utf-8")) for file in FILES}
+
+GYMNASIUM_CLASSES = {"Env", "VectorEnv"}
+SERIALISERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def name_of(file: Path) -> str:
+    """`agents.core.log` for agents/core/log.py."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_algorithm(file: Path) -> bool:
+    return file.parent == ROOT / "agents" and any(
+        isinstance(node, ast.FunctionDef) and node.name == "build" for node in TREES[file].body
+    )
+
+
+ALGORITHMS = [file for file in FILES if is_algorithm(file)]
+CORE = [file for file in FILES if (ROOT / "agents" / "core") in file.parents]
+
+
+def each(files: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("file", files, ids=name_of)
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that a file imports, at any depth of its code, names taken from it included."""
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                package = name_of(file).split(".")
+                if file.name != "__init__.py":
+                    package.pop()
+                package = package[: len(package) - node.level + 1]
+                module = ".".join([*package, *filter(None, [module])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and dotted(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            yield from (
+                arg.value
+                for arg in node.args[:1]
+                if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            )
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of such an expression; of any other, what can be read of it."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
+
+
+def our_imports(file: Path) -> list[str]:
+    return [module for module in imports(file) if module.split(".")[0] in OURS]
+
+
+def may_import(file: Path) -> tuple[str, ...]:
+    """The packages of ours that a file may import."""
+    room = file.relative_to(ROOT).parts[0]
+    if room == "envs":
+        return ("envs",)
+    if room == "demos":
+        return ("demos", "envs")
+    if room == "agents":
+        return ("agents.core", "demos", "envs")
+    return ("benchmarks", "agents", "demos", "envs")
+
+
+def lines_of(file: Path) -> int:
+    return len(file.read_text("utf-8").splitlines())
+
+
+def test_there_is_something_to_check():
+    assert {name_of(file) for file in FILES} >= {
+        "agents.dqn",
+        "agents.core.losses",
+        "envs",
+        "demos",
+    }
+    assert "agents.dqn" in [name_of(file) for file in ALGORITHMS]
+
+
+@each(FILES)
+def test_imports_run_downhill(file: Path):
+    allowed = may_import(file)
+    uphill = [m for m in our_imports(file) if not any(within(m, package) for package in allowed)]
+    assert uphill == [], f"{name_of(file)} may import only {', '.join(allowed)} of ours"
+
+
+@each([file for file in FILES if file != ROOT / "agents" / "core" / "log.py"])
+def test_only_the_log_knows_wandb(file: Path):
+    assert [module for module in imports(file) if within(module, "wandb")] == []
+
+
+@each([file for file in FILES if file.parent.name != "envs"])
+def test_only_envs_knows_the_emulator(file: Path):
+    if "benchmarks" not in file.parts:
+        assert [module for module in imports(file) if within(module, "ale_py")] == []
+
+
+@each(FILES)
+def test_nothing_unpickles(file: Path):
+    modules = list(imports(file))
+    assert [m for m in modules if m.split(".")[0] in SERIALISERS] == []
+    assert [m for m in modules if m in ("torch.load", "torch.serialization.load")] == []
+    calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
+    assert [c.lineno for c in calls if dotted(c.func) in ("torch.load", "pd.read_pickle")] == []
+    unsafe = [
+        call.lineno
+        for call in calls
+        for keyword in call.keywords
+        if keyword.arg == "allow_pickle"
+        and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+    ]
+    assert unsafe == []
+
+
+@each(FILES)
+def test_nothing_runs_text_as_code(file: Path):
+    calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
+    names = ("eval", "exec", "compile", "builtins.eval", "builtins.exec")
+    assert [call.lineno for call in calls if dotted(call.func) in names] == []
+
+
+@each(ALGORITHMS)
+def test_an_algorithm_fits_on_a_page_or_two(file: Path):
+    assert lines_of(file) <= 150
+
+
+@each([*CORE, *(file for file in FILES if file.parent.name == "envs")])
+def test_a_room_of_the_core_stays_small(file: Path):
+    assert lines_of(file) <= 250
+
+
+@pytest.mark.parametrize("room", ["losses", "returns"])
+def test_an_equation_has_at_most_25_lines(room: str):
+    tree = TREES[ROOT / "agents" / "core" / f"{room}.py"]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert functions
+    for function in functions:
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
+        assert lines <= 25, f"{function.name} has {lines} lines"
+
+
+def inherits_what_it_may(base: ast.expr, room: str) -> bool:
+    """A network, a config, a protocol or an error; an environment must also be one of Gymnasium."""
+    name = dotted(base.value if isinstance(base, ast.Subscript) else base)
+    if name in ("nn.Module", "BaseConfig", "Protocol"):
+        return True
+    builtin = getattr(builtins, name, None)
+    if isinstance(builtin, type) and issubclass(builtin, Exception):
+        return True
+    return room == "envs" and name.split(".")[-1] in GYMNASIUM_CLASSES
+
+
+@each(FILES)
+def test_no_class_inherits_behaviour(file: Path):
+    classes = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ClassDef)]
+    room = file.relative_to(ROOT).parts[0]
+    heirs = {
+        node.name: [ast.unparse(base) for base in node.bases]
+        for node in classes
+        if not all(inherits_what_it_may(base, room) for base in node.bases)
+    }
+    assert heirs == {}
+
+
+@each(ALGORITHMS)
+def test_an_algorithm_links_its_paper(file: Path):
+    docstring = ast.get_docstring(TREES[file]) or ""
+    assert re.search(r"https://(arxiv\.org/abs/|doi\.org/|\S+\.pdf)", docstring)

@@ -1,0 +1,144 @@
+"""Bad input: one clear line, exit code 2, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_tiny
+
+from agents import evaluate
+from agents.core.launch import algorithm, main
+from agents.core.run import Run
+from envs import UserError
+
+BAD_VALUES = [
+    (["--env", "Pnog"], "did you mean 'Pong'"),
+    (["--env", "CartPoole-v1"], "did you mean 'CartPole-v1'"),
+    (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
+    (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+    (["--learning-rate", "-1"], "--learning-rate -1.0: must be above 0"),
+    (["--learning-rate", "nan"], "--learning-rate nan: must be above 0"),
+    (["--epsilon-end", "1.5"], "--epsilon-end 1.5: must be between 0 and 1"),
+    (["--epsilon-start", "-0.1"], "--epsilon-start -0.1: must be between 0 and 1"),
+    (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1"),
+    (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
+    (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
+    (["--n-step", "0"], "--n-step 0: must be at least 1"),
+    (["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"], "--buffer-size"),
+    (["--buffer-size", "900000000"], "would fit"),
+    (["--preset", "natur"], "did you mean 'nature'"),
+    (["--resume", "runs/no-such-run"], "no-such-run"),
+    (["--env", "Pendulum-v1"], "needs Discrete"),
+    (["--env", "toy/Catch-v0", "--torso", "nature", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), BAD_VALUES)
+def test_bad_values_end_in_one_line(
+    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main("dqn", ["--runs-dir", str(tmp_path / "runs"), "--wandb", "disabled", *args])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main("dqn", ["--device", "cuda"])
+    assert exit_info.value.code == 2
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_an_unknown_algorithm_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="unknown algorithm 'dqnn'.*did you mean 'dqn'"):
+        algorithm("dqnn")
+
+
+def test_an_unknown_flag_exits_with_2() -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main("dqn", ["--lerning-rate", "1"])
+    assert exit_info.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    args = ("--env", "CartPole-v1", "--total-steps", "160", "--eval-every-steps", "80")
+    return run_tiny(tmp_path_factory.mktemp("runs"), "dqn", *args, "--eval-episodes", "1")
+
+
+def test_a_resumed_run_keeps_its_settings(
+    cartpole_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for args in (["--n-step", "3"], ["--env", "Pong"], ["--seed", "9"]):
+        with pytest.raises(SystemExit) as exit_info:
+            main("dqn", ["--resume", str(cartpole_run.path), *args])
+        assert exit_info.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda saved: saved["config"].update(lerning_rate=1), "did you mean 'learning_rate'"),
+        (lambda saved: saved["env_spec"].update(gymnasium_version="0.1"), "gymnasium"),
+        (lambda saved: saved.update(algo="dqnn"), "did you mean 'dqn'"),
+    ],
+)
+def test_a_foreign_or_altered_run_is_refused(
+    cartpole_run: Run, tmp_path: Path, damage, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = shutil.copytree(cartpole_run.path, tmp_path / "copy")
+    saved = json.loads((copy / "config.json").read_text())
+    damage(saved)
+    (copy / "config.json").write_text(json.dumps(saved))
+    with pytest.raises(SystemExit) as exit_info:
+        evaluate.main([str(copy)])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_evaluate_refuses_what_is_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(SystemExit) as exit_info:
+            evaluate.main([str(path)])
+        assert exit_info.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_evaluate_writes_the_score_and_is_repeatable(
+    cartpole_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as exit_info:
+            evaluate.main([str(cartpole_run.path), "--episodes", "5", "--epsilon", "0.05"])
+        assert exit_info.value.code == 0
+        scores.append(json.loads((cartpole_run.path / "eval.json").read_text()))
+    assert scores[0] == scores[1]
+    assert scores[0]["episodes"] == len(scores[0]["returns"]) == 5
+    assert scores[0]["epsilon"] == 0.05
+    assert scores[0]["eval/return_mean"] == sum(scores[0]["returns"]) / 5
+    assert "± " in capsys.readouterr().out
+
+
+def test_python_m_agents_lists_the_algorithms() -> None:
+    listed = subprocess.run([sys.executable, "-m", "agents"], capture_output=True, text=True)
+    assert listed.returncode == 0
+    assert "python -m agents.dqn" in listed.stdout
+    assert "doi.org" in listed.stdout

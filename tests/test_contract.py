@@ -1,0 +1,69 @@
+"""What every agent promises, tested on the real command line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ALGORITHMS, read_metrics, run_tiny
+
+from agents.core.launch import algorithms
+
+ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
+
+
+def test_every_algorithm_is_under_contract() -> None:
+    assert algorithms() == sorted(ALGORITHMS)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("env_id", ENVS)
+def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id: str) -> None:
+    run = run_tiny(
+        tmp_path, algo, "--env", env_id, "--total-steps", "400", "--log-every-steps", "80"
+    )
+    rows = read_metrics(run)
+    losses = [row["losses/td_loss"] for row in rows if "losses/td_loss" in row]
+    assert len(losses) >= 3
+    values = [v for row in rows for v in row.values()]
+    assert all(math.isfinite(v) for v in values)
+    assert {"config.json", "metrics.jsonl", "checkpoints"} <= {p.name for p in run.path.iterdir()}
+    assert run.config()["config"]["env_id"] == env_id
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
+    tmp_path: Path, algo: str
+) -> None:
+    def weights(seed: str) -> list[torch.Tensor]:
+        run = run_tiny(tmp_path, algo, "--env", "Pong", "--total-steps", "400", "--seed", seed)
+        return list(run.weights("last")[0].values())
+
+    first, second, other = weights("3"), weights("3"), weights("4")
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None:
+    def weights(*args: str) -> dict[str, torch.Tensor]:
+        run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", "--total-steps", "800", *args)
+        return run.weights("last")[0]
+
+    plain = weights()
+    evaluated = weights(
+        "--eval-every-steps", "160", "--eval-episodes", "2", "--checkpoint-every-steps", "80"
+    )
+    assert all(torch.equal(plain[name], evaluated[name]) for name in plain)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
+    run = run_tiny(
+        tmp_path, algo, "--env", "CartPole-v1", "--total-steps", "400", "--precision", "bf16"
+    )
+    weights, _ = run.weights("last")
+    assert all(np.isfinite(w.numpy()).all() and w.dtype == torch.float32 for w in weights.values())

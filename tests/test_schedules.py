@@ -1,0 +1,35 @@
+"""The schedules against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.core import schedules
+
+
+def test_linear_falls_in_proportion_to_the_step():
+    epsilon = schedules.linear(1.0, 0.1, 100)
+    assert epsilon(0) == 1.0
+    assert epsilon(1) == pytest.approx(0.991)  # 1 - 0.9 * 1 / 100
+    assert epsilon(50) == pytest.approx(0.55)  # 1 - 0.9 * 50 / 100
+    assert epsilon(99) == pytest.approx(0.109)  # 1 - 0.9 * 99 / 100
+
+
+@pytest.mark.parametrize("step", [100, 101, 10**12])
+def test_linear_stays_at_its_end(step: int):
+    assert schedules.linear(1.0, 0.1, 100)(step) == pytest.approx(0.1)
+
+
+def test_linear_may_rise():
+    assert schedules.linear(0.0, 2.0, 4)(1) == 0.5  # 0 + 2 * 1 / 4
+
+
+@pytest.mark.parametrize("duration_steps", [0, -1])
+def test_linear_without_duration_is_its_end_at_once(duration_steps: int):
+    schedule = schedules.linear(1.0, 0.25, duration_steps)
+    assert [schedule(0), schedule(7)] == [0.25, 0.25]
+
+
+def test_constant_is_the_same_at_every_step():
+    schedule = schedules.constant(0.3)
+    assert [schedule(0), schedule(10**12)] == [0.3, 0.3]
