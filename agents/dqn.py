@@ -22,7 +22,7 @@ from agents.core.learner import Learner, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
-from agents.core.types import Spaces, Step
+from agents.core.types import Batch, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ PRESETS = {
     "atari": Config(),
     "control": Config(env_id="CartPole-v1", total_steps=100_000),
     "nature": Config(
-        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", optimiser_epsilon=0.01,
+        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", optimiser_epsilon=0.1 / 32,
         max_grad_norm=0.0, batch_size=32, buffer_size=1_000_000, learning_starts_steps=50_000,
         gamma=0.99, n_step=1, double=False, target_every_updates=10_000, epsilon_end=0.1,
         epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
@@ -89,7 +89,7 @@ class DQN:
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
         self.target = learner.target_copy()
         self.replay_store = ReplayStore(replay)
-        self.error_loss = {"huber": losses.huber, "squared": losses.squared}[config.loss]
+        self.penalty = {"huber": losses.huber, "squared": losses.squared}[config.loss]
         self.epsilon = schedules.linear(
             config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
         )
@@ -112,25 +112,24 @@ class DQN:
         self.updates_due += self.config.replay_ratio * self.spaces.num_envs / self.config.batch_size
         while self.updates_due >= 1:
             self.updates_due -= 1
-            metrics = self.update()
+            batch = self.replay.sample(self.config.batch_size)
+            metrics, priority_B = self.learner.update(self.loss, batch)
+            self.replay.update_priorities(batch.slot_B, priority_B)
+            self.updates += 1
+            if self.updates % self.config.target_every_updates == 0:
+                copy_parameters(self.learner.network, self.target)
         return metrics
 
-    def update(self) -> dict[str, Tensor]:
-        batch, network = self.replay.sample(self.config.batch_size), self.learner.network
-        with self.learner.autocast():
-            with torch.no_grad():
-                q_next_BA = self.target(batch.next_obs)
-                select_BA = network(batch.next_obs) if self.config.double else q_next_BA
-            q_BA = network(batch.obs)
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        network = self.learner.network
+        with torch.no_grad():
+            q_next_BA = self.target(batch.next_obs)
+            select_BA = network(batch.next_obs) if self.config.double else q_next_BA
+        q_BA = network(batch.obs)
         error_B = losses.td_error(
             q_BA, batch.action_B, batch.reward_B, batch.discount_B, q_next_BA, select_BA
         )
-        metrics = self.learner.update(self.error_loss(error_B), batch.weight_B)
-        self.replay.update_priorities(batch.slot_B, error_B.detach().abs())
-        self.updates += 1
-        if self.updates % self.config.target_every_updates == 0:
-            copy_parameters(self.learner.network, self.target)
-        return {**metrics, "losses/q_values": q_BA.detach().mean()}
+        return self.penalty(error_B), error_B.abs(), {"losses/q_values": q_BA.mean(dim=1)}
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         return {

@@ -29,7 +29,10 @@ BAD_VALUES = [
     (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
     (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
     (["--n-step", "0"], "--n-step 0: must be at least 1"),
-    (["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"], "--buffer-size"),
+    (
+        ["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"],
+        "--buffer-size",
+    ),
     (["--buffer-size", "900000000"], "would fit"),
     (["--preset", "natur"], "did you mean 'nature'"),
     (["--resume", "runs/no-such-run"], "no-such-run"),

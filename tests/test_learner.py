@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.core.learner import Learner, copy_parameters
+from agents.core.learner import Learner, Loss, copy_parameters
 from agents.core.networks import make_q_network
-from agents.core.types import Spaces
+from agents.core.types import Batch, Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
@@ -28,6 +28,7 @@ class Settings:
     optimiser_epsilon: float = 1e-8
     max_grad_norm: float = 0.0
     precision: str = "fp32"
+    num_threads: int = 1
     torso: str = "nature"
     hidden: int = 16
     dueling: bool = True
@@ -47,11 +48,23 @@ def two_weights(device: torch.device = CPU, **values) -> tuple[Learner, nn.Param
     return learner, learner.parameters[0]
 
 
+def transitions(obs: Tensor, weight_B: Tensor | None = None) -> Batch:
+    """A batch of which only the observations and the weights mean something."""
+    zero_B = torch.zeros(len(obs), device=obs.device)
+    weight_B = zero_B + 1 if weight_B is None else weight_B
+    slot_B = torch.arange(len(obs), device=obs.device)
+    return Batch(obs, slot_B, zero_B, zero_B, obs, weight_B, slot_B)
+
+
 def descend(learner: Learner, gradient: list[float]) -> dict[str, Tensor]:
     """One update of a loss that has this gradient."""
     (w,) = learner.parameters
-    loss_B = (w * torch.tensor(gradient, device=w.device)).sum().unsqueeze(0)
-    return learner.update(loss_B, torch.ones(1, device=w.device))
+    slope = torch.tensor(gradient, device=w.device)
+
+    def loss(batch: Batch):
+        return (w * slope).sum().unsqueeze(0), batch.reward_B, {}
+
+    return learner.update(loss, transitions(torch.zeros(1, 1, device=w.device)))[0]
 
 
 def q_learner(device: torch.device = CPU, seed: int = 0, **values) -> Learner:
@@ -68,11 +81,16 @@ def images(device: torch.device, seed: int = 0, batch: int = 8) -> Tensor:
 
 def regress(learner: Learner, seed: int) -> dict[str, Tensor]:
     """One update that draws the values of some images to 1."""
-    with learner.autocast():
-        q_BA = learner.network(images(learner.device, seed))
-    return learner.update(
-        (1 - q_BA).square().sum(dim=1), torch.ones(len(q_BA), device=learner.device)
-    )
+    return learner.update(towards_one(learner), transitions(images(learner.device, seed)))[0]
+
+
+def towards_one(learner: Learner) -> Loss:
+    def loss(batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        q_BA = learner.network(batch.obs)
+        error_B = (1 - q_BA).square().sum(dim=1)
+        return error_B, error_B, {"losses/q_values": q_BA.mean(dim=1)}
+
+    return loss
 
 
 def through_disk(tensors: dict) -> dict:
@@ -114,14 +132,35 @@ def test_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
     assert w.tolist() == pytest.approx([1 - first - second, 1 + first + second])
 
 
-def test_rmsprop_adds_epsilon_to_the_square_as_in_the_nature_paper():
+def test_rmsprop_adds_epsilon_to_the_deviation():
     learner, w = two_weights(optimiser="rmsprop", learning_rate=0.1, optimiser_epsilon=0.01)
     descend(learner, [2.0, 0.02])
-    # Extended data table 1: "constant added to the squared gradient in the denominator".
-    # For 2:    0.1 * 2 / √(0.2 - 0.01 + 0.01) = 0.2 / √0.2.
-    # For 0.02: mean = 0.001, square = 0.00002, 0.1 * 0.02 / √(0.00002 - 0.000001 + 0.01).
-    expected = [1 - 0.2 / math.sqrt(0.2), 1 - 0.002 / math.sqrt(0.010019)]
+    # For 2:    0.1 * 2 / (√(0.2 - 0.01) + 0.01) = 0.2 / (√0.19 + 0.01).
+    # For 0.02: mean = 0.001, square = 0.00002, 0.1 * 0.02 / (√(0.00002 - 0.000001) + 0.01).
+    expected = [1 - 0.2 / (math.sqrt(0.19) + 0.01), 1 - 0.002 / (math.sqrt(0.000019) + 0.01)]
     assert w.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_a_batch_split_over_threads_gives_the_same_update(shards: int):
+    whole, split = q_learner(), q_learner(num_threads=shards)
+    assert split.shards == shards
+    batch = transitions(images(CPU, batch=9), torch.linspace(0.1, 1.0, 9))
+    expected, priority_B = whole.update(towards_one(whole), batch)
+    got, split_priority_B = split.update(towards_one(split), batch)
+    torch.testing.assert_close(split_priority_B, priority_B)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value)
+    for a, b in zip(whole.parameters, split.parameters, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_batch_split_over_threads_is_reproducible():
+    learners = [q_learner(num_threads=2) for _ in range(2)]
+    for seed in range(5):
+        for learner in learners:
+            regress(learner, seed)
+    assert_same_parameters(learners[0].network, learners[1].network)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -150,8 +189,9 @@ def test_a_max_grad_norm_of_zero_does_not_clip():
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_the_loss_is_the_mean_of_the_losses_times_their_importance(device: torch.device):
     learner, w = two_weights(device)
-    loss_B = torch.tensor([2.0, 4.0], device=device) * w
-    metrics = learner.update(loss_B, torch.tensor([1.0, 0.25], device=device))
+    slope_B = torch.tensor([2.0, 4.0], device=device)
+    batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
+    metrics, _ = learner.update(lambda _: (slope_B * w, slope_B, {}), batch)
     assert metrics["losses/td_loss"].item() == 1.5  # (2 * 1 + 4 * 0.25) / 2
     assert w.grad.tolist() == [1.0, 0.5]  # 2 * 1 / 2, 4 * 0.25 / 2
 
@@ -168,13 +208,12 @@ def test_metrics_are_detached():
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_the_network_moves_to_the_device_in_channels_last_and_float32(device: torch.device):
+def test_the_network_moves_to_the_device_contiguous_and_float32(device: torch.device):
     learner = q_learner(device, precision="bf16")
     for parameter in learner.parameters:
         assert parameter.device.type == device.type
         assert parameter.dtype == torch.float32
-        if parameter.ndim == 4:
-            assert parameter.is_contiguous(memory_format=torch.channels_last)
+        assert parameter.is_contiguous()
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

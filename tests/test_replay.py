@@ -22,7 +22,7 @@ from agents.core import replay as replay_module
 from agents.core import replay_store
 from agents.core.replay import Replay
 from agents.core.replay_store import ReplayStore
-from agents.core.types import Spaces, Step
+from agents.core.types import Batch, Spaces, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -193,7 +193,7 @@ def drawable_slots(replay: Replay) -> list[int]:
     return torch.nonzero(replay.priorities[slots] > 0).flatten().tolist()
 
 
-def assert_batch_matches(batch: replay_module.Batch, world: World, config: Settings) -> None:
+def assert_batch_matches(batch: Batch, world: World, config: Settings) -> None:
     drawable = world.drawable(config)
     for row, slot in enumerate(batch.slot_B.tolist()):
         obs, action, total, discount, next_obs = world.transition(config, *drawable[slot])

@@ -91,8 +91,11 @@ def test_killed_and_resumed_equals_never_killed(tmp_path: Path, algo: str, env_i
     rows = read_metrics(run)
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
     returns = [
-        [(row["step"], row["charts/episodic_return"]) for row in read_metrics(r) if
-         "charts/episodic_return" in row]
+        [
+            (row["step"], row["charts/episodic_return"])
+            for row in read_metrics(r)
+            if "charts/episodic_return" in row
+        ]
         for r in (whole, run)
     ]
     assert returns[0] == returns[1]
@@ -129,17 +132,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     from agents import dqn
     from agents.core.launch import main
 
-    update = dqn.DQN.update
+    learn = dqn.DQN.learn
 
     def poisoned(self: dqn.DQN) -> dict[str, torch.Tensor]:
         if self.steps > 500:
             with torch.no_grad():
                 next(iter(self.learner.network.parameters())).fill_(float("nan"))
-        return update(self)
+        return learn(self)
 
-    monkeypatch.setattr(dqn.DQN, "update", poisoned)
+    monkeypatch.setattr(dqn.DQN, "learn", poisoned)
     args = ["--runs-dir", str(tmp_path), *TINY["dqn"], *QUIET, "--env", "CartPole-v1"]
-    every = ["--checkpoint-every-steps", "400", "--log-every-steps", "1000", "--total-steps", "2000"]
+    every = [
+        "--checkpoint-every-steps",
+        "400",
+        "--log-every-steps",
+        "1000",
+        "--total-steps",
+        "2000",
+    ]
     with pytest.raises(SystemExit) as exit_info:
         main("dqn", [*args, *every])
     assert exit_info.value.code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from pathlib import Path
 
@@ -51,15 +52,25 @@ def cpu_name() -> str:
     return name
 
 
-def tune_process(num_threads: int | None = None) -> None:
+MAX_SHARDS = 4
+"""Threads a batch is split over, at most: smaller shards use a core less well."""
+
+
+def share_cores(num_threads: int) -> tuple[int, int]:
+    """Shards of a CPU learner's batch and the threads of each, of `num_threads` (0: all cores)."""
+    available = num_threads or os.cpu_count() or 1
+    shards = min(MAX_SHARDS, available)
+    return shards, available // shards
+
+
+def tune_process(num_threads: int = 0) -> None:
     """Settings of the whole process, before the first tensor.
 
     glibc hands a block above 128 KiB back to the kernel as soon as it is freed, and each
     activation of a training step is faulted in again: a third of the step went to that.
     Keeping freed blocks costs the peak of one step.
     """
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    torch.set_num_threads(share_cores(num_threads)[1])
     torch.set_float32_matmul_precision("high")
     try:
         mallopt = ctypes.CDLL(None).mallopt

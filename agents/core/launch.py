@@ -152,7 +152,7 @@ def train(algo: str, args: list[str]) -> int:
     )
     code = 1
     try:
-        parts = f"{device.type}, {torch.get_num_threads()} threads, {agent.learner.precision}"
+        parts = f"{device.type}, {agent.learner.shards} threads, {agent.learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run.path}")
         signum = training.train(logger)
         code = 128 + signum if signum else 0

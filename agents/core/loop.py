@@ -83,6 +83,7 @@ class OnlineTraining:
         self.step, self.best_score = 0, -float("inf")
         self.returns: deque[float] = deque(maxlen=20)
         self.averages = Averages()
+        self.overlap = agent.learner.device.type != "cpu"
 
     def train(self, logger: Logger) -> int:
         """Train to `total_steps`; returns the number of the signal that stopped it, or 0.
@@ -96,9 +97,10 @@ class OnlineTraining:
             while self.step < config.total_steps and not stop.signum:
                 action_N = agent.act(self.obs, self.generator, agent.epsilon(self.step))
                 env.send(action_N)
-                # Learns from what came before this step while the emulator makes it.
+                # A GPU learns while the emulator steps; on a CPU both want every core.
+                received = None if self.overlap else env.recv()
                 self.averages.add(agent.learn())
-                next_obs, reward_N, terminated_N, truncated_N, info = env.recv()
+                next_obs, reward_N, terminated_N, truncated_N, info = received or env.recv()
                 ends = (terminated_N, truncated_N, info["life_lost"])
                 agent.observe(Step(self.obs, action_N, reward_N, *ends, info.get("final_obs")))
                 self.obs, self.step = next_obs, self.step + env.num_envs

@@ -7,7 +7,6 @@ with, which makes a truncated episode bootstrap from the frame it really ended o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from agents.core import returns
 from agents.core.priorities import Priorities
-from agents.core.types import Spaces, Step
+from agents.core.types import Batch, Spaces, Step
 from envs.errors import UserError
 
-IMPORTANCE_EXPONENT = 0.5  # β, held where Rainbow (https://arxiv.org/abs/1710.02298) starts it.
+IMPORTANCE_EXPONENT = 0.5
+"""β of prioritised replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
 
 
 class ReplayConfig(Protocol):
@@ -40,19 +40,6 @@ class ReplayConfig(Protocol):
     def life_loss_ends_return(self) -> bool: ...
     @property
     def seed(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
-
-    obs: Tensor
-    action_B: Tensor
-    reward_B: Tensor
-    discount_B: Tensor
-    next_obs: Tensor
-    weight_B: Tensor
-    slot_B: Tensor
 
 
 def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from agents.core.replay import Replay
 
-
 CHUNK_FRAMES = 8192
 """Frames in a chunk, 58 MB on Atari: what saving needs beside the replay itself."""
 

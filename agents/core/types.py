@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core.learner import Learner
 from envs import TapedVectorEnv
 from envs.errors import UserError
+
+if TYPE_CHECKING:
+    from agents.core.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,24 @@ class Step:
     truncated_N: np.ndarray
     life_lost_N: np.ndarray
     final_obs: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
+
+    obs: Tensor
+    action_B: Tensor
+    reward_B: Tensor
+    discount_B: Tensor
+    next_obs: Tensor
+    weight_B: Tensor
+    slot_B: Tensor
+
+    def split(self, shards: int) -> list[Batch]:
+        """The batch in `shards` nearly equal parts, in order; views, not copies."""
+        columns = [getattr(self, field.name).chunk(shards) for field in fields(self)]
+        return [Batch(*parts) for parts in zip(*columns, strict=True)]
 
 
 class Agent(Protocol):
