@@ -67,11 +67,11 @@ PRESETS = {
     "atari": Config(),
     "control": Config(env_id="CartPole-v1", total_steps=100_000),
     "nature": Config(
-        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", optimiser_epsilon=0.1 / 32,
-        max_grad_norm=0.0, batch_size=32, buffer_size=1_000_000, learning_starts_steps=50_000,
-        gamma=0.99, n_step=1, double=False, target_every_updates=10_000, epsilon_end=0.1,
-        epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
-        dueling=False, layer_norm=False, num_envs=4, eval_every_steps=1_000_000,
+        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", batch_size=32,
+        optimiser_epsilon=0.1 / 32, max_grad_norm=0.0, buffer_size=1_000_000, gamma=0.99,
+        learning_starts_steps=50_000, n_step=1, double=False, target_every_updates=10_000,
+        epsilon_end=0.1, epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature",
+        hidden=512, dueling=False, layer_norm=False, num_envs=4, eval_every_steps=1_000_000,
     ),
 }
 # fmt: on

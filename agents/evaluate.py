@@ -46,8 +46,9 @@ def evaluate(arguments: Arguments) -> Evaluation:
     spec = EnvSpec.from_json(saved["env_spec"])
     spec.check_reproducible()
     module = algorithm(run.algo)
-    with envs.make(spec, 1) as env:
-        spaces = Spaces.of(env)
+    env = envs.make(spec, 1)
+    spaces = Spaces.of(env)
+    env.close()
     config = from_json(module.Config, saved["config"])
     agent = module.build(config, spaces, resolve_device(arguments.device))
     weights, step = run.weights(arguments.checkpoint)

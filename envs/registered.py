@@ -110,7 +110,7 @@ def _plain_observations(env: Env) -> Env:
         brightest = 255 if space.dtype == np.uint8 else 1
         chw = spaces.Box(0, brightest, (channels, height, width), np.uint8)
         env = TransformObservation(env, lambda hwc: hwc.transpose(2, 0, 1), chw)
-    keeps_dtype = space.dtype == np.float32 or is_image and space.dtype == np.uint8
+    keeps_dtype = space.dtype == np.float32 or (is_image and space.dtype == np.uint8)
     return env if keeps_dtype else DtypeObservation(env, np.float32)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from envs.errors import UserError
+from envs.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +99,11 @@ def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(config_class)}
     for name in values:
         if name not in known:
-            raise UserError(f"config.json has the unknown field '{name}'" + nearest(name, known))
+            raise UserError(
+                f"config.json has the unknown field '{name}'" + did_you_mean(name, known)
+            )
     values = values | {
         "runs_dir": Path(values.get("runs_dir", "runs")),
         "tags": tuple(values.get("tags", ())),
     }
     return config_class(**values)
-
-
-def nearest(name: str, known: Any) -> str:
-    """`; did you mean 'X'?` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""

@@ -111,19 +111,17 @@ class Evaluator:
         self, agent: Agent, episodes: int, step: int, epsilon: float | None = None
     ) -> Evaluation:
         """Play full episodes; `step` is of the weights, `epsilon` by default the config's."""
-        epsilon = agent.config.eval_epsilon if epsilon is None else epsilon
+        chance: float = agent.config.eval_epsilon if epsilon is None else epsilon
         generator = torch.Generator().manual_seed(self.seed)
         rounds = -(-episodes // MAX_POOL)
         tapes: list[Tape] = []
         returns: list[float] = []
         for first in range(0, episodes, pool := -(-episodes // rounds)):
-            played = self._round(agent, min(pool, episodes - first), first, generator, epsilon)
+            played = self._round(agent, min(pool, episodes - first), first, generator, chance)
             returns += played[0]
             tapes += played[1]
         lengths = tuple(len(tape.actions) for tape in tapes)
-        return Evaluation(
-            self.spec, self.seed, step, epsilon, tuple(returns), lengths, tuple(tapes)
-        )
+        return Evaluation(self.spec, self.seed, step, chance, tuple(returns), lengths, tuple(tapes))
 
     def _round(
         self, agent: Agent, pool: int, first: int, generator: torch.Generator, epsilon: float

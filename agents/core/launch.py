@@ -15,7 +15,7 @@ import torch
 import tyro
 
 import envs
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, nearest, to_json
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, to_json
 from agents.core.device import resolve_device, tune_process
 from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.log import Logger
@@ -23,6 +23,7 @@ from agents.core.loop import Diverged, OnlineTraining
 from agents.core.run import Run
 from agents.core.types import Agent, Spaces
 from envs import EnvSpec, UserError
+from envs.errors import did_you_mean
 
 SCORE_SEED = 30_000
 """The games of a final score: not those that chose the best weights."""
@@ -51,7 +52,9 @@ def algorithm(name: str) -> ModuleType:
     names = algorithms()
     if name not in names:
         allowed = ", ".join(names)
-        raise UserError(f"unknown algorithm '{name}' (known: {allowed})" + nearest(name, names))
+        raise UserError(
+            f"unknown algorithm '{name}' (known: {allowed})" + did_you_mean(name, names)
+        )
     return importlib.import_module(f"agents.{name}")
 
 
@@ -100,8 +103,9 @@ def preset(module: ModuleType, name: str, env_id: str | None) -> Any:
         atari = env_id is None or envs.spec(env_id).family == "atari"
         name = "atari" if atari else "control"
     if name not in module.PRESETS:
-        allowed = ", ".join(["auto", *module.PRESETS])
-        raise UserError(f"unknown preset '{name}' (known: {allowed})" + nearest(name, allowed))
+        known = ["auto", *module.PRESETS]
+        near = did_you_mean(name, known)
+        raise UserError(f"unknown preset '{name}' (known: {', '.join(known)}){near}")
     return dataclasses.replace(module.PRESETS[name], **({"env_id": env_id} if env_id else {}))
 
 

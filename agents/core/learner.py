@@ -109,10 +109,12 @@ class Learner:
         size = len(batch.slot_B)
         for parameter, *shares in zip(self.parameters, *gradients, strict=True):
             # Laid out as its parameter, whatever layout the backward pass chose.
-            parameter.grad = torch.empty_like(parameter).copy_(sum(shares)).div_(size)
+            parameter.grad = (
+                torch.empty_like(parameter).copy_(torch.stack(shares).sum(0)).div_(size)
+            )
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
-        means = {name: sum(m[name] for m in metrics) / size for name in metrics[0]}
+        means = {name: torch.stack([m[name] for m in metrics]).sum() / size for name in metrics[0]}
         return {**means, "losses/grad_norm": norm}, torch.cat(priorities)
 
     def _gradient(
