@@ -27,20 +27,20 @@ from agents.core.types import Batch, Spaces, Step
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    learning_rate: float = 5e-4  # Step size of the optimiser.
+    learning_rate: float = 2.5e-4  # Step size of the optimiser.
     optimiser: Literal["adam", "rmsprop"] = "adam"  # Adam, or the paper's centred RMSProp.
     optimiser_epsilon: float = 1e-5  # Added to the optimiser's denominator.
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    batch_size: int = 64  # Transitions in an update.
+    batch_size: int = 32  # Transitions in an update.
     replay_ratio: float = 8.0  # Transitions trained on per step: 32 every 4 steps is 8.
     buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
     n_step: int = 10  # Rewards summed before bootstrapping.
-    double: bool = True  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
+    double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
-    priority_exponent: float = 0.0  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
-    target_every_updates: int = 500  # Updates between two copies θ⁻ ← θ.
+    priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
+    target_every_updates: int = 1_000  # Updates between two copies θ⁻ ← θ.
     epsilon_start: float = 1.0  # Share of random actions at first.
     epsilon_end: float = 0.01  # Share of random actions from `epsilon_decay_steps` on.
     epsilon_decay_steps: int = 25_000  # Steps over which epsilon falls.
@@ -49,13 +49,13 @@ class Config(BaseConfig):
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
     torso: Literal["auto", "nature", "data_efficient", "mlp"] = "auto"  # Network body.
     hidden: int = 256  # Width of the head's hidden layer.
-    dueling: bool = True  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
+    dueling: bool = False  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
     layer_norm: bool = True  # Normalise the head's hidden layer.
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon", "gamma")
-        self.within_unit("priority_exponent")
+        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
+        self.within_unit("gamma", "priority_exponent")
         self.above_zero("learning_rate", "optimiser_epsilon", "replay_ratio")
         self.at_least(1, "batch_size", "n_step", "target_every_updates", "hidden")
         self.at_least(0, "max_grad_norm", "epsilon_decay_steps", "learning_starts_steps")
@@ -65,14 +65,14 @@ class Config(BaseConfig):
 # fmt: off
 PRESETS = {
     "atari": Config(),
-    "control": Config(env_id="CartPole-v1", total_steps=100_000),
+    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4,
+        batch_size=64, priority_exponent=0.0, target_every_updates=500, double=True, dueling=True),
     "nature": Config(
-        total_steps=50_000_000, learning_rate=2.5e-4, optimiser="rmsprop", batch_size=32,
-        optimiser_epsilon=0.1 / 32, max_grad_norm=0.0, buffer_size=1_000_000, gamma=0.99,
-        learning_starts_steps=50_000, n_step=1, double=False, target_every_updates=10_000,
-        epsilon_end=0.1, epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature",
-        hidden=512, dueling=False, layer_norm=False, num_envs=4, eval_every_steps=1_000_000,
-    ),
+        total_steps=50_000_000, optimiser="rmsprop", optimiser_epsilon=0.1 / 32, n_step=1,
+        max_grad_norm=0.0, buffer_size=1_000_000, gamma=0.99, learning_starts_steps=50_000,
+        priority_exponent=0.0, target_every_updates=10_000, epsilon_end=0.1,
+        epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
+        layer_norm=False, num_envs=4, eval_every_steps=1_000_000),
 }
 # fmt: on
 

@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> None:
         arguments = tyro.cli(
             Arguments, args=args, prog="python -m agents.evaluate", description=__doc__
         )
-        tune_process(arguments.num_threads)
+        tune_process()
         evaluate(arguments)
     sys.exit(0)
 

@@ -29,6 +29,7 @@ class Settings:
     max_grad_norm: float = 0.0
     precision: str = "fp32"
     num_threads: int = 1
+    batch_size: int = 128
     torso: str = "nature"
     hidden: int = 16
     dueling: bool = True

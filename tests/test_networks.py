@@ -74,10 +74,23 @@ def test_the_nature_network_has_the_parameters_of_the_paper(num_actions: int):
 
 def test_the_data_efficient_network_has_the_parameters_of_its_paper():
     # Convolutions: 5*5*4*32 + 32 = 3,232;  5*5*32*64 + 64 = 51,264.
-    # 84 -> (84-5)//5+1 = 16 -> (16-5)//5+1 = 3, so 3*3*64 = 576 features.
+    # Padded to 86 -> (86-5)//5+1 = 17, padded to 21 -> (21-5)//5+1 = 4: 4*4*64 = 1,024 features,
+    # where the paper's, without padding, are 3*3*64.
     torso = data_efficient_cnn(ATARI)
     assert count(torso) == 3_232 + 51_264
-    assert torso.num_features == 576
+    assert torso.num_features == 1_024
+
+
+@pytest.mark.parametrize("make", [nature_cnn, data_efficient_cnn])
+@pytest.mark.parametrize("shape", [(4, 84, 84), (1, 42, 42), (3, 64, 96), (2, 43, 57)])
+def test_a_torso_reads_every_pixel(make, shape: tuple[int, int, int]):
+    torso = make(shape)
+    pixels = torch.rand(1, *shape, requires_grad=True)
+    with torch.no_grad():
+        for parameter in torso.parameters():
+            parameter.fill_(1.0)
+    torso.convolutions(pixels).sum().backward()
+    assert pixels.grad is not None and bool((pixels.grad > 0).all())
 
 
 def test_layer_norm_adds_a_gain_and_an_offset_for_each_hidden_unit():
@@ -181,9 +194,9 @@ def test_dueling_ignores_a_constant_added_to_every_advantage():
 @pytest.mark.parametrize(
     ("obs_shape", "kind", "num_features"),
     [
-        (ATARI, ConvTorso, 576),
-        ((1, 42, 42), ConvTorso, 64),  # 42 -> 8 -> 1, so 1*1*64
-        ((1, 30, 30), ConvTorso, 64),  # 30 -> 6 -> 1
+        (ATARI, ConvTorso, 1_024),
+        ((1, 42, 42), ConvTorso, 256),  # 46 -> 9, 11 -> 2, so 2*2*64
+        ((1, 30, 30), ConvTorso, 256),  # 30 -> 6, 10 -> 2
         ((1, 29, 30), MlpTorso, 120),
         ((4, 10, 10), MlpTorso, 120),
         ((8,), MlpTorso, 120),
@@ -198,7 +211,7 @@ def test_auto_takes_convolutions_for_images_and_full_connections_for_the_rest(
     assert torso.num_features == num_features
 
 
-@pytest.mark.parametrize(("name", "side"), [("nature", 35), ("data_efficient", 24)])
+@pytest.mark.parametrize(("name", "side"), [("nature", 28), ("data_efficient", 20)])
 def test_too_small_images_are_refused_with_a_torso_that_fits(name: str, side: int):
     with pytest.raises(UserError, match=rf"\(4, {side}, 84\) are too small .* --torso mlp"):
         make_torso(name, (4, side, 84))

@@ -52,25 +52,32 @@ def cpu_name() -> str:
     return name
 
 
-MAX_SHARDS = 4
-"""Threads a batch is split over, at most: smaller shards use a core less well."""
+MAX_SHARDS, SHARD_SAMPLES, SHARD_THREADS = 4, 32, 4
+"""Shards of a batch at most, samples of each at least, and threads that speed one up."""
 
 
-def share_cores(num_threads: int) -> tuple[int, int]:
-    """Shards of a CPU learner's batch and the threads of each, of `num_threads` (0: all cores)."""
+def share_cores(num_threads: int, batch_size: int) -> tuple[int, int]:
+    """Shards of a convolutional network's batch on a CPU, and the threads of each.
+
+    A shard has a thread of its own for its forward and backward pass. That uses cores better
+    than sharing out each operation, once the shard is large enough to hide the interpreter.
+
+    Args:
+        num_threads: cores to use; 0 is all of them.
+        batch_size: samples of an update.
+    """
     available = num_threads or os.cpu_count() or 1
-    shards = min(MAX_SHARDS, available)
-    return shards, available // shards
+    shards = max(1, min(MAX_SHARDS, available, batch_size // SHARD_SAMPLES))
+    return shards, min(SHARD_THREADS, available // shards)
 
 
-def tune_process(num_threads: int = 0) -> None:
+def tune_process() -> None:
     """Settings of the whole process, before the first tensor.
 
     glibc hands a block above 128 KiB back to the kernel as soon as it is freed, and each
     activation of a training step is faulted in again: a third of the step went to that.
     Keeping freed blocks costs the peak of one step.
     """
-    torch.set_num_threads(share_cores(num_threads)[1])
     torch.set_float32_matmul_precision("high")
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -126,7 +126,7 @@ def train(algo: str, args: list[str]) -> int:
     """Train as the command line says; returns the exit code, 128 + n after signal n."""
     module = algorithm(algo)
     config, resumed = parse(module, args)
-    tune_process(config.num_threads)
+    tune_process()
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
     if resumed is None:
@@ -156,7 +156,9 @@ def train(algo: str, args: list[str]) -> int:
     )
     code = 1
     try:
-        parts = f"{device.type}, {agent.learner.shards} threads, {agent.learner.precision}"
+        learner = agent.learner
+        threads = learner.shards * learner.threads_per_shard
+        parts = f"{device.type}, {threads} threads, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run.path}")
         signum = training.train(logger)
         code = 128 + signum if signum else 0

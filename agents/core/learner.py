@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,13 +52,12 @@ class LearnerConfig(Protocol):
     def precision(self) -> str: ...
     @property
     def num_threads(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
 
 
 Loss = Callable[[Batch], tuple[Tensor, Tensor, dict[str, Tensor]]]
 """From transitions to a loss (B,), a priority (B,) and metrics (B,), whose means are logged."""
-
-SHARDED_NUMEL = 4096
-"""Size of an observation from which a thread's work is worth handing over."""
 
 
 class Learner:
@@ -70,9 +70,13 @@ class Learner:
     def __init__(self, network: nn.Module, config: LearnerConfig, device: torch.device):
         self.device, self.precision = device, resolve_precision(config.precision, device)
         self.network = network.to(device)
-        self.shards, threads = share_cores(config.num_threads) if device.type == "cpu" else (1, 1)
+        # Threads pay off in convolutions; what a small MLP does takes less time than waking them.
+        wide = device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in network.modules())
+        cores = share_cores(config.num_threads, config.batch_size) if wide else (1, 1)
+        self.shards, self.threads_per_shard = cores
+        torch.set_num_threads(self.threads_per_shard)
         self._workers = ThreadPoolExecutor(
-            max(1, self.shards - 1), "learner", torch.set_num_threads, (threads,)
+            max(1, self.shards - 1), "learner", torch.set_num_threads, (self.threads_per_shard,)
         )
         self.parameters = list(self.network.parameters())
         make_optimiser = OPTIMISERS[config.optimiser]
@@ -94,39 +98,37 @@ class Learner:
     def update(self, loss: Loss, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """One step down the importance-weighted mean of the loss.
 
-        On a CPU the batch is split over threads, each with its own forward and backward pass:
-        that uses two cores better than splitting each of a small network's operations, and is
-        as reproducible, since the gradients are added in a fixed order.
+        On a CPU a large batch is split over threads, each with its own forward and backward
+        pass (see `share_cores`); the gradients are added in a fixed order, so that it is as
+        reproducible as one thread.
 
         Returns:
             Detached means of the loss, the gradient norm and the loss's metrics; and the
             priorities of the batch, (B,).
         """
-        shards = batch.split(self.shards if batch.obs[0].numel() >= SHARDED_NUMEL else 1)
-        rest = [self._workers.submit(self._gradient, loss, shard) for shard in shards[1:]]
-        parts = [self._gradient(loss, shards[0]), *(future.result() for future in rest)]
-        gradients, priorities, metrics = zip(*parts, strict=True)
         size = len(batch.slot_B)
+        shards = batch.split(self.shards)
+        rest = [self._workers.submit(self._gradient, loss, shard, size) for shard in shards[1:]]
+        parts = [self._gradient(loss, shards[0], size), *(future.result() for future in rest)]
+        gradients, priorities, metrics = zip(*parts, strict=True)
         for parameter, *shares in zip(self.parameters, *gradients, strict=True):
             # Laid out as its parameter, whatever layout the backward pass chose.
-            parameter.grad = (
-                torch.empty_like(parameter).copy_(torch.stack(shares).sum(0)).div_(size)
-            )
+            parameter.grad = reduce(Tensor.add_, shares).contiguous()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
-        means = {name: torch.stack([m[name] for m in metrics]).sum() / size for name in metrics[0]}
+        means = {name: torch.stack([m[name] for m in metrics]).sum() for name in metrics[0]}
         return {**means, "losses/grad_norm": norm}, torch.cat(priorities)
 
     def _gradient(
-        self, loss: Loss, shard: Batch
+        self, loss: Loss, shard: Batch, size: int
     ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
-        """The gradient of the shard's summed loss, its priorities and its summed metrics."""
+        """The shard's share of a batch of `size`: gradient of the mean, priorities, metrics."""
         with self.autocast():
             loss_B, priority_B, metrics = loss(shard)
-        total = (loss_B * shard.weight_B).sum()
-        gradient = torch.autograd.grad(total, self.parameters)
-        sums = {name: value.detach().sum() for name, value in metrics.items()}
-        return gradient, priority_B.detach(), {"losses/td_loss": total.detach(), **sums}
+        mean = (loss_B * shard.weight_B).sum() / size
+        gradient = torch.autograd.grad(mean, self.parameters)
+        shares = {name: value.detach().sum() / size for name, value in metrics.items()}
+        return gradient, priority_B.detach(), {"losses/td_loss": mean.detach(), **shares}
 
     @torch.no_grad()
     def epsilon_greedy(

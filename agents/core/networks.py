@@ -21,8 +21,23 @@ def scaled(obs: Tensor) -> Tensor:
     return obs.float().mul_(1 / 255) if obs.dtype == torch.uint8 else obs.float()
 
 
+def covering_padding(size: int, kernel: int, stride: int) -> int:
+    """The least zero padding on both sides with which a convolution reads every cell of `size`.
+
+    A convolution drops what is left of `size` after its last whole stride; on a screen that is
+    the bottom, where the paddle of Breakout is.
+    """
+    padding = 0
+    while (size + 2 * padding - kernel) % stride > padding:
+        padding += 1
+    return padding
+
+
 class ConvTorso(nn.Module):
-    """A stack of unpadded convolutions with ReLU, flattened: uint8 (B, C, H, W) to (B, F).
+    """Convolutions with ReLU, flattened: uint8 (B, C, H, W) to (B, F).
+
+    Layers whose strides do not divide their input are padded until they read all of it, which
+    leaves the Nature torso on 84 x 84 pixels as it was published.
 
     Args:
         obs_shape: (C, H, W).
@@ -36,13 +51,16 @@ class ConvTorso(nn.Module):
         channels, height, width = obs_shape
         modules: list[nn.Module] = []
         for out_channels, kernel, stride in layers:
-            modules += [nn.Conv2d(channels, out_channels, kernel, stride), nn.ReLU()]
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            channels = out_channels
-            if min(height, width) < 1:
+            if min(height, width) < kernel:
                 raise UserError(
                     f"observations of {obs_shape} are too small for this torso; use --torso mlp"
                 )
+            pad_y, pad_x = (covering_padding(size, kernel, stride) for size in (height, width))
+            convolution = nn.Conv2d(channels, out_channels, kernel, stride, (pad_y, pad_x))
+            modules += [convolution, nn.ReLU()]
+            height = (height + 2 * pad_y - kernel) // stride + 1
+            width = (width + 2 * pad_x - kernel) // stride + 1
+            channels = out_channels
         self.convolutions = nn.Sequential(*modules)
         self.num_features = channels * height * width
 
@@ -60,8 +78,8 @@ def nature_cnn(obs_shape: tuple[int, ...]) -> ConvTorso:
 
 
 def data_efficient_cnn(obs_shape: tuple[int, ...]) -> ConvTorso:
-    """The torso of van Hasselt et al. 2019, https://arxiv.org/abs/1906.05243: a fifth of
-    the work of the Nature torso.
+    """The torso of van Hasselt et al. 2019, https://arxiv.org/abs/1906.05243, but for padding:
+    a quarter of the work of the Nature torso.
     """
     return ConvTorso(obs_shape, ((32, 5, 5), (64, 5, 5)))
 
