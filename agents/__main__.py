@@ -12,8 +12,9 @@ from agents.core.launch import algorithm, algorithms
 
 def main() -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("command", "what", "paper"):
-        table.add_column(column, overflow="fold")
+    table.add_column("command", no_wrap=True)
+    table.add_column("what")
+    table.add_column("paper", no_wrap=True)
     for name in algorithms():
         text = algorithm(name).__doc__ or ""
         paper = re.search(r"https?://[^\s,)]+", text)

@@ -1,38 +1,49 @@
 """What the tapes cost: our vector environment beside the bare AtariVectorEnv it is built on.
 
+    python -m benchmarks.env_throughput --game Pong
+
 Both play the same game in the same process in turns, a block of steps each, so that whatever else
-the machine does falls on both. Run: python -m benchmarks.env_throughput --game Pong
+the machine does falls on both.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import tyro
+from rich.console import Console
 
 import envs
+from agents.core.config import require
+from agents.core.launch import one_line_errors
+from benchmarks.machine import write_result
 from envs.atari import atari_vector_env
 
 
-def compare(
-    game: str = "Pong",
-    *,
-    num_envs: int = 8,
-    num_threads: int = 1,
-    blocks: int = 20,
-    steps_per_block: int = 250,
-) -> float:
-    """Prints median environment steps per second of both, and returns ours / bare."""
-    ours = envs.make(game, num_envs, num_threads=num_threads)
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    game: str = "Pong"  # Atari game, at the protocol of its name.
+    num_envs: int = 8  # Environments stepped together.
+    num_threads: int = 1  # Threads of the emulator.
+    blocks: int = 40  # Blocks of each side, after one that does not count.
+    steps_per_block: int = 250  # Steps of the vector of environments.
+
+
+def compare(arguments: Arguments) -> dict[str, Any]:
+    """Environment steps per second of both sides by block, and the median of the ratios."""
+    num_envs, num_threads = arguments.num_envs, arguments.num_threads
+    ours = envs.make(arguments.game, num_envs, num_threads=num_threads)
     bare = atari_vector_env(ours.env_spec, num_envs, num_threads)
     ours.reset()
     bare.reset(seed=0)
     rng = np.random.default_rng(0)
-    size = (steps_per_block, num_envs)
-    rates: dict[str, list[float]] = {"bare AtariVectorEnv": [], "TapedVectorEnv": []}
-    for block in range(blocks + 1):
+    rates: dict[str, list[float]] = {"bare": [], "ours": []}
+    for block in range(arguments.blocks + 1):
+        size = (arguments.steps_per_block, num_envs)
         actions = rng.integers(0, ours.single_action_space.n, size)  # pyright: ignore
         contenders = list(zip(rates, (bare.step, ours.step), strict=True))
         for name, step in contenders if block % 2 else reversed(contenders):
@@ -42,14 +53,15 @@ def compare(
                 rates[name].append(actions.size / seconds)
     ours.close()
     bare.close()
-    medians = {name: float(np.median(rate)) for name, rate in rates.items()}
-    ratio = medians["TapedVectorEnv"] / medians["bare AtariVectorEnv"]
-    print(f"{game}, {num_envs} environments, {num_threads} threads, {blocks} blocks")
-    for name, rate in medians.items():
-        low, high = np.percentile(rates[name], [25, 75])
-        print(f"{name:20} {rate:8,.0f} steps/s   (middle half {low:,.0f} to {high:,.0f})")
-    print(f"{'ours / bare':20} {ratio:8.3f}")
-    return ratio
+    ratios = np.divide(rates["ours"], rates["bare"])
+    return {
+        "protocol": ours.env_spec.protocol,
+        "num_envs": num_envs,
+        "num_threads": num_threads,
+        "steps_per_second": {name: round(float(np.median(rate))) for name, rate in rates.items()},
+        "ratio": round(float(np.median(ratios)), 3),
+        "ratio_middle_half": np.percentile(ratios, [25, 75]).round(3).tolist(),
+    }
 
 
 def _seconds(step: Callable[[np.ndarray], object], actions: np.ndarray) -> float:
@@ -59,20 +71,16 @@ def _seconds(step: Callable[[np.ndarray], object], actions: np.ndarray) -> float
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """The command line of `compare`."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--game", default="Pong")
-    parser.add_argument("--num-envs", type=int, default=8)
-    parser.add_argument("--num-threads", type=int, default=1)
-    parser.add_argument("--blocks", type=int, default=20)
-    arguments = parser.parse_args()
-    compare(
-        arguments.game,
-        num_envs=arguments.num_envs,
-        num_threads=arguments.num_threads,
-        blocks=arguments.blocks,
-    )
+def main(args: list[str] | None = None) -> None:
+    with one_line_errors():
+        arguments = tyro.cli(
+            Arguments, args=args, prog="python -m benchmarks.env_throughput", description=__doc__
+        )
+        for name in ("num_envs", "num_threads", "blocks", "steps_per_block"):
+            require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
+        result = compare(arguments)
+        Console().print(result)
+        print(f"wrote {write_result('env-throughput', result)}")
 
 
 if __name__ == "__main__":

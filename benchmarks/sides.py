@@ -1,4 +1,4 @@
-"""The agents that are measured: ours and a peer's, told to do the same work.
+"""What is measured: our agent, a peer's, told to do the same work, and the bare learning in it.
 
 PongNoFrameskip-v4 (or another game's), a batch of 32 every 4 steps, the Nature CNN with 512
 hidden units, plain one-step targets, a target copy every 1,000 steps, Adam, a replay of 100,000
@@ -7,6 +7,7 @@ and ε at 0.05.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import time
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
+from torch import nn
 
 import envs
-from agents.core.device import resolve_device, tune_process
+from agents.core import losses
+from agents.core.device import resolve_device, resolve_precision, tune_process
 from agents.core.launch import algorithm
 from agents.core.log import Logger
 from agents.core.loop import OnlineTraining
+from agents.core.networks import QHead, QNetwork, nature_cnn
 from agents.core.run import Run
 from agents.core.types import Spaces
 
@@ -91,6 +95,7 @@ class Joystick:
             dueling=False,
             double=False,
             n_step=1,
+            priority_exponent=0.0,
             log_every_steps=NEVER,
             checkpoint_every_steps=NEVER,
             eval_every_steps=0,
@@ -159,4 +164,60 @@ class StableBaselines:
     def advance(self, steps: int) -> float:
         start = time.perf_counter()
         self.model.learn(steps, log_interval=NEVER, reset_num_timesteps=False)
+        return time.perf_counter() - start
+
+
+class TrainingLimit:
+    """The bare optimisation step: no emulator, replay, priorities or logging.
+
+    The target's pass, the online forward and backward pass and fused Adam, on one fixed batch in
+    the plain loop that a tutorial shows. An agent that takes turns between learning and the rest
+    cannot be faster.
+    """
+
+    def __init__(self, task: Task, folder: Path):
+        del folder
+        tune_process()
+        self.device = resolve_device(task.device)
+        self.precision = resolve_precision(task.precision, self.device)
+        torch.manual_seed(1)
+        shape = (4, 84, 84)
+        torso = nature_cnn(shape)
+        head = QHead(torso.num_features, num_actions=6, width=512, layer_norm=False)
+        self.network = QNetwork(torso, head).to(self.device)
+        self.target = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=SHARED["learning_rate"], fused=True
+        )
+        size = SHARED["batch_size"]
+        self.obs = torch.randint(0, 256, (2, size, *shape), dtype=torch.uint8, device=self.device)
+        self.action_B1 = torch.randint(0, 6, (size, 1), device=self.device)
+        self.updates = 0
+
+    @property
+    def about(self) -> dict[str, Any]:
+        precision = str(self.precision).removeprefix("torch.")
+        return {"precision": precision, "device": self.device.type}
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self.updates * STEPS_PER_UPDATE, self.updates
+
+    def advance(self, steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(-(-steps // STEPS_PER_UPDATE)):
+            autocast = torch.autocast(
+                self.device.type, self.precision, enabled=self.precision != torch.float32
+            )
+            with autocast:
+                with torch.no_grad():
+                    target_B = self.target(self.obs[1]).amax(dim=1)
+                q_B = self.network(self.obs[0]).gather(1, self.action_B1).squeeze(1)
+            self.optimiser.zero_grad()
+            losses.huber(target_B - q_B).mean().backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), SHARED["max_grad_norm"])
+            self.optimiser.step()
+            self.updates += 1
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return time.perf_counter() - start

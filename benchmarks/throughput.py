@@ -5,6 +5,8 @@
 `benchmarks.sides` says what the work is: DQN's 8 samples trained on per step. Each side lives in
 a process of its own, with the allocator and the threads that its users get, and the sides take
 turns, so that a machine that slows down does so for all. The peer counts at its faster set-up.
+The side "limit" only learns, on a fixed batch: our share of its speed says how much of the
+machine is left on the way, whatever the machine.
 """
 
 from __future__ import annotations
@@ -29,10 +31,22 @@ from agents.core.config import require
 from agents.core.device import resolve_device
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
-from benchmarks.sides import SHARED, STEPS_PER_UPDATE, Joystick, Side, StableBaselines, Task
+from benchmarks.sides import (
+    SHARED,
+    STEPS_PER_UPDATE,
+    Joystick,
+    Side,
+    StableBaselines,
+    Task,
+    TrainingLimit,
+)
 from envs import UserError
 
-SIDES: dict[str, type[Joystick | StableBaselines]] = {"joystick": Joystick, "sb3": StableBaselines}
+SIDES: dict[str, type[Joystick | StableBaselines | TrainingLimit]] = {
+    "joystick": Joystick,
+    "sb3": StableBaselines,
+    "limit": TrainingLimit,
+}
 
 PEER_NUM_ENVS = (1, 8)
 """As its users run DQN, and with the environments together."""
@@ -89,7 +103,7 @@ def process(side: str, task: Task, folder: Path) -> Iterator[Connection]:
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """The speeds of all sides over the rounds, their medians and the ratio."""
-    entrants = [("joystick", arguments.task())]
+    entrants = [("joystick", arguments.task()), ("limit", arguments.task())]
     entrants += [(arguments.against, arguments.task(num_envs=n)) for n in PEER_NUM_ENVS]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         # One after the other: a side that sets up would disturb the warm-up of another.
@@ -113,13 +127,14 @@ def summary(sides: list[dict[str, Any]], arguments: Arguments) -> dict[str, Any]
     for side in sides:
         side["steps_per_second"] = statistics.median(side["rounds"])
         side["samples_per_step"] = round(side["updates_per_step"] * SHARED["batch_size"], 2)
-    ours, *peers = sides
+    ours, limit, *peers = sides
     best = max(peers, key=lambda side: side["steps_per_second"])
     return {
         "env_id": arguments.task().env_id,
         "steps_per_update": STEPS_PER_UPDATE,
         "seconds_per_turn": arguments.seconds,
         "sides": sides,
+        "share_of_limit": round(ours["steps_per_second"] / limit["steps_per_second"], 2),
         "ratio": round(ours["steps_per_second"] / best["steps_per_second"], 2),
         "ratio_of_each_round": [
             round(mine / theirs, 2)
@@ -137,6 +152,7 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(*(str(side[name]) for name in columns), rounds)
     console = Console()
     console.print(table)
+    console.print(f"{result['share_of_limit']:.0%} of the learner's limit on this machine")
     console.print(f"{result['ratio']} times the peer (by round: {result['ratio_of_each_round']})")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from agents.core.run import Run
 from benchmarks import machine, memory, throughput, time_to_score
-from benchmarks.sides import Joystick, Side, StableBaselines, Task
+from benchmarks.sides import Joystick, Side, StableBaselines, Task, TrainingLimit
 
 
 def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
@@ -48,11 +48,17 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
     def side(name: str, *rounds: float) -> dict[str, Any]:
         return {"side": name, "rounds": list(rounds), "updates_per_step": 0.25}
 
-    sides = [side("joystick", 300, 330, 600), side("sb3", 100, 90, 80), side("sb3", 110, 120, 100)]
+    ours, limit = side("joystick", 300, 330, 600), side("limit", 400, 440, 500)
+    sides = [ours, limit, side("sb3", 100, 90, 80), side("sb3", 110, 120, 100)]
     result = throughput.summary(sides, throughput.Arguments())
     assert result["ratio"] == 3.0  # 330 / 110, of the medians.
     assert result["ratio_of_each_round"] == [2.73, 2.75, 6.0]
-    assert [side["samples_per_step"] for side in sides] == [8, 8, 8]
+    assert result["share_of_limit"] == 0.75  # 330 / 440
+    assert [side["samples_per_step"] for side in sides] == [8, 8, 8, 8]
+
+
+def test_the_limit_updates_every_four_steps_too(tmp_path: Path) -> None:
+    assert updates_per_step(TrainingLimit(Task(precision="fp32", device="cpu"), tmp_path)) == 1 / 4
 
 
 def test_a_full_replay_takes_about_one_frame_a_transition() -> None:
