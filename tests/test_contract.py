@@ -35,12 +35,16 @@ def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(("threads", "batch_size"), [(1, 8), (2, 32), (2, 64)])
 def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
-    tmp_path: Path, algo: str
+    tmp_path: Path, algo: str, threads: int, batch_size: int
 ) -> None:
+    """On one thread, on two that share operations, and on two that share the batch."""
+
     def weights(seed: str) -> dict[str, torch.Tensor]:
-        run = run_tiny(tmp_path, algo, "--env", "Pong", "--total-steps", "240", "--seed", seed)
-        return run.weights("last")[0]
+        shared = ("--num-threads", str(threads), "--batch-size", str(batch_size))
+        args = ("--env", "Pong", "--total-steps", "240", "--seed", seed, *shared)
+        return run_tiny(tmp_path, algo, *args).weights("last")[0]
 
     first, second, other = weights("3"), weights("3"), weights("4")
     assert all(torch.equal(first[name], second[name]) for name in first)
