@@ -13,7 +13,10 @@ from agents.core.run import Run
 
 
 def score(run: Run, episodes: int = 20) -> float:
-    arguments = evaluate.Arguments(run=run.path, episodes=episodes, checkpoint="last", video=False)
+    """The greedy policy's mean return."""
+    arguments = evaluate.Arguments(
+        run=run.path, episodes=episodes, checkpoint="last", video=False, epsilon=0.0
+    )
     return evaluate.evaluate(arguments).mean
 
 
@@ -30,8 +33,7 @@ def test_dqn_learns_the_identity(tmp_path: Path) -> None:
 
 
 def test_dqn_takes_the_better_end_of_the_chain(tmp_path: Path) -> None:
-    # One game of twenty may end at the near end, by the random action of evaluation.
-    assert learn(tmp_path, "toy/Chain-v0", 6_000, *SMALL) >= 0.95
+    assert learn(tmp_path, "toy/Chain-v0", 6_000, *SMALL) >= 0.99
 
 
 def test_dqn_catches_from_pixels(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def train(algo: str, args: list[str]) -> int:
 def score_best(agent: Agent, training: OnlineTraining, logger: Logger) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
     config, run = training.config, training.run
-    if not training.due(config.eval_every_steps):
+    if training.evaluated_step != training.step:
         training.evaluate(logger)
     weights, step = run.weights("best")
     agent.learner.load_weights(weights)

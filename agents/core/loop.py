@@ -80,7 +80,7 @@ class OnlineTraining:
         self.evaluator = Evaluator(env.env_spec, EVALUATION_SEED, config.num_threads or None)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.obs, _ = env.reset()
-        self.step, self.best_score = 0, -float("inf")
+        self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
         self.returns: deque[float] = deque(maxlen=20)
         self.averages = Averages()
         self.overlap = agent.learner.device.type != "cpu"
@@ -145,6 +145,7 @@ class OnlineTraining:
         """Play full games, keep the weights if they are the best so far, film the first game."""
         self.report(logger)
         result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+        self.evaluated_step = self.step
         logger.metrics(self.step, result.metrics())
         logger.message(f"evaluation: {result}")
         if result.mean > self.best_score:
