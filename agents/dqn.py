@@ -16,20 +16,18 @@ import torch
 from torch import Tensor
 
 from agents.core import losses, schedules
-from agents.core.config import BaseConfig
+from agents.core.acting import Draws, epsilon_greedy
+from agents.core.config import BaseConfig, require
 from agents.core.launch import main
 from agents.core.learner import Learner, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
-from agents.core.types import Batch, Spaces, Step
+from agents.core.types import Batch, Decision, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    learning_rate: float = 2.5e-4  # Step size of the optimiser.
-    optimiser: Literal["adam", "rmsprop"] = "adam"  # Adam, or the paper's centred RMSProp.
-    optimiser_epsilon: float = 1e-5  # Added to the optimiser's denominator.
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
     batch_size: int = 32  # Transitions in an update.
     replay_ratio: float = 8.0  # Transitions trained on per step: 32 every 4 steps is 8.
@@ -47,8 +45,6 @@ class Config(BaseConfig):
     eval_epsilon: float = 0.001  # Share of random actions in evaluation.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
-    torso: Literal["auto", "nature", "data_efficient", "mlp"] = "auto"  # Network body.
-    hidden: int = 256  # Width of the head's hidden layer.
     dueling: bool = False  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
     layer_norm: bool = True  # Normalise the head's hidden layer.
 
@@ -56,10 +52,11 @@ class Config(BaseConfig):
         super().validate()
         self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
         self.within_unit("gamma", "priority_exponent")
-        self.above_zero("learning_rate", "optimiser_epsilon", "replay_ratio")
-        self.at_least(1, "batch_size", "n_step", "target_every_updates", "hidden")
-        self.at_least(0, "max_grad_norm", "epsilon_decay_steps", "learning_starts_steps")
+        self.above_zero("replay_ratio")
+        self.at_least(1, "batch_size", "n_step", "target_every_updates")
+        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
+        require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 
 
 # fmt: off
@@ -68,7 +65,7 @@ PRESETS = {
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4,
         batch_size=64, priority_exponent=0.0, target_every_updates=500, double=True, dueling=True),
     "nature": Config(
-        total_steps=50_000_000, optimiser="rmsprop", optimiser_epsilon=0.1 / 32, n_step=1,
+        total_steps=50_000_000, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, n_step=1,
         max_grad_norm=0.0, buffer_size=1_000_000, gamma=0.99, learning_starts_steps=50_000,
         priority_exponent=0.0, target_every_updates=10_000, epsilon_end=0.1,
         epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
@@ -85,12 +82,14 @@ def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
 class DQN:
     """Acts ε-greedily, remembers, and fits Q to its own bootstrapped n-step returns."""
 
+    explores_by, horizon_steps, off_policy, memory_size = "epsilon", 1, True, 0
+
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
         self.target = learner.target_copy()
         self.replay_store = ReplayStore(replay)
         self.penalty = {"huber": losses.huber, "squared": losses.squared}[config.loss]
-        self.epsilon = schedules.linear(
+        self.exploration = schedules.linear(
             config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
         )
         self.steps, self.updates, self.updates_due = 0, 0, 0.0
@@ -98,8 +97,8 @@ class DQN:
     def prepare(self) -> None:
         self.replay.allocate()
 
-    def act(self, obs: np.ndarray, generator: torch.Generator, epsilon: float) -> np.ndarray:
-        return self.learner.epsilon_greedy(obs, epsilon, generator)
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return Decision(epsilon_greedy(self.learner, obs, draws, exploration), memory_NS)
 
     def observe(self, step: Step) -> None:
         self.replay.add(step)
@@ -113,14 +112,14 @@ class DQN:
         while self.updates_due >= 1:
             self.updates_due -= 1
             batch = self.replay.sample(self.config.batch_size)
-            metrics, priority_B = self.learner.update(self.loss, batch)
-            self.replay.update_priorities(batch.slot_B, priority_B)
+            metrics, values = self.learner.update(self.loss, batch)
+            self.replay.update_priorities(batch.slot_B, values["losses/td_error"])
             self.updates += 1
             if self.updates % self.config.target_every_updates == 0:
                 copy_parameters(self.learner.network, self.target)
         return metrics
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         network = self.learner.network
         with torch.no_grad():
             q_next_BA = self.target(batch.next_obs)
@@ -129,7 +128,8 @@ class DQN:
         error_B = losses.td_error(
             q_BA, batch.action_B, batch.reward_B, batch.discount_B, q_next_BA, select_BA
         )
-        return self.penalty(error_B), error_B.abs(), {"losses/q_values": q_BA.mean(dim=1)}
+        loss_B, values = self.penalty(error_B), {"losses/q_values": q_BA.mean(dim=1)}
+        return loss_B, values | {"losses/td_loss": loss_B, "losses/td_error": error_B.abs()}
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         return {

@@ -27,7 +27,7 @@ from envs import EnvSpec
 class Arguments:
     run: tyro.conf.Positional[Path]  # The run directory.
     episodes: int = 30  # Full games to play.
-    epsilon: float | None = None  # Share of random actions; by default the run's eval_epsilon.
+    exploration: float | None = None  # ε or temperature; by default the run's own.
     checkpoint: Literal["best", "last"] = "best"  # Which weights to score.
     seed: int = SCORE_SEED  # Seed of the games.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # Where the network runs.
@@ -39,8 +39,13 @@ def evaluate(arguments: Arguments) -> Evaluation:
     """Score the run, write eval.json and the film, and return the evaluation."""
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
-    if arguments.epsilon is not None:
-        require(0 <= arguments.epsilon <= 1, "epsilon", arguments.epsilon, "between 0 and 1")
+    if arguments.exploration is not None:
+        require(
+            0 <= arguments.exploration <= 1,
+            "exploration",
+            arguments.exploration,
+            "between 0 and 1",
+        )
     run = Run.open(arguments.run)
     saved = run.config()
     spec = EnvSpec.from_json(saved["env_spec"])
@@ -54,7 +59,7 @@ def evaluate(arguments: Arguments) -> Evaluation:
     weights, step = run.weights(arguments.checkpoint)
     agent.learner.load_weights(weights)
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None)
-    result = evaluator.evaluate(agent, arguments.episodes, step, arguments.epsilon)
+    result = evaluator.evaluate(agent, arguments.episodes, step, arguments.exploration)
     print(result)
     run.save_score(result.to_json())
     print(f"wrote {run.path / 'eval.json'}")

@@ -6,9 +6,10 @@
 
 from envs import toys
 from envs.errors import UserError
+from envs.make import make
 from envs.spec import EnvSpec, spec
 from envs.tapes import Tape, render, replay
-from envs.vector import TapedVectorEnv, make
+from envs.vector import TapedVectorEnv
 
 __all__ = ["EnvSpec", "Tape", "TapedVectorEnv", "UserError", "make", "render", "replay", "spec"]
 

@@ -20,10 +20,17 @@ class OpenTapes:
         lengths: int64 (N,) the actions each tape holds.
     """
 
-    def __init__(self, env_spec: EnvSpec, num_envs: int, action_space: Space, run_seed: int):
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        num_envs: int,
+        action_space: Space,
+        run_seed: int,
+        first_env: int = 0,
+    ):
         assert action_space.shape is not None
         self._spec = env_spec
-        self._run_seed = run_seed
+        self._run_seed, self._first_env = run_seed, first_env
         self._rows = np.arange(num_envs)
         self._index = np.full(num_envs, -1)
         self.seeds = np.zeros(num_envs, np.int64)
@@ -41,7 +48,7 @@ class OpenTapes:
         """Begins the next tape of the environments in `mask`, bool (N,)."""
         self._index[mask] += 1
         for i in np.flatnonzero(mask):
-            self.seeds[i] = tape_seed(self._run_seed, int(i), int(self._index[i]))
+            self.seeds[i] = tape_seed(self._run_seed, self._first_env + int(i), int(self._index[i]))
         self.lengths[mask] = 0
 
     def append(self, actions: np.ndarray) -> None:
@@ -112,3 +119,22 @@ class OpenTapes:
             grown[:, :capacity] = self._actions
             self._actions = grown
         self._room = self._actions.shape[1] - longest
+
+
+def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of several vector environments of a run as that of one, in their order."""
+    joined = dict(states[0])
+    for name, value in joined.items():
+        if isinstance(value, list):
+            joined[name] = [item for state in states for item in state[name]]
+    joined["actions"] = np.concatenate([state["actions"] for state in states])
+    return joined
+
+
+def rows_of_state(state: dict[str, Any], rows: slice) -> dict[str, Any]:
+    """The state of the environments `rows` of a vector environment."""
+    ends = np.cumsum(state["tape_lengths"])
+    begins = ends - state["tape_lengths"]
+    cut = {name: v[rows] if isinstance(v, list) else v for name, v in state.items()}
+    cut["actions"] = state["actions"][begins[rows][0] : ends[rows][-1]]
+    return cut

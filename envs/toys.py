@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import Env, spaces
 
 
-class _Toy(Env[np.ndarray, np.int64]):
+class Toy(Env[np.ndarray, Any]):
     """Draws its observation, 24 pixels per number of a vector and 4 per pixel of an image."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
@@ -28,7 +28,7 @@ class _Toy(Env[np.ndarray, np.int64]):
         return np.repeat(picture[..., None], 3, axis=-1)
 
 
-class Identity(_Toy):
+class Identity(Toy):
     """Name the symbol shown: reward 1 when right, 10 steps. Best return 10, chance 2.5."""
 
     symbols, steps = 4, 10
@@ -55,10 +55,10 @@ class Identity(_Toy):
         return self._observe()
 
     def _observe(self) -> np.ndarray:
-        return _one_hot(self._symbol, self.symbols)
+        return one_hot(self._symbol, self.symbols)
 
 
-class Bandit(_Toy):
+class Bandit(Toy):
     """Three arms that always pay 0, 0.5 and 1; every episode is one step."""
 
     arms = (0.0, 0.5, 1.0)
@@ -81,7 +81,7 @@ class Bandit(_Toy):
         return np.ones(1, np.float32)
 
 
-class Chain(_Toy):
+class Chain(Toy):
     """Five states in a row. Right (1) moves on and pays 1 at the far end, left (0) ends with 0.01.
 
     Only bootstrapping sees beyond the 0.01: the value of state s under the best policy is
@@ -111,10 +111,10 @@ class Chain(_Toy):
         return self._observe(), 0.0, False, False, {}
 
     def _observe(self) -> np.ndarray:
-        return _one_hot(self._state, self.states)
+        return one_hot(self._state, self.states)
 
 
-class Catch(_Toy):
+class Catch(Toy):
     """A ball falls through 7 x 7 cells of 6 pixels; the paddle goes left, stays or goes right.
 
     Reward 1 when it is under the ball after 6 steps, else -1. Every ball can be caught.
@@ -150,7 +150,7 @@ class Catch(_Toy):
         return np.kron(board, np.ones((self.cell, self.cell), np.uint8))[None]
 
 
-class Truncated(_Toy):
+class Truncated(Toy):
     """Pays 1 per step and is cut off after 5, whatever is done.
 
     Nothing ever ends it, so the value is 1 / (1 - gamma); who treats the cut as an end gets less.
@@ -178,13 +178,45 @@ class Truncated(_Toy):
         return np.ones(1, np.float32)
 
 
+class Target(Toy):
+    """Name the number shown, in [-1, 1]: reward 1 less the distance, 10 steps. Best return 10."""
+
+    steps = 10
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._next_number(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = 1.0 - float(abs(action[0] - self._number[0]))
+        self._step += 1
+        return self._next_number(), reward, self._step == self.steps, False, {}
+
+    def _next_number(self) -> np.ndarray:
+        self._number = self.np_random.uniform(-1.0, 1.0, 1).astype(np.float32)
+        return self._observe()
+
+    def _observe(self) -> np.ndarray:
+        return self._number
+
+
 def register() -> None:
     """Registers the toys with Gymnasium as toy/Identity-v0 and so on."""
-    for toy in (Identity, Bandit, Chain, Catch, Truncated):
+    gymnasium.register("toy/Recall-v0", "envs.memory_toys:Recall")
+    gymnasium.register("toy/CartPolePositions-v0", "envs.memory_toys:cart_pole_positions")
+    for toy in (Identity, Bandit, Chain, Catch, Truncated, Target):
         gymnasium.register(f"toy/{toy.__name__}-v0", f"{__name__}:{toy.__name__}")
 
 
-def _one_hot(index: int, size: int) -> np.ndarray:
+def one_hot(index: int, size: int) -> np.ndarray:
     vector = np.zeros(size, np.float32)
     vector[index] = 1.0
     return vector

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from envs.errors import UserError, at_least
 from envs.families import open_pool
 from envs.open_tapes import OpenTapes
 from envs.pool import Transition
-from envs.spec import EnvSpec, spec
+from envs.spec import EnvSpec
 from envs.tapes import Tape, playable_actions
 
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
@@ -37,7 +36,13 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """
 
     def __init__(
-        self, env_spec: EnvSpec, num_envs: int, seed: int, tape_steps: int, num_threads: int
+        self,
+        env_spec: EnvSpec,
+        num_envs: int,
+        seed: int,
+        tape_steps: int,
+        num_threads: int,
+        first_env: int = 0,
     ) -> None:
         self._pool = open_pool(env_spec, num_envs, num_threads)
         self.env_spec = env_spec
@@ -49,7 +54,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
-        self._tapes = OpenTapes(env_spec, num_envs, self.single_action_space, seed)
+        self._tapes = OpenTapes(env_spec, num_envs, self.single_action_space, seed, first_env)
         self._pending = False
         self._lives = np.zeros(num_envs, np.int32)
         self._episode_return = np.zeros(num_envs, np.float64)
@@ -216,35 +221,3 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _refuse_while_pending(self, name: str) -> None:
         if self._pending:
             raise AlreadyPendingCallError(f"{name}() between send() and recv()", name)
-
-
-def make(
-    env: str | EnvSpec,
-    num_envs: int = 8,
-    seed: int = 0,
-    *,
-    tape_steps: int = 16_384,
-    num_threads: int | None = None,
-) -> TapedVectorEnv:
-    """Makes a vector environment.
-
-    Args:
-        env: a name ("Pong", "CartPole-v1"), or the spec of an earlier run or recording.
-        num_envs: how many of them, N.
-        seed: the run's seed, from which the seeds of all tapes are derived.
-        tape_steps: an episode's end begins a new tape once the tape holds this many actions; 1 puts
-            every episode on a tape of its own.
-        num_threads: threads that step Atari games; by default one per core, at most N.
-
-    Raises:
-        UserError: no such environment, this machine cannot match the spec, or a number is too low.
-    """
-    env_spec = env if isinstance(env, EnvSpec) else spec(env)
-    env_spec.check_reproducible()
-    return TapedVectorEnv(
-        env_spec,
-        at_least(1, "num_envs", num_envs),
-        at_least(0, "seed", seed),
-        at_least(1, "tape_steps", tape_steps),
-        at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),
-    )

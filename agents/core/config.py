@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents.core.recurrence import CoreName
+from agents.core.torsos import Activation, Norm, TorsoName
 from envs.errors import UserError, did_you_mean
 
 
@@ -30,6 +32,30 @@ class BaseConfig:
     """Number format of matrix products; auto is bf16 on CPUs made for it."""
     num_threads: int = 0
     """CPU threads for the network and for the emulator; 0 is one per core."""
+    num_groups: Literal[1, 2] = 1
+    """Groups of environments: with two, one steps while actions are chosen for the other."""
+    learning_rate: float = 2.5e-4
+    """Step size of the optimiser."""
+    optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
+    """Adam, RMSProp as A2C's paper has it, or centred RMSProp as DQN's."""
+    optimiser_epsilon: float = 1e-5
+    """Added to the optimiser's denominator."""
+    max_grad_norm: float = 0.5
+    """Global gradient norm to clip at; 0 does not clip."""
+    torso: TorsoName = "auto"
+    """Network body: auto is data_efficient for images and mlp for the rest."""
+    torso_width: int = 1
+    """Multiplies the channels of the body's convolutions."""
+    torso_norm: Norm = "none"
+    """Normalisation after the body's layers."""
+    hidden: int = 256
+    """Width of the hidden layer after the body, and of the core."""
+    activation: Activation = "relu"
+    """Of fully connected layers; convolutions use ReLU."""
+    layer_norm: bool = False
+    """Normalise the hidden layer (https://arxiv.org/abs/1607.06450)."""
+    core: CoreName = "none"
+    """What remembers an episode: a recurrent core sees beyond the stacked frames."""
     log_every_steps: int = 5_000
     """Steps between two reports of speed and losses."""
     eval_every_steps: int = 100_000
@@ -52,7 +78,10 @@ class BaseConfig:
     def validate(self) -> None:
         """Raise a UserError for the first value that cannot work."""
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
-        self.at_least(1, "eval_episodes")
+        self.at_least(1, "eval_episodes", "torso_width", "hidden")
+        self.above_zero("learning_rate", "optimiser_epsilon")
+        self.at_least(0, "max_grad_norm")
+        self.multiple_of("num_groups", "num_envs")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
 
     def at_least(self, least: float, *names: str) -> None:
@@ -65,6 +94,12 @@ class BaseConfig:
             require(
                 getattr(self, name) <= most, name, getattr(self, name), f"at most {bound} {most}"
             )
+
+    def multiple_of(self, divisor: str, *names: str) -> None:
+        unit = getattr(self, divisor)
+        for name in names:
+            value = getattr(self, name)
+            require(value % unit == 0, name, value, f"a multiple of {divisor} {unit}")
 
     def above_zero(self, *names: str) -> None:
         for name in names:

@@ -45,8 +45,8 @@ class Progress:
             parts.append(f"return {seen['charts/episodic_return_20']:.1f}")
         if "charts/epsilon" in seen:
             parts.append(f"epsilon {seen['charts/epsilon']:.2f}")
-        if "losses/td_loss" in seen:
-            parts.append(f"loss {seen['losses/td_loss']:.4f}")
+        if "losses/loss" in seen:
+            parts.append(f"loss {seen['losses/loss']:.4f}")
         if "eval/return_mean" in seen:
             interval = f" ± {seen['eval/return_ci95']:.1f}" if "eval/return_ci95" in seen else ""
             parts.append(f"eval {seen['eval/return_mean']:.1f}{interval}")

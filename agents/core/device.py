@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from agents.core import distributed
 from envs.errors import UserError
 
 
@@ -63,10 +64,10 @@ def share_cores(num_threads: int, batch_size: int) -> tuple[int, int]:
     than sharing out each operation, once the shard is large enough to hide the interpreter.
 
     Args:
-        num_threads: cores to use; 0 is all of them.
+        num_threads: cores to use; 0 is all of them, shared with the machine's other ranks.
         batch_size: samples of an update.
     """
-    available = num_threads or os.cpu_count() or 1
+    available = num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
     shards = max(1, min(MAX_SHARDS, available, batch_size // SHARD_SAMPLES))
     return shards, min(SHARD_THREADS, available // shards)
 
@@ -79,6 +80,9 @@ def tune_process() -> None:
     Keeping freed blocks costs the peak of one step.
     """
     torch.set_float32_matmul_precision("high")
+    # One until a learner takes more: LAPACK, which makes initial weights orthogonal, rounds
+    # differently on another number of threads.
+    torch.set_num_threads(1)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-import torch
 
 import envs
 from agents.core import video
+from agents.core.acting import Draws, Group
 from agents.core.run import Run
 from agents.core.types import Agent
 from envs import EnvSpec, Tape, UserError
@@ -34,7 +34,8 @@ class Evaluation:
     spec: EnvSpec
     seed: int
     step: int
-    epsilon: float
+    explores_by: str
+    exploration: float
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     tapes: tuple[Tape, ...]
@@ -69,7 +70,7 @@ class Evaluation:
             **self.metrics(),
             "checkpoint_step": self.step,
             "episodes": len(self.returns),
-            "epsilon": self.epsilon,
+            self.explores_by: self.exploration,
             "seed": self.seed,
             "protocol": self.spec.protocol,
             "returns": list(self.returns),
@@ -83,7 +84,8 @@ class Evaluation:
         interval = f" ± {self.ci95:.2f} (95%)" if np.isfinite(self.ci95) else ""
         return (
             f"return {self.mean:.2f}{interval}{score} over {len(self.returns)} full episodes "
-            f"at ε {self.epsilon} ({self.spec.protocol}, weights of step {self.step:,})"
+            f"at {self.explores_by} {self.exploration:g} "
+            f"({self.spec.protocol}, weights of step {self.step:,})"
         )
 
 
@@ -108,36 +110,40 @@ class Evaluator:
         self.spec, self.seed, self.num_threads = spec, seed, num_threads
 
     def evaluate(
-        self, agent: Agent, episodes: int, step: int, epsilon: float | None = None
+        self, agent: Agent, episodes: int, step: int, exploration: float | None = None
     ) -> Evaluation:
-        """Play full episodes; `step` is of the weights, `epsilon` by default the config's."""
-        chance: float = agent.config.eval_epsilon if epsilon is None else epsilon
-        generator = torch.Generator().manual_seed(self.seed)
+        """Play full episodes; `step` is of the weights, `exploration` by default the config's."""
+        if exploration is None:
+            exploration = float(getattr(agent.config, f"eval_{agent.explores_by}"))
         rounds = -(-episodes // MAX_POOL)
         tapes: list[Tape] = []
         returns: list[float] = []
         for first in range(0, episodes, pool := -(-episodes // rounds)):
-            played = self._round(agent, min(pool, episodes - first), first, generator, chance)
+            played = self._round(agent, min(pool, episodes - first), first, exploration)
             returns += played[0]
             tapes += played[1]
         lengths = tuple(len(tape.actions) for tape in tapes)
-        return Evaluation(self.spec, self.seed, step, chance, tuple(returns), lengths, tuple(tapes))
+        kept = (tuple(returns), lengths, tuple(tapes))
+        return Evaluation(self.spec, self.seed, step, agent.explores_by, exploration, *kept)
 
     def _round(
-        self, agent: Agent, pool: int, first: int, generator: torch.Generator, epsilon: float
+        self, agent: Agent, pool: int, first: int, exploration: float
     ) -> tuple[list[float], list[Tape]]:
+        seed = int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0] // 2)
         env = envs.make(
             self.spec,
             pool,
-            seed=int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0] // 2),
+            seed=seed,
             tape_steps=UNLIMITED_STEPS,
             num_threads=self.num_threads,
         )
-        obs, _ = env.reset()
+        group = Group(agent, env, Draws(seed, pool))
+        group.reset()
         returns = np.full(pool, np.nan)
         tapes: dict[int, Tape] = {}
         while len(tapes) < pool:
-            obs, _, _, _, info = env.step(agent.act(obs, generator, epsilon))
+            group.send(exploration)
+            _, info = group.recv()
             if "episode" in info:
                 for i in np.flatnonzero(info["_episode"]):
                     if np.isnan(returns[i]):

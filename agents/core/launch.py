@@ -15,14 +15,16 @@ import torch
 import tyro
 
 import envs
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, to_json
+from agents.core import distributed
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require, to_json
 from agents.core.device import resolve_device, tune_process
 from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.log import Logger
 from agents.core.loop import Diverged, OnlineTraining
+from agents.core.reporter import Reporter, SilentReporter
 from agents.core.run import Run
 from agents.core.types import Agent, Spaces
-from envs import EnvSpec, UserError
+from envs import EnvSpec, TapedVectorEnv, UserError
 from envs.errors import did_you_mean
 
 SCORE_SEED = 30_000
@@ -42,7 +44,7 @@ class one_line_errors:  # noqa: N801
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (UserError, Diverged)):
+        if isinstance(error, (UserError, Diverged, distributed.LostRank)):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, UserError) else 1)
 
@@ -129,57 +131,94 @@ def train(algo: str, args: list[str]) -> int:
     tune_process()
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
+    with distributed.joined(device.type):
+        return train_on_this_rank(module, config, resumed, device)
+
+
+def train_on_this_rank(
+    module: ModuleType, config: Any, resumed: Run | None, device: torch.device
+) -> int:
+    """Train this rank's share of the environments; rank 0 logs and saves for all."""
+    algo = module.__name__.rpartition(".")[2]
     if resumed is None:
         spec = envs.spec(config.env_id)
     else:
         spec = EnvSpec.from_json(resumed.config()["env_spec"])
         spec.check_reproducible()
-    env = envs.make(spec, config.num_envs, config.seed, num_threads=config.num_threads or None)
-    agent = module.build(config, Spaces.of(env), device)
+    groups = make_groups(spec, config)
+    spaces = dataclasses.replace(Spaces.of(groups[0]), num_envs=sum(e.num_envs for e in groups))
+    agent = module.build(config, spaces, device)
+    if agent.off_policy and distributed.size() > 1:
+        raise UserError(f"{algo} trains in one process: its replay is not shared between ranks")
     agent.prepare()
-    run = resumed or Run.create(config.runs_dir, spec.env_id, algo, config.seed)
-    training = OnlineTraining(agent, env, config, run)
-    start_seconds = 0.0
+    run = resumed
+    if run is None and distributed.rank() == 0:
+        run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
+    training = OnlineTraining(agent, groups, config, run)
     if resumed is not None:
-        training.restore()
-        start_seconds = run.truncate_metrics(training.step)
-    run.save_config(to_json(config), spec.to_json())
-    logger = Logger(
-        run,
-        {**to_json(config), "exp_name": algo, "protocol": spec.protocol},
-        total_steps=config.total_steps,
-        frames_per_step=spec.frameskip,
-        wandb_mode=config.wandb,
-        tags=(algo, spec.env_id, *config.tags),
-        start_step=training.step,
-        start_time=start_seconds,
-    )
+        training.restore(resumed)
+    logger = open_logger(run, config, spec, training.step)
     code = 1
     try:
         learner = agent.learner
         threads = learner.shards * learner.threads_per_shard
-        parts = f"{device.type}, {threads} threads, {learner.precision}"
-        logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run.path}")
+        ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
+        parts = f"{ranks}{device.type}, {threads} threads, {learner.precision}"
+        logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
         signum = training.train(logger)
         code = 128 + signum if signum else 0
         if signum:
-            logger.message(f"stopped at step {training.step:,}; --resume {run.path} goes on")
-        elif config.final_eval_episodes:
+            logger.message(
+                f"stopped at step {training.step:,}; --resume {run and run.path} goes on"
+            )
+        elif config.final_eval_episodes and distributed.rank() == 0:
             score_best(agent, training, logger)
     finally:
         logger.close(code)
-        env.close()
+        for env in groups:
+            env.close()
     return code
 
 
-def score_best(agent: Agent, training: OnlineTraining, logger: Logger) -> None:
+def open_logger(run: Run | None, config: Any, spec: EnvSpec, step: int) -> Reporter:
+    """What the first rank reports to, from this step on; the others report nothing."""
+    if run is None or distributed.rank() > 0:
+        return SilentReporter()
+    seconds = run.truncate_metrics(step) if step > 0 else 0.0
+    run.save_config(to_json(config), spec.to_json())
+    return Logger(
+        run,
+        {**to_json(config), "exp_name": run.algo, "protocol": spec.protocol},
+        total_steps=config.total_steps,
+        frames_per_step=spec.frameskip,
+        wandb_mode=config.wandb,
+        tags=(run.algo, spec.env_id, *config.tags),
+        start_step=step,
+        start_time=seconds,
+    )
+
+
+def make_groups(spec: EnvSpec, config: Any) -> list[TapedVectorEnv]:
+    """This rank's environments, in groups that step in turn."""
+    ours = distributed.share(config.num_envs)
+    each, left = divmod(ours.stop - ours.start, config.num_groups)
+    require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
+    threads = config.num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
+    return [
+        envs.make(spec, each, config.seed, num_threads=min(each, threads), first_env=first)
+        for first in range(ours.start, ours.stop, each)
+    ]
+
+
+def score_best(agent: Agent, training: OnlineTraining, logger: Reporter) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
     config, run = training.config, training.run
+    assert run is not None
     if training.evaluated_step != training.step:
         training.evaluate(logger)
     weights, step = run.weights("best")
     agent.learner.load_weights(weights)
-    evaluator = Evaluator(training.env.env_spec, SCORE_SEED, config.num_threads or None)
+    evaluator = Evaluator(training.envs[0].env_spec, SCORE_SEED, config.num_threads or None)
     result = evaluator.evaluate(agent, config.final_eval_episodes, step)
     run.save_score(result.to_json())
     logger.message(f"score: {result}")

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.core import distributed
 from agents.core.device import resolve_precision, share_cores
-from agents.core.types import Batch
 
 
 def fast_adam(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
@@ -34,7 +33,12 @@ def nature_rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> tor
     )
 
 
-OPTIMISERS = {"adam": fast_adam, "rmsprop": nature_rmsprop}
+def rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
+    """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99."""
+    return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=0.99, eps=epsilon, foreach=True)
+
+
+OPTIMISERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
 
 
 class LearnerConfig(Protocol):
@@ -56,8 +60,20 @@ class LearnerConfig(Protocol):
     def batch_size(self) -> int: ...
 
 
-Loss = Callable[[Batch], tuple[Tensor, Tensor, dict[str, Tensor]]]
-"""From transitions to a loss (B,), a priority (B,) and metrics (B,), whose means are logged."""
+class Minibatch(Protocol):
+    """What an update learns from: it can be split, and says how much each sample counts."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def weight(self) -> Tensor | float: ...
+    def split(self, shards: int) -> list[Any]: ...
+
+
+M = TypeVar("M", bound=Minibatch)
+
+Loss = Callable[[M], tuple[Tensor, dict[str, Tensor]]]
+"""From a minibatch to the loss of each sample and other values of each, whose means are logged."""
 
 
 class Learner:
@@ -95,55 +111,49 @@ class Learner:
         """A copy of the network that takes no gradient: a target network."""
         return copy.deepcopy(self.network).requires_grad_(False)
 
-    def update(self, loss: Loss, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+    def update(self, loss: Loss[M], batch: M) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step down the importance-weighted mean of the loss.
 
         On a CPU a large batch is split over threads, each with its own forward and backward
         pass (see `share_cores`); the gradients are added in a fixed order, so that it is as
-        reproducible as one thread.
+        reproducible as one thread. Gradients and means are those of all ranks together.
 
         Returns:
-            Detached means of the loss, the gradient norm and the loss's metrics; and the
-            priorities of the batch, (B,).
+            Detached means of the loss, the gradient norm and the loss's values; and the latter
+            for each sample.
         """
-        size = len(batch.slot_B)
         shards = batch.split(self.shards)
-        rest = [self._workers.submit(self._gradient, loss, shard, size) for shard in shards[1:]]
-        parts = [self._gradient(loss, shards[0], size), *(future.result() for future in rest)]
-        gradients, priorities, metrics = zip(*parts, strict=True)
-        for parameter, *shares in zip(self.parameters, *gradients, strict=True):
-            # Laid out as its parameter, whatever layout the backward pass chose.
-            parameter.grad = reduce(Tensor.add_, shares).contiguous()
+        rest = [self._workers.submit(self._gradient, loss, s, batch.size) for s in shards[1:]]
+        parts = [self._gradient(loss, shards[0], batch.size), *(f.result() for f in rest)]
+        gradients, shares, values = zip(*parts, strict=True)
+        # Laid out as their parameters, whatever layout the backward pass chose.
+        totals = [reduce(Tensor.add_, share).contiguous() for share in zip(*gradients, strict=True)]
+        means = torch.stack(shares).sum(dim=0)
+        distributed.sum_([*totals, means])
+        for parameter, gradient in zip(self.parameters, totals, strict=True):
+            parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
-        means = {name: torch.stack([m[name] for m in metrics]).sum() for name in metrics[0]}
-        return {**means, "losses/grad_norm": norm}, torch.cat(priorities)
+        names = ["losses/loss", *values[0]]
+        metrics = dict(zip(names, means.unbind(), strict=True)) | {"losses/grad_norm": norm}
+        return metrics, {n: torch.cat([v[n] for v in values], dim=-1) for n in values[0]}
 
     def _gradient(
-        self, loss: Loss, shard: Batch, size: int
+        self, loss: Loss[M], shard: M, size: int
     ) -> tuple[tuple[Tensor, ...], Tensor, dict[str, Tensor]]:
-        """The shard's share of a batch of `size`: gradient of the mean, priorities, metrics."""
+        """The shard's share of a batch of `size`: gradient of the mean, means, values."""
         with self.autocast():
-            loss_B, priority_B, metrics = loss(shard)
-        mean = (loss_B * shard.weight_B).sum() / size
+            loss_B, values = loss(shard)
+        mean = (loss_B * shard.weight).sum() / size
         gradient = torch.autograd.grad(mean, self.parameters)
-        shares = {name: value.detach().sum() / size for name, value in metrics.items()}
-        return gradient, priority_B.detach(), {"losses/td_loss": mean.detach(), **shares}
+        values = {name: value.detach() for name, value in values.items()}
+        sums = torch.stack([mean.detach(), *(value.sum() / size for value in values.values())])
+        return gradient, sums, values
 
-    @torch.no_grad()
-    def epsilon_greedy(
-        self, obs: np.ndarray, epsilon: float, generator: torch.Generator
-    ) -> np.ndarray:
-        """For each observation the action of highest value, or with probability ε any (int64).
-
-        The draws are made whatever ε is, so that a run's randomness does not depend on it.
-        """
-        with self.autocast():
-            q_BA = self.network(torch.from_numpy(obs).to(self.device, non_blocking=True))
-        batch, num_actions = q_BA.shape
-        explore_B = torch.rand(batch, generator=generator) < epsilon
-        random_B = torch.randint(num_actions, (batch,), generator=generator)
-        return torch.where(explore_B, random_B, q_BA.argmax(dim=1).cpu()).numpy()
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Take steps of this size from now on."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
 
     def weights(self) -> dict[str, Tensor]:
         """The network's tensors: what acting needs."""

@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.core import distributed
+from agents.core.acting import Draws, Group
 from agents.core.config import BaseConfig
 from agents.core.evaluation import Evaluator, film_evaluation
-from agents.core.log import Logger
+from agents.core.reporter import Reporter
 from agents.core.run import Run
-from agents.core.types import Agent, Step
+from agents.core.types import Agent
 from envs import TapedVectorEnv
+from envs.open_tapes import join_states
 
 EVALUATION_SEED = 20_000
 """Evaluations in training play these games, whatever the run's seed."""
@@ -75,37 +78,36 @@ class StopSignal:
 class OnlineTraining:
     """An agent learning in an environment, with everything needed to stop and go on exactly."""
 
-    def __init__(self, agent: Agent, env: TapedVectorEnv, config: BaseConfig, run: Run):
-        self.agent, self.env, self.config, self.run = agent, env, config, run
-        self.evaluator = Evaluator(env.env_spec, EVALUATION_SEED, config.num_threads or None)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.obs, _ = env.reset()
+    def __init__(
+        self, agent: Agent, envs: list[TapedVectorEnv], config: BaseConfig, run: Run | None
+    ):
+        self.agent, self.envs, self.config, self.run = agent, envs, config, run
+        self.evaluator = Evaluator(envs[0].env_spec, EVALUATION_SEED, config.num_threads or None)
+        ours, begin = distributed.share(config.num_envs), 0
+        self.groups: list[Group] = []
+        for env in envs:
+            rows = slice(begin, begin := begin + env.num_envs)
+            of_all = slice(ours.start + rows.start, ours.start + rows.stop)
+            draws = Draws(config.seed, config.num_envs, of_all)
+            self.groups.append(Group(agent, env, draws, rows))
+            self.groups[-1].reset()
         self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
         self.returns: deque[float] = deque(maxlen=20)
         self.averages = Averages()
-        self.overlap = agent.learner.device.type != "cpu"
+        # A GPU can learn while the emulator steps; on a CPU both want every core.
+        self.overlap = agent.off_policy and agent.learner.device.type != "cpu"
 
-    def train(self, logger: Logger) -> int:
+    def train(self, logger: Reporter) -> int:
         """Train to `total_steps`; returns the number of the signal that stopped it, or 0.
 
         Raises:
             Diverged: a loss or gradient was not finite; the checkpoints kept are from before.
         """
-        config, agent, env = self.config, self.agent, self.env
+        config = self.config
         self.started_at = (self.step, time.perf_counter())
         with StopSignal() as stop:
-            while self.step < config.total_steps and not stop.signum:
-                action_N = agent.act(self.obs, self.generator, agent.epsilon(self.step))
-                env.send(action_N)
-                # A GPU learns while the emulator steps; on a CPU both want every core.
-                received = None if self.overlap else env.recv()
-                self.averages.add(agent.learn())
-                next_obs, reward_N, terminated_N, truncated_N, info = received or env.recv()
-                ends = (terminated_N, truncated_N, info["life_lost"])
-                agent.observe(Step(self.obs, action_N, reward_N, *ends, info.get("final_obs")))
-                self.obs, self.step = next_obs, self.step + env.num_envs
-                if "episode" in info:
-                    self.record_episodes(info, logger)
+            while self.step < config.total_steps and not self.stopped_by(stop):
+                self.collect(logger)
                 if self.due(config.log_every_steps):
                     self.report(logger)
                 if self.due(config.eval_every_steps):
@@ -113,14 +115,40 @@ class OnlineTraining:
                 if self.due(config.checkpoint_every_steps):
                     self.save(logger)
             self.save(logger)
-        return stop.signum
+        return self.stopped_by(stop)
+
+    def collect(self, logger: Reporter) -> None:
+        """The agent's horizon of steps, and what it learns from them.
+
+        Of two groups one steps while actions are chosen for the other.
+        """
+        horizon = self.agent.horizon_steps
+        for group in self.groups:
+            group.send(self.agent.exploration(self.step))
+        if self.overlap:
+            self.averages.add(self.agent.learn())
+        for t in range(1, horizon + 1):
+            self.step += self.config.num_envs
+            for group in self.groups:
+                step, info = group.recv()
+                if t < horizon:
+                    group.send(self.agent.exploration(self.step))
+                self.agent.observe(step)
+                if "episode" in info:
+                    self.record_episodes(info, logger)
+        if not self.overlap:
+            self.averages.add(self.agent.learn())
+
+    def stopped_by(self, stop: StopSignal) -> int:
+        """The signal that some rank received, or 0."""
+        return distributed.largest(stop.signum, self.agent.learner.device)
 
     def due(self, every_steps: int) -> bool:
-        """Whether this step of N environments crossed a multiple of `every_steps` (0: never)."""
-        before = self.step - self.env.num_envs
+        """Whether this round of learning crossed a multiple of `every_steps` (0: never)."""
+        before = self.step - self.config.num_envs * self.agent.horizon_steps
         return every_steps > 0 and self.step // every_steps > before // every_steps
 
-    def record_episodes(self, info: dict[str, Any], logger: Logger) -> None:
+    def record_episodes(self, info: dict[str, Any], logger: Reporter) -> None:
         ended = np.flatnonzero(info["_episode"])
         self.returns.extend(info["episode"]["r"][ended].tolist())
         episode = {
@@ -130,22 +158,25 @@ class OnlineTraining:
         }
         logger.metrics(self.step, {name: float(value) for name, value in episode.items()})
 
-    def report(self, logger: Logger) -> None:
+    def report(self, logger: Reporter) -> None:
         """Log losses and speed since the last report, evaluations and checkpoints left out."""
         means, (first_step, start) = self.averages.flush(), self.started_at
+        agent, exploration = self.agent, self.agent.exploration(self.step)
         if self.step > first_step:
             speed = (self.step - first_step) / (time.perf_counter() - start)
             logger.metrics(
                 self.step,
-                {**means, "charts/SPS": speed, "charts/epsilon": self.agent.epsilon(self.step)},
+                {**means, "charts/SPS": speed, f"charts/{agent.explores_by}": exploration},
             )
         self.started_at = (self.step, time.perf_counter())
 
-    def evaluate(self, logger: Logger) -> None:
+    def evaluate(self, logger: Reporter) -> None:
         """Play full games, keep the weights if they are the best so far, film the first game."""
         self.report(logger)
-        result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
         self.evaluated_step = self.step
+        if self.run is None or distributed.rank() > 0:
+            return
+        result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
         logger.metrics(self.step, result.metrics())
         logger.message(f"evaluation: {result}")
         if result.mean > self.best_score:
@@ -158,27 +189,38 @@ class OnlineTraining:
                 logger.video(self.step, path)
         self.started_at = (self.step, time.perf_counter())
 
-    def save(self, logger: Logger) -> None:
+    def save(self, logger: Reporter) -> None:
         """Checkpoint; Diverged is raised before anything is written."""
         self.report(logger)
-        self.run.checkpoint(self.step, self.state_dict, self.agent.learner.weights())
+        run, everywhere = self.run, self.gather()
+        if run is not None and distributed.rank() == 0:
+            # The agent's state is made under the same protection from a full disk.
+            run.checkpoint(
+                self.step,
+                lambda: {"agent": self.agent.state_dict(run), **everywhere},
+                self.agent.learner.weights(),
+            )
         self.started_at = (self.step, time.perf_counter())
 
-    def state_dict(self) -> dict[str, Any]:
+    def gather(self) -> dict[str, Any]:
+        """The state of all ranks' environments, which does not depend on who plays them."""
+        device = self.agent.learner.device
+        ours = [group.state_dict() for group in self.groups]
+        groups = [group for rank in distributed.gather(ours, device) for group in rank]
         return {
-            "agent": self.agent.state_dict(self.run),
-            "env": self.env.state_dict(),
-            "generator": self.generator.get_state(),
+            "env": join_states([group["env"] for group in groups]),
+            "memory": torch.cat([group["memory"] for group in groups]),
+            "generator": groups[0]["generator"],
             "best_score": self.best_score,
             "returns": list(self.returns),
         }
 
-    def restore(self) -> None:
+    def restore(self, run: Run) -> None:
         """Go back to the newest whole checkpoint of the run."""
-        self.step, state, weights = self.run.restore()
+        self.step, state, weights = run.restore()
         self.agent.learner.load_weights(weights)
-        self.agent.load_state_dict(state["agent"], self.run)
-        self.obs, _ = self.env.load_state_dict(state["env"])
-        self.generator.set_state(state["generator"])
+        self.agent.load_state_dict(state["agent"], run)
+        for group in self.groups:
+            group.load_state_dict(state)
         self.best_score = state["best_score"]
         self.returns.extend(state["returns"])

@@ -1,11 +1,13 @@
-"""Losses of value-based agents: pure functions, one value per sample, never a mean.
+"""Losses: pure functions, one value per sample, never a mean.
 
-Shape suffixes: B batch, A actions. The discount is gamma**n where the return may be
-bootstrapped and 0 where it may not, so that no loss knows of gamma, n or episode ends.
+Shape suffixes: B batch, A actions; the losses of policies take any shape. The discount is gamma**n
+where the return may be bootstrapped and 0 where it may not, so that no loss knows of gamma, n or
+episode ends.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -49,3 +51,42 @@ def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
     """
     clipped_B = error_B.abs().clamp(max=threshold)
     return clipped_B * (error_B.abs() - 0.5 * clipped_B)
+
+
+def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
+    """-Â log π(a|s), whose gradient is REINFORCE's (Williams 1992,
+    https://doi.org/10.1007/BF00992696, eq. 4, with Â the return less a baseline).
+    """
+    return -advantage.detach() * log_prob
+
+
+def clipped_policy(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float
+) -> Tensor:
+    """-min(ρ Â, clip(ρ, 1 ± ε) Â) with ρ = π(a|s) / π_old(a|s) (Schulman et al. 2017,
+    https://arxiv.org/abs/1707.06347, eq. 7).
+    """
+    ratio = (log_prob - old_log_prob).exp()
+    return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def clipped_value(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
+    """½ max((V - R)², (V_old + clip(V - V_old, ± ε) - R)²), detail 9 of the 13 core ones of
+    "The 37 implementation details of PPO" (Huang et al. 2022); an infinite ε does not clip.
+    """
+    clipped = old_value + (value - old_value).clamp(-clip, clip)
+    return 0.5 * torch.max((value - target).square(), (clipped - target).square())
+
+
+def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+    """ρ - 1 - log ρ, whose mean over π_old estimates KL(π_old, π) and is never negative.
+
+    Schulman 2020, "Approximating KL divergence", http://joschu.net/blog/kl-approx.html, k₃.
+    """
+    log_ratio = log_prob - old_log_prob
+    return log_ratio.expm1() - log_ratio
+
+
+def clipped_share(log_prob: Tensor, old_log_prob: Tensor, clip: float) -> Tensor:
+    """1 where ρ is outside 1 ± ε and 0 elsewhere."""
+    return ((log_prob - old_log_prob).exp() - 1).abs().gt(clip).float()

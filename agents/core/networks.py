@@ -1,118 +1,22 @@
-"""Networks: torsos turn observations into features, heads turn features into values.
+"""Networks: a torso (`agents.core.torsos`), a core (`agents.core.recurrence`) and heads.
 
-Image observations are uint8 (B, C, H, W) and are scaled to [0, 1] inside the torso, so that
-one byte a pixel is all that travels. Vector observations are float32 (B, D).
+A Q-network takes observations (B, ...); an actor-critic takes time-major sequences (T, B, ...),
+which without a recurrent core are of one step.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from agents.core.normalise import ObservationNormaliser
+from agents.core.policies import Policy, make_policy_head, orthogonal
+from agents.core.recurrence import CoreName, make_core
+from agents.core.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
 from agents.core.types import Spaces
-from envs.errors import UserError
-
-
-def scaled(obs: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]; any other observation as float32."""
-    return obs.float().mul_(1 / 255) if obs.dtype == torch.uint8 else obs.float()
-
-
-def covering_padding(size: int, kernel: int, stride: int) -> int:
-    """The least zero padding on both sides with which a convolution reads every cell of `size`.
-
-    A convolution drops what is left of `size` after its last whole stride; on a screen that is
-    the bottom, where the paddle of Breakout is.
-    """
-    padding = 0
-    while (size + 2 * padding - kernel) % stride > padding:
-        padding += 1
-    return padding
-
-
-class ConvTorso(nn.Module):
-    """Convolutions with ReLU, flattened: uint8 (B, C, H, W) to (B, F).
-
-    Layers whose strides do not divide their input are padded until they read all of it, which
-    leaves the Nature torso on 84 x 84 pixels as it was published.
-
-    Args:
-        obs_shape: (C, H, W).
-        layers: (channels, kernel, stride) of each convolution.
-    """
-
-    def __init__(self, obs_shape: tuple[int, ...], layers: tuple[tuple[int, int, int], ...]):
-        super().__init__()
-        if len(obs_shape) != 3:
-            raise UserError(f"observations of {obs_shape} are not images; use --torso mlp")
-        channels, height, width = obs_shape
-        modules: list[nn.Module] = []
-        for out_channels, kernel, stride in layers:
-            if min(height, width) < kernel:
-                raise UserError(
-                    f"observations of {obs_shape} are too small for this torso; use --torso mlp"
-                )
-            pad_y, pad_x = (covering_padding(size, kernel, stride) for size in (height, width))
-            convolution = nn.Conv2d(channels, out_channels, kernel, stride, (pad_y, pad_x))
-            modules += [convolution, nn.ReLU()]
-            height = (height + 2 * pad_y - kernel) // stride + 1
-            width = (width + 2 * pad_x - kernel) // stride + 1
-            channels = out_channels
-        self.convolutions = nn.Sequential(*modules)
-        self.num_features = channels * height * width
-
-    def forward(self, obs_BCHW: Tensor) -> Tensor:
-        pixels_BCHW = scaled(obs_BCHW)
-        # Measured on CPUs: without a backward pass to come, fp32 is faster in the plain layout.
-        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or pixels_BCHW.is_cuda:
-            pixels_BCHW = pixels_BCHW.contiguous(memory_format=torch.channels_last)
-        return self.convolutions(pixels_BCHW).flatten(1)
-
-
-def nature_cnn(obs_shape: tuple[int, ...]) -> ConvTorso:
-    """The torso of Mnih et al. 2015, https://doi.org/10.1038/nature14236."""
-    return ConvTorso(obs_shape, ((32, 8, 4), (64, 4, 2), (64, 3, 1)))
-
-
-def data_efficient_cnn(obs_shape: tuple[int, ...]) -> ConvTorso:
-    """The torso of van Hasselt et al. 2019, https://arxiv.org/abs/1906.05243, but for padding:
-    a quarter of the work of the Nature torso.
-    """
-    return ConvTorso(obs_shape, ((32, 5, 5), (64, 5, 5)))
-
-
-class MlpTorso(nn.Module):
-    """Fully connected layers with ReLU: any observation, flattened, to (B, F)."""
-
-    def __init__(self, obs_shape: tuple[int, ...], widths: tuple[int, ...] = (120,)):
-        super().__init__()
-        sizes = (int(torch.Size(obs_shape).numel()), *widths)
-        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-        self.layers = nn.Sequential(*(m for layer in layers for m in (layer, nn.ReLU())))
-        self.num_features = sizes[-1]
-
-    def forward(self, obs_BD: Tensor) -> Tensor:
-        return self.layers(scaled(obs_BD).flatten(1))
-
-
-TORSOS = {"nature": nature_cnn, "data_efficient": data_efficient_cnn, "mlp": MlpTorso}
-
-
-def make_torso(name: str, obs_shape: tuple[int, ...]) -> ConvTorso | MlpTorso:
-    """The torso of that name; `auto` is `data_efficient` for images and `mlp` for the rest."""
-    if name == "auto":
-        large_image = len(obs_shape) == 3 and min(obs_shape[1:]) >= 30
-        name = "data_efficient" if large_image else "mlp"
-    return TORSOS[name](obs_shape)
-
-
-def hidden_layer(in_features: int, width: int, layer_norm: bool) -> nn.Sequential:
-    """Linear, optionally LayerNorm (https://arxiv.org/abs/1607.06450), ReLU."""
-    norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
-    return nn.Sequential(nn.Linear(in_features, width), norm, nn.ReLU())
 
 
 class QHead(nn.Module):
@@ -121,7 +25,7 @@ class QHead(nn.Module):
     def __init__(self, num_features: int, num_actions: int, width: int, layer_norm: bool):
         super().__init__()
         self.values = nn.Sequential(
-            hidden_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
+            dense_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
         )
 
     def q_values(self, features_BF: Tensor) -> Tensor:
@@ -134,10 +38,10 @@ class DuelingHead(nn.Module):
     def __init__(self, num_features: int, num_actions: int, width: int, layer_norm: bool):
         super().__init__()
         self.value = nn.Sequential(
-            hidden_layer(num_features, width, layer_norm), nn.Linear(width, 1)
+            dense_layer(num_features, width, layer_norm), nn.Linear(width, 1)
         )
         self.advantage = nn.Sequential(
-            hidden_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
+            dense_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
         )
 
     def q_values(self, features_BF: Tensor) -> Tensor:
@@ -148,7 +52,7 @@ class DuelingHead(nn.Module):
 class QNetwork(nn.Module):
     """A torso and a head that answers `q_values`: observations to float32 Q (B, A)."""
 
-    def __init__(self, torso: ConvTorso | MlpTorso, head: QHead | DuelingHead):
+    def __init__(self, torso: Torso, head: QHead | DuelingHead):
         super().__init__()
         self.torso, self.head = torso, head
 
@@ -156,22 +60,118 @@ class QNetwork(nn.Module):
         return self.head.q_values(self.torso(obs)).float()
 
 
-class QNetworkConfig(Protocol):
-    """The settings a Q-network reads from an algorithm's config."""
+class Body(nn.Module):
+    """A torso, a hidden layer and a core: what a policy or a value is read from.
+
+    Hidden layers are orthogonal with gain √2 (detail 2 of "The 37 implementation details of
+    PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
+    """
+
+    def __init__(self, config: ActorCriticConfig, obs_shape: tuple[int, ...]):
+        super().__init__()
+        self.torso = make_torso(
+            config.torso,
+            obs_shape,
+            config.torso_width,
+            config.torso_norm,
+            config.activation,
+            config.hidden,
+        )
+        self.hidden = dense_layer(
+            self.torso.num_features, config.hidden, config.layer_norm, config.activation
+        )
+        self.core = make_core(config.core, config.hidden, config.hidden)
+        for module in [*self.torso.modules(), *self.hidden.modules()]:
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.orthogonal_(module.weight, math.sqrt(2))
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.hidden(self.torso(obs_TB.flatten(0, 1)))
+        return self.core(features.unflatten(0, obs_TB.shape[:2]), memory_BS, start_TB)
+
+
+class ActorCritic(nn.Module):
+    """A policy and the value of a state, with a body in common or one for each.
+
+    Attributes:
+        memory_size: width of the memory (B, S) that `forward` takes and gives back.
+        normaliser: what scales vector observations, and is saved with the weights.
+    """
+
+    def __init__(self, config: ActorCriticConfig, spaces: Spaces):
+        super().__init__()
+        self.normaliser = ObservationNormaliser(
+            spaces.obs_shape, config.normalise_observations and spaces.obs_dtype != torch.uint8
+        )
+        bodies = [Body(config, spaces.obs_shape) for _ in range(1 + config.separate_value)]
+        self.bodies = nn.ModuleList(bodies)
+        self.memory_size = sum(body.core.memory_size for body in bodies)
+        features = bodies[0].core.num_features
+        self.policy_head = make_policy_head(features, spaces)
+        self.value_head = orthogonal(nn.Linear(features, 1), 1.0)
+
+    def forward(
+        self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
+    ) -> tuple[Policy, Tensor, Tensor]:
+        """The policy (T, B), the float32 values (T, B) and the memory after the last step.
+
+        Args:
+            obs_TB: (T, B, ...) T consecutive observations of B environments.
+            memory_BS: what is remembered of the steps before.
+            start_TB: bool, the step is the first of its episode.
+        """
+        obs_TB = self.normaliser(obs_TB)
+        memories = memory_BS.chunk(len(self.bodies), dim=1)
+        outputs = [
+            body(obs_TB, memory, start_TB)
+            for body, memory in zip(self.bodies, memories, strict=True)
+        ]
+        policy = self.policy_head(outputs[0][0])
+        value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
+        return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
+
+
+class TorsoConfig(Protocol):
+    """The settings that every network reads from an algorithm's config."""
 
     @property
-    def torso(self) -> str: ...
+    def torso(self) -> TorsoName: ...
+    @property
+    def torso_width(self) -> int: ...
+    @property
+    def torso_norm(self) -> Norm: ...
     @property
     def hidden(self) -> int: ...
     @property
-    def dueling(self) -> bool: ...
+    def activation(self) -> Activation: ...
     @property
     def layer_norm(self) -> bool: ...
 
 
+class QNetworkConfig(TorsoConfig, Protocol):
+    """What a Q-network reads beside them."""
+
+    @property
+    def dueling(self) -> bool: ...
+
+
+class ActorCriticConfig(TorsoConfig, Protocol):
+    """What an actor-critic reads beside them."""
+
+    @property
+    def core(self) -> CoreName: ...
+    @property
+    def separate_value(self) -> bool: ...
+    @property
+    def normalise_observations(self) -> bool: ...
+
+
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
-    """The Q-function of the chosen parts for these spaces."""
-    torso = make_torso(config.torso, spaces.obs_shape)
+    """The Q-function of the chosen parts; a UserError where actions are not discrete."""
+    spaces.require_discrete()
+    torso = make_torso(config.torso, spaces.obs_shape, config.torso_width, config.torso_norm)
     head = DuelingHead if config.dueling else QHead
     features, actions = torso.num_features, spaces.num_actions
     return QNetwork(torso, head(features, actions, config.hidden, config.layer_norm))

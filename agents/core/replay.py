@@ -117,30 +117,32 @@ class Replay:
         return bool(self.written.min() > self.config.n_step + 1)
 
     def add(self, step: Step) -> None:
-        """One step of every environment.
+        """One step of some environments.
 
         A lost life ends the return as a termination does, and the episode goes on.
         """
         terminated_N, truncated_N = step.terminated_N, step.truncated_N
         episode_end_N = terminated_N | truncated_N
+        rows_N = np.arange(self.num_envs)[step.rows]
         terminal_N = terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
         self._write(
-            np.arange(self.num_envs),
+            rows_N,
             step.obs,
             action=step.action_N,
             reward=np.sign(step.reward_N) if self.clip_reward else step.reward_N,
             terminated=terminal_N,
             ended=terminal_N | truncated_N,
-            final=np.zeros(self.num_envs, bool),
+            final=np.zeros(len(rows_N), bool),
         )
-        self.age += 1
+        self.age[rows_N] += 1
         if episode_end_N.any():
             assert step.final_obs is not None, "an episode ended without final_obs"
-            envs = np.flatnonzero(episode_end_N)
+            ended = np.flatnonzero(episode_end_N)
+            envs = rows_N[ended]
             false, zero = np.zeros(len(envs), bool), np.zeros(len(envs), np.int64)
             self._write(
                 envs,
-                step.final_obs[envs],
+                step.final_obs[ended],
                 action=zero,
                 reward=zero.astype(np.float32),
                 terminated=false,

@@ -1,4 +1,4 @@
-"""Returns: pure functions of rewards and episode ends. Shapes: B batch, T time."""
+"""Returns: pure functions of rewards and episode ends. Shapes: B batch, N environments, T time."""
 
 from __future__ import annotations
 
@@ -32,3 +32,35 @@ def n_step(
     steps_B = taken_BT.sum(dim=1)
     bootstrap_B = ~(terminated_BT & taken_BT.bool()).any(dim=1)
     return return_B, gamma**steps_B * bootstrap_B, steps_B
+
+
+def gae(
+    reward_TN: Tensor,
+    discount_TN: Tensor,
+    value_TN: Tensor,
+    next_value_TN: Tensor,
+    ended_TN: Tensor,
+    gae_lambda: float,
+) -> Tensor:
+    """Generalised advantage estimates (Schulman et al. 2016, https://arxiv.org/abs/1506.02438).
+
+    Â_t = δ_t + γ λ Â_{t+1} with δ_t = r_t + γ V(s_{t+1}) - V(s_t) (eq. 11 and 16), where the sum
+    stops at an episode's end and at the last step. λ = 1 is the whole return less the value.
+
+    Args:
+        reward_TN: float rewards, time first.
+        discount_TN: γ, or 0 where the step terminated: there is no value beyond it.
+        value_TN: V(s_t).
+        next_value_TN: V of what the step led to, for a truncation V of the final observation.
+        ended_TN: bool, the episode ended with this step, terminated or truncated.
+        gae_lambda: λ.
+    """
+    assert reward_TN.shape == value_TN.shape == next_value_TN.shape == ended_TN.shape
+    delta_TN = reward_TN + discount_TN * next_value_TN - value_TN
+    trace_TN = gae_lambda * discount_TN * ~ended_TN
+    advantage_TN = torch.empty_like(delta_TN)
+    running_N = torch.zeros_like(delta_TN[0])
+    for t in reversed(range(len(delta_TN))):
+        running_N = delta_TN[t] + trace_TN[t] * running_N
+        advantage_TN[t] = running_N
+    return advantage_TN

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
@@ -14,12 +14,21 @@ from envs import TapedVectorEnv
 from envs.errors import UserError
 
 if TYPE_CHECKING:
+    from agents.core.acting import Draws
     from agents.core.learner import Learner
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """What an agent is built for: N environments, observations of (stack, ...), A actions."""
+    """What an agent is built for: N environments, observations of (stack, ...) and actions.
+
+    Attributes:
+        num_actions: how many discrete actions there are; 0 for other kinds.
+        nvec: how many there are in each part of a multi-discrete action.
+        action_low, action_high: bounds of a continuous action, flattened.
+        action_shape: shape of an action as the environment takes it.
+        about: the environment and its actions in words, for errors.
+    """
 
     num_envs: int
     obs_shape: tuple[int, ...]
@@ -27,18 +36,80 @@ class Spaces:
     stack: int
     num_actions: int
     atari: bool
+    nvec: tuple[int, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    action_shape: tuple[int, ...] = ()
+    about: str = ""
 
     @classmethod
     def of(cls, env: TapedVectorEnv) -> Spaces:
         """Raises a UserError for spaces that no agent here takes."""
         obs, action, spec = env.single_observation_space, env.single_action_space, env.env_spec
-        if not isinstance(action, gym.spaces.Discrete):
-            raise UserError(f"{spec.env_id}: actions are {action}; this agent needs Discrete")
         if not isinstance(obs, gym.spaces.Box):
-            raise UserError(f"{spec.env_id}: observations are {obs}; this agent needs Box")
-        dtype = torch.uint8 if obs.dtype == np.uint8 else torch.float32
-        atari = spec.family == "atari"
-        return cls(env.num_envs, obs.shape, dtype, spec.frame_stack, int(action.n), atari)
+            raise UserError(f"{spec.env_id}: observations are {obs}; agents need Box")
+        about = f"{spec.env_id}: actions are {action}"
+        if isinstance(action, gym.spaces.Discrete) and action.start == 0:
+            actions: dict[str, Any] = {"num_actions": int(action.n)}
+        elif isinstance(action, gym.spaces.MultiDiscrete) and not action.start.any():
+            nvec = tuple(int(n) for n in action.nvec.flat)
+            actions = {"num_actions": 0, "nvec": nvec, "action_shape": action.shape}
+        elif isinstance(action, gym.spaces.Box) and action.dtype in (np.float32, np.float64):
+            low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
+            bounds = {"action_low": low, "action_high": high, "action_shape": action.shape}
+            actions = {"num_actions": 0, **bounds}
+        else:
+            kinds = "Discrete from 0, MultiDiscrete from 0 or Box of floats"
+            raise UserError(f"{about}; agents need {kinds}")
+        return cls(
+            num_envs=env.num_envs,
+            obs_shape=obs.shape,
+            obs_dtype=torch.uint8 if obs.dtype == np.uint8 else torch.float32,
+            stack=spec.frame_stack,
+            atari=spec.family == "atari",
+            about=about,
+            **actions,
+        )
+
+    @property
+    def continuous(self) -> bool:
+        return bool(self.action_low)
+
+    @property
+    def action_sizes(self) -> tuple[int, ...]:
+        """The number of choices in each part of an action that is not continuous."""
+        return self.nvec or (self.num_actions,)
+
+    @property
+    def action_parts(self) -> int:
+        """Numbers in an action, K."""
+        return len(self.action_low) or len(self.action_sizes)
+
+    def require_discrete(self) -> None:
+        """Raise a UserError unless actions are of one discrete kind."""
+        if not self.num_actions:
+            raise UserError(f"{self.about}; this agent needs Discrete")
+
+    def playable(self, action_NK: np.ndarray) -> np.ndarray:
+        """A policy's actions as the environment takes them: shaped, and clipped to its bounds."""
+        if self.continuous:
+            action_NK = action_NK.clip(self.action_low, self.action_high)
+        return action_NK.reshape(len(action_NK), *self.action_shape)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an agent chose for N environments.
+
+    Attributes:
+        action_N: actions as the environments take them.
+        memory_NS: what the agent remembers from here on (`agents.core.recurrence`).
+        kept: tensors (N, ...) of the choice that the agent wants back in `Step.kept`.
+    """
+
+    action_N: np.ndarray
+    memory_NS: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +117,8 @@ class Step:
     """One step of N environments: rewards are raw, `obs` is what the actions were chosen on.
 
     `final_obs` rows hold the last observation of the episodes that ended; None when none did.
+    `next_obs` is what the next actions are chosen on, `next_memory_NS` what the agent remembered
+    after this step, `rows` says which of the process's environments these are.
     """
 
     obs: np.ndarray
@@ -55,6 +128,10 @@ class Step:
     truncated_N: np.ndarray
     life_lost_N: np.ndarray
     final_obs: np.ndarray | None
+    next_obs: np.ndarray | None = None
+    next_memory_NS: Tensor | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    rows: slice = field(default_factory=lambda: slice(None))
 
 
 @dataclass(frozen=True)
@@ -69,6 +146,16 @@ class Batch:
     weight_B: Tensor
     slot_B: Tensor
 
+    @property
+    def size(self) -> int:
+        """Transitions in it."""
+        return len(self.slot_B)
+
+    @property
+    def weight(self) -> Tensor:
+        """Importance of each transition's loss."""
+        return self.weight_B
+
     def split(self, shards: int) -> list[Batch]:
         """The batch in `shards` nearly equal parts, in order; views, not copies."""
         columns = [getattr(self, field.name).chunk(shards) for field in fields(self)]
@@ -76,21 +163,34 @@ class Batch:
 
 
 class Agent(Protocol):
-    """The contract of every online agent.
+    """The contract of every online agent. The loop collects, then lets it learn, and so on.
 
     `prepare` reserves what training needs and evaluation does not, or raises a UserError.
-    `epsilon(step)` is the exploration of training at a step, and what `act` is given; `learn`
-    returns {} when it is not time. Weights are the learner's; `state_dict` holds all the rest.
+    `exploration(step)` is the ε or temperature (`explores_by`) of training at a step, and what
+    `act` is given; `learn` returns {} when it is not time. Weights are the learner's;
+    `state_dict` holds all the rest.
+
+    Attributes:
+        explores_by: what exploration is called; the config has `eval_<that>` for evaluations.
+        horizon_steps: steps of each environment between two calls of `learn`.
+        off_policy: whether `learn` may run before the last step was observed.
+        memory_size: width of what it remembers of an episode; 0 for nothing.
     """
 
     config: Any
     learner: Learner
+    explores_by: str
+    horizon_steps: int
+    off_policy: bool
+    memory_size: int
 
     def prepare(self) -> None: ...
 
-    def epsilon(self, step: int) -> float: ...
+    def exploration(self, step: int) -> float: ...
 
-    def act(self, obs: np.ndarray, generator: torch.Generator, epsilon: float) -> np.ndarray: ...
+    def act(
+        self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float
+    ) -> Decision: ...
 
     def observe(self, step: Step) -> None: ...
 

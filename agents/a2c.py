@@ -1,0 +1,133 @@
+"""Advantage actor-critic: one step up the policy gradient after each short rollout.
+
+Asynchronous Methods for Deep Reinforcement Learning, Mnih et al. 2016,
+https://arxiv.org/abs/1602.01783, section 4.1, with its actors in step with one another.
+  L(θ) = E[ -log π(a|s) Â + c₁ ½(V - R)² - c₂ H(π) ],   Â = R - V, R the n-step return (λ = 1)
+It differs from REINFORCE by its bootstrapped short rollouts and the entropy bonus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core import losses, schedules
+from agents.core.acting import Draws, sample_policy
+from agents.core.config import BaseConfig
+from agents.core.launch import main
+from agents.core.learner import Learner
+from agents.core.networks import ActorCritic
+from agents.core.replay_store import ChunkStore
+from agents.core.rollouts import Rollout, Sequences
+from agents.core.types import Decision, Spaces, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
+    horizon_steps: int = 5  # Steps of each environment in a rollout.
+    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is the run's total_steps.
+    sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
+    gamma: float = 0.99  # Discount per step.
+    gae_lambda: float = 1.0  # λ of https://arxiv.org/abs/1506.02438; 1 is the n-step return.
+    value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
+    entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
+    normalise_advantages: bool = False  # Mean 0 and deviation 1 in each minibatch.
+    normalise_observations: bool = False  # Scale vector observations by their deviation.
+    normalise_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    separate_value: bool = False  # A network of its own for the value.
+    eval_temperature: float = 1.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("gamma", "gae_lambda", "value_coefficient", "entropy_coefficient")
+        self.at_least(1, "horizon_steps", "sequence_steps")
+        self.at_least(0, "anneal_steps", "learning_rate_end", "eval_temperature")
+
+    @property
+    def batch_size(self) -> int:
+        """Steps in an update: the whole rollout."""
+        return self.horizon_steps * self.num_envs
+
+
+# fmt: off
+PRESETS = {
+    "atari": Config(num_envs=16, learning_rate=7e-4, optimiser="rmsprop"),
+    "control": Config(env_id="CartPole-v1", total_steps=300_000, learning_rate=2e-3,
+        horizon_steps=16, gae_lambda=0.95, entropy_coefficient=0.0, activation="tanh", hidden=64,
+        separate_value=True, eval_temperature=0.0),
+    "paper": Config(num_envs=16, total_steps=80_000_000, learning_rate=7e-4, optimiser="rmsprop",
+        torso="nature", hidden=512),
+}
+# fmt: on
+
+
+def build(config: Config, spaces: Spaces, device: torch.device) -> A2C:
+    learner = Learner(ActorCritic(config, spaces), config, device)
+    return A2C(config, spaces, learner, Rollout(config, spaces, learner))
+
+
+class A2C:
+    """Draws from its policy, and takes one step up the gradient of what that led to."""
+
+    explores_by, off_policy = "temperature", False
+
+    def __init__(self, config: Config, spaces: Spaces, learner: Learner, rollout: Rollout):
+        self.config, self.spaces, self.learner, self.rollout = config, spaces, learner, rollout
+        self.horizon_steps, self.memory_size = config.horizon_steps, rollout.memory_size
+        self.exploration = schedules.constant(1.0)
+        self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
+
+    def prepare(self) -> None:
+        self.rollout.allocate()
+
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+
+    def observe(self, step: Step) -> None:
+        self.rollout.add(step)
+
+    def learn(self) -> dict[str, Tensor]:
+        config, until = self.config, self.anneal_steps
+        learning_rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
+        self.learner.set_learning_rate(learning_rate(self.steps))
+        (batch,) = self.rollout.minibatches(self.rollout.size)
+        metrics, _ = self.learner.update(self.loss, batch)
+        self.steps += self.rollout.size
+        self.rollout.clear()
+        return metrics
+
+    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        policy, value_LB, _ = self.learner.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        log_prob_LB, entropy_LB = policy.log_prob(batch.action_LBK), policy.entropy()
+        policy_LB = losses.policy_gradient(log_prob_LB, batch.advantage_LB)
+        value_loss_LB = losses.squared(batch.return_LB - value_LB)
+        loss_LB = policy_LB + config.value_coefficient * value_loss_LB
+        return loss_LB - config.entropy_coefficient * entropy_LB, {
+            "losses/policy_loss": policy_LB,
+            "losses/value_loss": value_loss_LB,
+            "losses/entropy": entropy_LB,
+        }
+
+    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+        return {
+            "learner": self.learner.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "counters": [self.steps, self.anneal_steps],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.rollout.load_state_dict(state["rollout"])
+        self.steps, self.anneal_steps = state["counters"]
+
+
+if __name__ == "__main__":
+    main("a2c")

@@ -1,0 +1,149 @@
+"""Acting: environments that step together, what an agent remembers of them, and its draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core.types import Agent, Decision, Spaces, Step
+from envs import TapedVectorEnv
+from envs.open_tapes import rows_of_state
+
+if TYPE_CHECKING:
+    from agents.core.learner import Learner
+
+
+class Draws:
+    """Random numbers for the environments `rows` of a run with `total` of them.
+
+    Whoever draws for an environment draws the same: groups and ranks each hold a generator in
+    the same state, draw for all environments and keep their own rows.
+    """
+
+    def __init__(self, seed: int, total: int, rows: slice | None = None):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.total, self.rows = total, rows or slice(total)
+
+    def uniform(self, count: int) -> Tensor:
+        """In [0, 1), float32 (N, count)."""
+        return torch.rand(self.total, count, generator=self.generator)[self.rows]
+
+    def normal(self, count: int) -> Tensor:
+        """Of mean 0 and deviation 1, float32 (N, count)."""
+        return torch.randn(self.total, count, generator=self.generator)[self.rows]
+
+
+class Group:
+    """Environments that step together, from an observation to the next one.
+
+    Attributes:
+        rows: which of the process's environments these are.
+        obs: what the next actions are chosen on.
+        memory_NS: what the agent remembers of the episodes, zero where one begins.
+    """
+
+    def __init__(self, agent: Agent, env: TapedVectorEnv, draws: Draws, rows: slice | None = None):
+        self.agent, self.env, self.draws = agent, env, draws
+        self.rows = rows or slice(env.num_envs)
+        self.memory_NS = torch.zeros(env.num_envs, agent.memory_size, device=agent.learner.device)
+
+    def reset(self) -> None:
+        self.obs, _ = self.env.reset()
+
+    def send(self, exploration: float) -> None:
+        """Choose actions and hand them to the environments, which step while others are served."""
+        self._decision = self.agent.act(self.obs, self.memory_NS, self.draws, exploration)
+        self.env.send(self._decision.action_N)
+
+    def recv(self) -> tuple[Step, dict[str, Any]]:
+        """What the actions led to, and the environments' info."""
+        decision = self._decision
+        next_obs, reward_N, terminated_N, truncated_N, info = self.env.recv()
+        step = Step(
+            obs=self.obs,
+            action_N=decision.action_N,
+            reward_N=reward_N,
+            terminated_N=terminated_N,
+            truncated_N=truncated_N,
+            life_lost_N=info["life_lost"],
+            final_obs=info.get("final_obs"),
+            next_obs=next_obs,
+            next_memory_NS=decision.memory_NS,
+            kept=decision.kept,
+            rows=self.rows,
+        )
+        self.obs, self.memory_NS = next_obs, decision.memory_NS
+        if self.memory_NS.shape[1] and (terminated_N | truncated_N).any():
+            goes_on_N1 = torch.from_numpy(~(terminated_N | truncated_N)).unsqueeze(1)
+            self.memory_NS = self.memory_NS * goes_on_N1.to(self.memory_NS)
+        return step, info
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "env": self.env.state_dict(),
+            "memory": self.memory_NS.cpu(),
+            "generator": self.draws.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the run's environments were, of which these are a part."""
+        rows = self.draws.rows
+        self.obs, _ = self.env.load_state_dict(rows_of_state(state["env"], rows))
+        self.memory_NS = state["memory"][rows].to(self.memory_NS.device)
+        self.draws.generator.set_state(state["generator"])
+
+
+def to_device(obs: np.ndarray, device: torch.device) -> Tensor:
+    """The one copy of observations from host to device; on a CPU none at all."""
+    return torch.from_numpy(obs).to(device, non_blocking=True)
+
+
+@torch.no_grad()
+def epsilon_greedy(learner: Learner, obs: np.ndarray, draws: Draws, epsilon: float) -> np.ndarray:
+    """For each observation the action of highest value, or with probability ε any, int64 (N,).
+
+    The draws are made whatever ε is, so that a run's randomness does not depend on it.
+    """
+    with learner.autocast():
+        q_NA = learner.network(to_device(obs, learner.device))
+    explore_N, which_N = draws.uniform(2).unbind(dim=1)
+    random_N = (which_N * q_NA.shape[1]).long()
+    return torch.where(explore_N < epsilon, random_N, q_NA.argmax(dim=1).cpu()).numpy()
+
+
+@torch.no_grad()
+def sample_policy(
+    learner: Learner,
+    spaces: Spaces,
+    obs: np.ndarray,
+    memory_NS: Tensor,
+    draws: Draws,
+    temperature: float,
+) -> Decision:
+    """Actions drawn from an actor-critic's policy, with what a rollout keeps of the choice."""
+    obs_N = to_device(obs, learner.device)
+    start_1N = torch.zeros(1, len(obs), dtype=torch.bool, device=learner.device)
+    with learner.autocast():
+        policy, value_1N, next_memory_NS = learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)
+    action_1NK = policy.sample(draws, temperature)
+    kept = {
+        "obs": obs_N,
+        "memory": memory_NS,
+        "action": action_1NK[0],
+        "log_prob": policy.log_prob(action_1NK)[0],
+        "value": value_1N[0],
+    }
+    return Decision(spaces.playable(action_1NK[0].cpu().numpy()), next_memory_NS, kept)
+
+
+@torch.no_grad()
+def state_values(learner: Learner, obs: np.ndarray, memory_NS: Tensor) -> Tensor:
+    """An actor-critic's values (N,) of observations, given what it remembers."""
+    obs_N = to_device(obs, learner.device)
+    start_1N = torch.zeros(1, len(obs), dtype=torch.bool, device=learner.device)
+    with learner.autocast():
+        _, value_1N, _ = learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)
+    return value_1N[0]

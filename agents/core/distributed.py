@@ -1,0 +1,142 @@
+"""Data parallelism over the ranks of `torchrun`: every function is a no-op in a single process.
+
+Each rank plays its share of the environments and holds the same weights. Sums over ranks make
+an update the one that a single process would have made with all environments, up to rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from agents.core.state import join, split
+from envs.errors import UserError
+
+PATIENCE = timedelta(hours=2)
+"""How long ranks wait for one another: rank 0 evaluates while the others do."""
+
+
+class LostRank(RuntimeError):
+    """Another rank is gone, so that nothing can be added up any more."""
+
+
+def rank() -> int:
+    """This process's number, 0 in a single process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share(num_envs: int) -> slice:
+    """The environments of this rank; a UserError when they cannot be shared out evenly."""
+    if num_envs % size():
+        raise UserError(f"--num-envs {num_envs}: must be a multiple of the {size()} ranks")
+    each = num_envs // size()
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def local_size() -> int:
+    """How many of the processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(device_type: str) -> Iterator[None]:
+    """Inside it, the processes that torchrun started know one another.
+
+    NCCL joins GPUs, of which each rank takes the one of its local number, and gloo joins CPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    cuda = device_type == "cuda"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def losses_named() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRank(f"another rank is gone: {str(error).splitlines()[0]}") from None
+
+
+def sum_(tensors: list[Tensor]) -> None:
+    """Add each tensor up over the ranks, in place, in one message for each dtype."""
+    if not dist.is_initialized():
+        return
+    for dtype in {t.dtype: None for t in tensors}:
+        group = [t for t in tensors if t.dtype == dtype]
+        flat = torch.cat([t.reshape(-1) for t in group])
+        with losses_named():
+            dist.all_reduce(flat)
+        for tensor, total in zip(group, flat.split([t.numel() for t in group]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+
+def columns(local: Tensor) -> Tensor:
+    """The ranks' tensors (..., n), side by side in order of rank: (..., N)."""
+    if not dist.is_initialized():
+        return local
+    parts = [torch.empty_like(local) for _ in range(size())]
+    with losses_named():
+        dist.all_gather(parts, local.contiguous())
+    return torch.cat(parts, dim=-1)
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest of the ranks' values."""
+    if not dist.is_initialized():
+        return value
+    tensor = torch.tensor(value, device=device)
+    with losses_named():
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor.item())
+
+
+def gather(state: Any, device: torch.device) -> list[Any]:
+    """The states of all ranks, in order, nested as `agents.core.state.split` allows.
+
+    They travel as JSON and safetensors: torch's own gathering of objects would unpickle them.
+    """
+    if not dist.is_initialized():
+        return [state]
+    plain, tensors = split(state)
+    text = json.dumps(plain).encode()
+    packed = len(text).to_bytes(8, "little") + text + safetensors.torch.save(tensors)
+    length = torch.tensor(len(packed), device=device)
+    lengths = [torch.empty_like(length) for _ in range(size())]
+    with losses_named():
+        dist.all_gather(lengths, length)
+        longest = max(int(each) for each in lengths)
+        padded = np.zeros(longest, np.uint8)
+        padded[: len(packed)] = np.frombuffer(packed, np.uint8)
+        mine = torch.from_numpy(padded).to(device)
+        parts = [torch.empty_like(mine) for _ in range(size())]
+        dist.all_gather(parts, mine)
+    received = zip(parts, lengths, strict=True)
+    return [_unpack(part[: int(each)].cpu().numpy().tobytes()) for part, each in received]
+
+
+def _unpack(packed: bytes) -> Any:
+    end = 8 + int.from_bytes(packed[:8], "little")
+    return join(json.loads(packed[8:end]), safetensors.torch.load(packed[end:]))

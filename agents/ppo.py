@@ -1,0 +1,150 @@
+"""Proximal policy optimisation: several epochs on each rollout, kept near the policy that made it.
+
+Proximal Policy Optimization Algorithms, Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
+  L(θ) = E[ -min(ρ Â, clip(ρ, 1 ± ε) Â) + c₁ ½(V - R)² - c₂ H(π) ],   ρ = π(a|s) / π_old(a|s)
+It differs from A2C by ρ's clipping, by epochs of minibatches and by normalised advantages.
+
+The 13 core and 9 Atari details of "The 37 implementation details of PPO" (Huang et al. 2022) are
+here, in `core` and in `envs`, but that a lost life ends the return and not the episode, since a
+reset would hide the rest of the game; no-ops and FIRE only in `<Game>NoFrameskip-v4`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core import losses, schedules
+from agents.core.acting import Draws, sample_policy
+from agents.core.config import BaseConfig
+from agents.core.launch import main
+from agents.core.learner import Learner
+from agents.core.networks import ActorCritic
+from agents.core.replay_store import ChunkStore
+from agents.core.rollouts import Rollout, Sequences
+from agents.core.types import Decision, Spaces, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
+    horizon_steps: int = 128  # Steps of each environment in a rollout.
+    batch_size: int = 256  # Steps in a minibatch.
+    epochs: int = 4  # Passes over a rollout.
+    clip: float = 0.1  # ε of the clipped objective.
+    clip_end: float = 0.1  # ε at the end: it changes linearly.
+    value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
+    target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
+    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is the run's total_steps.
+    sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
+    gamma: float = 0.99  # Discount per step.
+    gae_lambda: float = 0.95  # λ of https://arxiv.org/abs/1506.02438.
+    value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
+    entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
+    normalise_advantages: bool = True  # Mean 0 and deviation 1 in each minibatch.
+    normalise_observations: bool = False  # Scale vector observations by their deviation.
+    normalise_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    separate_value: bool = False  # A network of its own for the value.
+    eval_temperature: float = 1.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("gamma", "gae_lambda", "value_coefficient", "entropy_coefficient")
+        self.above_zero("clip")
+        self.at_least(1, "horizon_steps", "batch_size", "epochs", "sequence_steps")
+        self.at_least(0, "anneal_steps", "learning_rate_end", "clip_end", "eval_temperature")
+        self.at_least(0, "value_clip", "target_kl")
+
+
+# fmt: off
+CONTROL = Config(env_id="CartPole-v1", total_steps=150_000, learning_rate=1e-3, batch_size=128,
+    epochs=6, clip=0.2, clip_end=0.2, entropy_coefficient=0.0, activation="tanh", hidden=64,
+    separate_value=True, eval_temperature=0.0)
+PRESETS = {
+    "atari": Config(learning_rate=1e-3, num_envs=16, horizon_steps=64, gamma=0.98, clip=0.2,
+        clip_end=0.2, layer_norm=True),
+    "control": CONTROL,
+    "continuous": replace(CONTROL, env_id="Pendulum-v1", total_steps=1_000_000, epochs=10,
+        normalise_observations=True, normalise_rewards=True),
+    "paper": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512),
+}
+# fmt: on
+
+
+def build(config: Config, spaces: Spaces, device: torch.device) -> PPO:
+    learner = Learner(ActorCritic(config, spaces), config, device)
+    return PPO(config, spaces, learner, Rollout(config, spaces, learner))
+
+
+class PPO:
+    """Draws from its policy, and improves it on what that led to without leaving it far behind."""
+
+    explores_by, off_policy = "temperature", False
+
+    def __init__(self, config: Config, spaces: Spaces, learner: Learner, rollout: Rollout):
+        self.config, self.spaces, self.learner, self.rollout = config, spaces, learner, rollout
+        self.horizon_steps, self.memory_size = config.horizon_steps, rollout.memory_size
+        self.exploration = schedules.constant(1.0)
+        self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
+
+    def prepare(self) -> None:
+        self.rollout.allocate()
+
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+
+    def observe(self, step: Step) -> None:
+        self.rollout.add(step)
+
+    def learn(self) -> dict[str, Tensor]:
+        config, metrics, until = self.config, {}, self.anneal_steps
+        learning_rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
+        self.learner.set_learning_rate(learning_rate(self.steps))
+        self.clip = schedules.linear(config.clip, config.clip_end, until)(self.steps)
+        for _ in range(config.epochs):
+            for batch in self.rollout.minibatches(config.batch_size):
+                metrics, _ = self.learner.update(self.loss, batch)
+            if config.target_kl and metrics["losses/approx_kl"] > config.target_kl:
+                break
+        self.steps += self.rollout.size
+        self.rollout.clear()
+        return metrics
+
+    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+        config, old_LB = self.config, batch.log_prob_LB
+        policy, value_LB, _ = self.learner.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        log_prob_LB, entropy_LB = policy.log_prob(batch.action_LBK), policy.entropy()
+        policy_LB = losses.clipped_policy(log_prob_LB, old_LB, batch.advantage_LB, self.clip)
+        clip = config.value_clip or math.inf
+        value_loss_LB = losses.clipped_value(value_LB, batch.value_LB, batch.return_LB, clip)
+        loss_LB = policy_LB + config.value_coefficient * value_loss_LB
+        return loss_LB - config.entropy_coefficient * entropy_LB, {
+            "losses/policy_loss": policy_LB,
+            "losses/value_loss": value_loss_LB,
+            "losses/entropy": entropy_LB,
+            "losses/approx_kl": losses.approximate_kl(log_prob_LB, old_LB),
+            "losses/clipfrac": losses.clipped_share(log_prob_LB, old_LB, self.clip),
+        }
+
+    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+        return {
+            "learner": self.learner.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "counters": [self.steps, self.anneal_steps],
+        }
+
+    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.rollout.load_state_dict(state["rollout"])
+        self.steps, self.anneal_steps = state["counters"]
+
+
+if __name__ == "__main__":
+    main("ppo")

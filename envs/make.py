@@ -1,0 +1,45 @@
+"""From a name to a vector environment."""
+
+from __future__ import annotations
+
+import os
+
+from envs.errors import at_least
+from envs.spec import EnvSpec, spec
+from envs.vector import TapedVectorEnv
+
+
+def make(
+    env: str | EnvSpec,
+    num_envs: int = 8,
+    seed: int = 0,
+    *,
+    tape_steps: int = 16_384,
+    num_threads: int | None = None,
+    first_env: int = 0,
+) -> TapedVectorEnv:
+    """Makes a vector environment.
+
+    Args:
+        env: a name ("Pong", "CartPole-v1"), or the spec of an earlier run or recording.
+        num_envs: how many of them, N.
+        seed: the run's seed, from which the seeds of all tapes are derived.
+        tape_steps: an episode's end begins a new tape once the tape holds this many actions; 1 puts
+            every episode on a tape of its own.
+        num_threads: threads that step Atari games; by default one per core, at most N.
+        first_env: these are the run's environments from this one on: several vector environments
+            lead the lives that one of all of them would.
+
+    Raises:
+        UserError: no such environment, this machine cannot match the spec, or a number is too low.
+    """
+    env_spec = env if isinstance(env, EnvSpec) else spec(env)
+    env_spec.check_reproducible()
+    return TapedVectorEnv(
+        env_spec,
+        at_least(1, "num_envs", num_envs),
+        at_least(0, "seed", seed),
+        at_least(1, "tape_steps", tape_steps),
+        at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),
+        at_least(0, "first_env", first_env),
+    )
