@@ -11,12 +11,28 @@ import torch
 from agents.core.launch import train
 from agents.core.run import Run
 
-ALGORITHMS = ["dqn"]
+# Without --anneal-steps the learning rate would depend on how far a run is meant to go.
+ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--anneal-steps", "100000"]
 
 TINY = {
+    "a2c": ROLLOUT,
     "dqn": ["--batch-size", "8", "--buffer-size", "2000", "--learning-starts-steps", "64"],
+    "ppo": [*ROLLOUT, "--batch-size", "32"],
+    "ppo-lstm": [
+        *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
+        *("--num-groups", "2", "--hidden", "32", "--separate-value"),
+    ],
+    "reinforce": ROLLOUT,
 }
-"""Settings that make a run of each algorithm small."""
+"""Settings that make a run of each algorithm small; what follows a dash names a variant."""
+
+ALGORITHMS = sorted(TINY)
+
+
+def module_of(algo: str) -> str:
+    """The algorithm's module name for an entry of `ALGORITHMS`."""
+    return algo.partition("-")[0]
+
 
 QUIET = ["--wandb", "disabled", "--no-video", "--final-eval-episodes", "0", "--num-threads", "1"]
 
@@ -30,7 +46,7 @@ def run_tiny(runs_dir: Path, algo: str, *args: str) -> Run:
     """Run the real command line of `algo` in this process, small and quiet; returns its run."""
     before = set(runs_dir.glob("*"))
     command = ["--runs-dir", str(runs_dir), *TINY[algo], *QUIET, "--eval-every-steps", "0", *args]
-    assert train(algo, command) == 0
+    assert train(module_of(algo), command) == 0
     (path,) = set(runs_dir.glob("*")) - before
     return Run.open(path)
 

@@ -12,46 +12,85 @@ import torch
 from conftest import run_tiny
 
 from agents import evaluate
-from agents.core.launch import algorithm, main
+from agents.core.launch import algorithm, algorithms, main
 from agents.core.run import Run
 from envs import UserError
 
-BAD_VALUES = [
+EVERYONE = [
     (["--env", "Pnog"], "did you mean 'Pong'"),
     (["--env", "CartPoole-v1"], "did you mean 'CartPole-v1'"),
-    (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
-    (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
     (["--learning-rate", "-1"], "--learning-rate -1.0: must be above 0"),
     (["--learning-rate", "nan"], "--learning-rate nan: must be above 0"),
-    (["--epsilon-end", "1.5"], "--epsilon-end 1.5: must be between 0 and 1"),
-    (["--epsilon-start", "-0.1"], "--epsilon-start -0.1: must be between 0 and 1"),
+    (["--max-grad-norm", "-1"], "--max-grad-norm -1.0: must be at least 0"),
     (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1"),
     (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
+    (["--num-envs", "7", "--num-groups", "2"], "--num-envs 7: must be a multiple of num_groups 2"),
     (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
-    (["--n-step", "0"], "--n-step 0: must be at least 1"),
-    (
-        ["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"],
-        "--buffer-size",
-    ),
-    (["--buffer-size", "900000000"], "would fit"),
-    (["--preset", "natur"], "did you mean 'nature'"),
+    (["--hidden", "0"], "--hidden 0: must be at least 1"),
+    (["--torso-width", "0"], "--torso-width 0: must be at least 1"),
+    (["--preset", "atarri"], "did you mean 'atari'"),
     (["--resume", "runs/no-such-run"], "no-such-run"),
-    (["--env", "Pendulum-v1"], "needs Discrete"),
+    (["--env", "CartPole-v1", "--torso", "impala"], "use --torso mlp"),
     (["--env", "toy/Catch-v0", "--torso", "nature", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
 ]
 
+POLICIES = [
+    (["--horizon-steps", "0"], "--horizon-steps 0: must be at least 1"),
+    (
+        ["--core", "lstm", "--sequence-steps", "3", "--horizon-steps", "8"],
+        "multiple of the 3 steps",
+    ),
+    (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
+    (["--value-coefficient", "2"], "--value-coefficient 2.0: must be between 0 and 1"),
+    (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
+]
 
-@pytest.mark.parametrize(("args", "message"), BAD_VALUES)
+BAD_VALUES = {
+    "a2c": [
+        *POLICIES,
+        (["--gae-lambda", "1.5"], "--gae-lambda 1.5: must be between 0 and 1"),
+    ],
+    "dqn": [
+        (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
+        (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+        (["--epsilon-end", "1.5"], "--epsilon-end 1.5: must be between 0 and 1"),
+        (["--epsilon-start", "-0.1"], "--epsilon-start -0.1: must be between 0 and 1"),
+        (["--n-step", "0"], "--n-step 0: must be at least 1"),
+        (
+            ["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"],
+            "--buffer-size",
+        ),
+        (["--buffer-size", "900000000"], "would fit"),
+        (["--env", "Pendulum-v1"], "needs Discrete"),
+        (["--core", "lstm"], "--core lstm: must be none"),
+    ],
+    "ppo": [
+        *POLICIES,
+        (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+        (["--epochs", "0"], "--epochs 0: must be at least 1"),
+        (["--clip", "0"], "--clip 0.0: must be above 0"),
+        (["--target-kl", "-1"], "--target-kl -1.0: must be at least 0"),
+    ],
+    "reinforce": POLICIES,
+}
+EACH = [(algo, *bad) for algo, values in BAD_VALUES.items() for bad in [*EVERYONE, *values]]
+
+
+@pytest.mark.parametrize(("algo", "args", "message"), EACH)
 def test_bad_values_end_in_one_line(
-    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    algo: str, args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        main("dqn", ["--runs-dir", str(tmp_path / "runs"), "--wandb", "disabled", *args])
+        main(algo, ["--runs-dir", str(tmp_path / "runs"), "--wandb", "disabled", *args])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_bad_values_are_tested_for_every_algorithm() -> None:
+    assert sorted(BAD_VALUES) == algorithms()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -130,7 +169,7 @@ def test_evaluate_writes_the_score_and_is_repeatable(
     scores = []
     for _ in range(2):
         with pytest.raises(SystemExit) as exit_info:
-            evaluate.main([str(cartpole_run.path), "--episodes", "5", "--epsilon", "0.05"])
+            evaluate.main([str(cartpole_run.path), "--episodes", "5", "--exploration", "0.05"])
         assert exit_info.value.code == 0
         scores.append(json.loads((cartpole_run.path / "eval.json").read_text()))
     assert scores[0] == scores[1]

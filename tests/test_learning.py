@@ -4,60 +4,93 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import run_tiny
+from conftest import QUIET, module_of, run_tiny
 
 from agents import evaluate
+from agents.core.launch import train
 from agents.core.run import Run
+
+DQN = ("--epsilon-decay-steps", "2000", "--batch-size", "32", "--target-every-updates", "100")
+STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 
 def score(run: Run, episodes: int = 20) -> float:
-    """The greedy policy's mean return."""
+    """The mean return of the last weights, without exploration."""
     arguments = evaluate.Arguments(
-        run=run.path, episodes=episodes, checkpoint="last", video=False, epsilon=0.0
+        run=run.path, episodes=episodes, checkpoint="last", video=False, exploration=0.0
     )
     return evaluate.evaluate(arguments).mean
 
 
-def learn(tmp_path: Path, env_id: str, steps: int, *args: str) -> float:
-    run = run_tiny(tmp_path, "dqn", "--env", env_id, "--total-steps", str(steps), *args)
-    return score(run)
+def learn(tmp_path: Path, algo: str, env_id: str, steps: int, *args: str) -> float:
+    return score(run_tiny(tmp_path, algo, "--env", env_id, "--total-steps", str(steps), *args))
 
 
-SMALL = ("--epsilon-decay-steps", "2000", "--batch-size", "32", "--target-every-updates", "100")
+LEARNS = [
+    ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
+    ("dqn", "toy/Chain-v0", 6_000, DQN, 0.99),
+    ("dqn", "toy/Catch-v0", 12_000, DQN, 0.9),
+    ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
+    ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
+    ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
+    ("ppo", "toy/Chain-v0", 12_000, STEP, 0.99),
+    ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
+    ("ppo", "toy/Catch-v0", 10_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
+        "--batch-size", "64"), 0.9),
+    ("ppo-lstm", "toy/Recall-v0", 20_000, ("--horizon-steps", "32", "--sequence-steps", "16",
+        "--batch-size", "128", "--learning-rate", "3e-3"), 0.95),
+]  # fmt: skip
 
 
-def test_dqn_learns_the_identity(tmp_path: Path) -> None:
-    assert learn(tmp_path, "toy/Identity-v0", 4_000, *SMALL) >= 9.8
+@pytest.mark.parametrize(("algo", "env_id", "steps", "args", "least"), LEARNS)
+def test_it_learns(
+    tmp_path: Path, algo: str, env_id: str, steps: int, args: tuple[str, ...], least: float
+) -> None:
+    assert learn(tmp_path, algo, env_id, steps, *args) >= least
 
 
-def test_dqn_takes_the_better_end_of_the_chain(tmp_path: Path) -> None:
-    assert learn(tmp_path, "toy/Chain-v0", 6_000, *SMALL) >= 0.99
+UNTRAINED = [
+    ("dqn", "toy/Identity-v0", 9.0),
+    ("dqn", "toy/Catch-v0", 0.5),
+    ("ppo", "toy/Identity-v0", 9.0),
+    ("ppo", "toy/Target-v0", 8.0),
+]
 
 
-def test_dqn_catches_from_pixels(tmp_path: Path) -> None:
-    assert learn(tmp_path, "toy/Catch-v0", 12_000, *SMALL) >= 0.9
-
-
-def test_without_learning_the_tasks_are_not_solved(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algo", "env_id", "below"), UNTRAINED)
+def test_without_learning_the_task_is_not_solved(
+    tmp_path: Path, algo: str, env_id: str, below: float
+) -> None:
     """The thresholds above mean something: an untrained network is below them."""
-    untrained = ("--learning-rate", "1e-12", *SMALL)
-    scores = [learn(tmp_path, f"toy/{name}-v0", 400, *untrained) for name in ("Identity", "Catch")]
-    assert scores[0] < 9
-    assert scores[1] < 0.5
+    args = DQN if algo == "dqn" else ()
+    assert learn(tmp_path, algo, env_id, 400, "--learning-rate", "1e-12", *args) < below
+
+
+def test_without_memory_what_is_gone_cannot_be_recalled(tmp_path: Path) -> None:
+    assert learn(tmp_path, "ppo", "toy/Recall-v0", 8_000, *STEP) <= 0.7
+
+
+CONTROL = [
+    ("dqn", "CartPole-v1", (), 475),
+    ("reinforce", "CartPole-v1", (), 475),
+    ("a2c", "CartPole-v1", (), 475),
+    ("ppo", "CartPole-v1", (), 475),
+    ("ppo", "Pendulum-v1", ("--preset", "continuous", "--gamma", "0.9", "--total-steps", "200000"),
+        -250),
+    ("ppo", "toy/CartPolePositions-v0", ("--core", "lstm"), 475),
+]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_dqn_solves_cartpole_by_default(tmp_path: Path) -> None:
-    run_args = ["--env", "CartPole-v1"]
-    from agents.core.launch import train
-
-    means = []
-    for seed in ("1", "2"):
-        runs = tmp_path / seed
-        quiet = ["--wandb", "disabled", "--no-video"]
-        assert train("dqn", [*run_args, "--seed", seed, "--runs-dir", str(runs), *quiet]) == 0
-        (path,) = runs.glob("*")
-        means.append(score(Run.open(path)))
-    assert np.min(means) >= 475
+@pytest.mark.parametrize("seed", ["1", "2"])
+@pytest.mark.parametrize(("algo", "env_id", "args", "least"), CONTROL)
+def test_it_solves_control_tasks(
+    tmp_path: Path, algo: str, env_id: str, args: tuple[str, ...], least: float, seed: str
+) -> None:
+    """By default, on the best weights of the run, over games that did not choose them."""
+    command = ["--env", env_id, "--seed", seed, "--runs-dir", str(tmp_path), *QUIET, *args]
+    assert train(module_of(algo), command) == 0
+    (path,) = tmp_path.glob("*")
+    result = evaluate.evaluate(evaluate.Arguments(run=path, episodes=30, video=False))
+    assert result.mean >= least

@@ -1,0 +1,100 @@
+"""Two ranks train as one process would, and losing one of them loses nothing that was saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from conftest import QUIET, TINY, run_tiny
+
+from agents.core.launch import train
+from agents.core.run import Run
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def start(algo: str, runs_dir: Path, *args: str) -> subprocess.Popen[str]:
+    """The algorithm's own command line on two ranks."""
+    settings = [*TINY[algo], *QUIET, "--eval-every-steps", "0", "--runs-dir", str(runs_dir)]
+    return subprocess.Popen(
+        [*TORCHRUN, "-m", f"agents.{algo.partition('-')[0]}", *settings, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], runs_dir: Path) -> Run:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    (path,) = runs_dir.glob("*")
+    return Run.open(path)
+
+
+def assert_close(ours: Run, theirs: Run) -> None:
+    """The same actions, rewards and episodes exactly, the weights up to rounding."""
+    (step, state, weights), (other_step, other, other_weights) = ours.restore(), theirs.restore()
+    assert step == other_step
+    assert state["env"]["tape_lengths"] == other["env"]["tape_lengths"]
+    assert (state["env"]["actions"] == other["env"]["actions"]).all()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, other_weights[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
+def test_two_ranks_agree_with_one_process(tmp_path: Path, algo: str) -> None:
+    args = ("--env", "CartPole-v1", "--total-steps", "512", "--normalise-observations")
+    args = (*args, "--normalise-rewards")
+    two = finish(start(algo, tmp_path / "two", *args), tmp_path / "two")
+    assert_close(run_tiny(tmp_path / "one", algo, *args), two)
+    rows = two.metrics_path.read_text().splitlines()
+    assert rows, "rank 0 logs"
+
+
+def test_a_run_of_two_ranks_goes_on_in_one_process(tmp_path: Path) -> None:
+    env = ("--env", "CartPole-v1")
+    run = finish(start("ppo", tmp_path / "two", *env, "--total-steps", "256"), tmp_path / "two")
+    assert train("ppo", ["--resume", str(run.path), "--total-steps", "512"]) == 0
+    whole = run_tiny(tmp_path / "one", "ppo", *env, "--total-steps", "512")
+    assert_close(Run.open(run.path), whole)
+
+
+def test_a_lost_rank_ends_the_run_and_leaves_its_last_checkpoint(tmp_path: Path) -> None:
+    far = ("--env", "CartPole-v1", "--total-steps", "10000000", "--checkpoint-every-steps", "256")
+    process = start("ppo", tmp_path, *far)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("*/checkpoints/0*/state.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    ranks = psutil.Process(process.pid).children()
+    last = max(ranks, key=lambda rank: int(rank.environ()["RANK"]))
+    os.kill(last.pid, signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not any(rank.is_running() for rank in ranks)
+    (path,) = tmp_path.glob("*")
+    step, _, weights = Run.open(path).restore()
+    assert step % 256 == 0
+    assert all(torch.isfinite(w).all() for w in weights.values())
+    assert train("ppo", ["--resume", str(path), "--total-steps", str(step + 256)]) == 0
+
+
+def test_replay_agents_and_uneven_shares_are_refused_in_one_line(tmp_path: Path) -> None:
+    for algo, args, message in (
+        ("dqn", (), "trains in one process"),
+        ("ppo", ("--num-envs", "7"), "must be a multiple of the 2 ranks"),
+    ):
+        process = start(algo, tmp_path, "--env", "CartPole-v1", *args)
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert message in output
+        assert "agents/core" not in output
+        assert not list(tmp_path.glob("*"))
