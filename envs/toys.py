@@ -10,7 +10,7 @@ from gymnasium import Env, spaces
 
 
 class Toy(Env[np.ndarray, Any]):
-    """Draws its observation, 24 pixels per number of a vector and 4 per pixel of an image."""
+    """Draws its observation, 24 pixels per number of a vector (its size) and 4 per pixel."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
 
@@ -23,7 +23,7 @@ class Toy(Env[np.ndarray, Any]):
     def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the current observation as a picture, uint8 (H, W, 3)."""
         obs = self._observe()
-        gray, scale = (obs[0], 4) if obs.dtype == np.uint8 else (255 * obs[None], 24)
+        gray, scale = (obs[0], 4) if obs.dtype == np.uint8 else (255 * abs(obs[None]), 24)
         picture = np.kron(gray, np.ones((scale, scale))).astype(np.uint8)
         return np.repeat(picture[..., None], 3, axis=-1)
 

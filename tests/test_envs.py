@@ -304,6 +304,7 @@ def test_rewards_are_raw_and_the_episodes_return_is_their_sum() -> None:
         ({"seed": -1}, "seed is -1, at least 0 is allowed"),
         ({"tape_steps": 0}, "tape_steps is 0, at least 1 is allowed"),
         ({"num_threads": -1}, "num_threads is -1, at least 1 is allowed"),
+        ({"first_env": -1}, "first_env is -1, at least 0 is allowed"),
     ],
 )
 def test_numbers_out_of_range_are_refused(kwargs: dict, message: str) -> None:

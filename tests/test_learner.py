@@ -6,7 +6,6 @@ import copy
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,6 +30,8 @@ class Settings:
     num_threads: int = 1
     batch_size: int = 128
     torso: str = "nature"
+    torso_width: int = 1
+    torso_norm: str = "none"
     hidden: int = 16
     dueling: bool = True
     layer_norm: bool = True
@@ -62,8 +63,8 @@ def descend(learner: Learner, gradient: list[float]) -> dict[str, Tensor]:
     (w,) = learner.parameters
     slope = torch.tensor(gradient, device=w.device)
 
-    def loss(batch: Batch):
-        return (w * slope).sum().unsqueeze(0), batch.reward_B, {}
+    def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return (w * slope).sum().unsqueeze(0), {}
 
     return learner.update(loss, transitions(torch.zeros(1, 1, device=w.device)))[0]
 
@@ -85,11 +86,11 @@ def regress(learner: Learner, seed: int) -> dict[str, Tensor]:
     return learner.update(towards_one(learner), transitions(images(learner.device, seed)))[0]
 
 
-def towards_one(learner: Learner) -> Loss:
-    def loss(batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def towards_one(learner: Learner) -> Loss[Batch]:
+    def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         q_BA = learner.network(batch.obs)
         error_B = (1 - q_BA).square().sum(dim=1)
-        return error_B, error_B, {"losses/q_values": q_BA.mean(dim=1)}
+        return error_B, {"losses/q_values": q_BA.mean(dim=1), "priority": error_B}
 
     return loss
 
@@ -118,9 +119,9 @@ def test_the_first_step_of_adam(device: torch.device):
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
+def test_natures_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
     learner, w = two_weights(
-        device, optimiser="rmsprop", learning_rate=0.1, optimiser_epsilon=1e-12
+        device, optimiser="nature_rmsprop", learning_rate=0.1, optimiser_epsilon=1e-12
     )
     descend(learner, [2.0, -1.0])
     # mean = 0.05 * 2 = 0.1, square = 0.05 * 4 = 0.2, deviation = √(0.2 - 0.01) = √0.19, and
@@ -133,8 +134,8 @@ def test_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
     assert w.tolist() == pytest.approx([1 - first - second, 1 + first + second])
 
 
-def test_rmsprop_adds_epsilon_to_the_deviation():
-    learner, w = two_weights(optimiser="rmsprop", learning_rate=0.1, optimiser_epsilon=0.01)
+def test_natures_rmsprop_adds_epsilon_to_the_deviation():
+    learner, w = two_weights(optimiser="nature_rmsprop", learning_rate=0.1, optimiser_epsilon=0.01)
     descend(learner, [2.0, 0.02])
     # For 2:    0.1 * 2 / (√(0.2 - 0.01) + 0.01) = 0.2 / (√0.19 + 0.01).
     # For 0.02: mean = 0.001, square = 0.00002, 0.1 * 0.02 / (√(0.00002 - 0.000001) + 0.01).
@@ -142,16 +143,41 @@ def test_rmsprop_adds_epsilon_to_the_deviation():
     assert w.tolist() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_rmsprop_divides_by_the_root_of_the_mean_square_of_the_gradient(device: torch.device):
+    learner, w = two_weights(device, optimiser="rmsprop", learning_rate=0.1, optimiser_epsilon=0.5)
+    descend(learner, [2.0, -5.0])
+    # mean square = 0.01 * 4 = 0.04 and 0.01 * 25 = 0.25, roots 0.2 and 0.5:
+    # 1 - 0.1 * 2 / (0.2 + 0.5) and 1 + 0.1 * 5 / (0.5 + 0.5)
+    assert w.tolist() == pytest.approx([1 - 0.2 / 0.7, 1.5])
+    descend(learner, [1.0, 0.0])
+    # mean square = 0.99 * 0.04 + 0.01 * 1 = 0.0496; where there is no gradient there is no step.
+    assert w.tolist() == pytest.approx([1 - 0.2 / 0.7 - 0.1 / (math.sqrt(0.0496) + 0.5), 1.5])
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "nature_rmsprop"])
+def test_the_step_is_in_proportion_to_the_learning_rate_that_was_set_last(optimiser: str):
+    steps = []
+    for learning_rate in (0.25, 0.5):
+        learner, w = two_weights(optimiser=optimiser, learning_rate=0.1)
+        descend(learner, [3.0, -1.0])
+        before = w.detach().clone()
+        learner.set_learning_rate(learning_rate)
+        descend(learner, [2.0, -1.0])
+        steps.append(w.detach() - before)
+    torch.testing.assert_close(steps[1], 2 * steps[0])
+    assert bool((steps[0] != 0).all())
+
+
 @pytest.mark.parametrize("shards", [2, 3])
 def test_a_batch_split_over_threads_gives_the_same_update(shards: int):
     whole, split = q_learner(), q_learner(num_threads=shards)
     assert split.shards == shards
     batch = transitions(images(CPU, batch=9), torch.linspace(0.1, 1.0, 9))
-    expected, priority_B = whole.update(towards_one(whole), batch)
-    got, split_priority_B = split.update(towards_one(split), batch)
-    torch.testing.assert_close(split_priority_B, priority_B)
-    for name, value in expected.items():
-        torch.testing.assert_close(got[name], value)
+    expected, whole_values = whole.update(towards_one(whole), batch)
+    got, split_values = split.update(towards_one(split), batch)
+    torch.testing.assert_close(split_values, whole_values)
+    torch.testing.assert_close(got, expected)
     for a, b in zip(whole.parameters, split.parameters, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -192,9 +218,63 @@ def test_the_loss_is_the_mean_of_the_losses_times_their_importance(device: torch
     learner, w = two_weights(device)
     slope_B = torch.tensor([2.0, 4.0], device=device)
     batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
-    metrics, _ = learner.update(lambda _: (slope_B * w, slope_B, {}), batch)
-    assert metrics["losses/td_loss"].item() == 1.5  # (2 * 1 + 4 * 0.25) / 2
+    metrics, _ = learner.update(lambda _: (slope_B * w, {}), batch)
+    assert metrics["losses/loss"].item() == 1.5  # (2 * 1 + 4 * 0.25) / 2
     assert w.grad.tolist() == [1.0, 0.5]  # 2 * 1 / 2, 4 * 0.25 / 2
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_values_are_given_back_for_each_sample_and_their_mean_knows_no_importance(
+    device: torch.device,
+):
+    learner, w = two_weights(device)
+    value_B = torch.tensor([2.0, 4.0], device=device)
+    batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
+    metrics, values = learner.update(lambda _: (value_B * w, {"losses/error": value_B * w}), batch)
+    assert metrics["losses/error"].item() == 3.0  # (2 + 4) / 2
+    assert values["losses/error"].tolist() == [2.0, 4.0]
+    assert metrics.keys() == {"losses/loss", "losses/error", "losses/grad_norm"}
+    assert values.keys() == {"losses/error"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A minibatch of L steps of B sequences of which only part may be on this rank."""
+
+    number_LB: Tensor
+    size: int
+    weight: float = 1.0
+
+    def split(self, shards: int) -> list[Grid]:
+        return [replace(self, number_LB=part) for part in self.number_LB.chunk(shards, dim=1)]
+
+
+def test_the_mean_is_over_the_size_that_the_minibatch_says():
+    learner, w = two_weights()
+    grid = Grid(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), size=8)
+    metrics, values = learner.update(
+        lambda part: (part.number_LB * w.sum(), {"value": part.number_LB}), grid
+    )
+    assert metrics["losses/loss"].item() == 3.0  # (1 + 2 + 3 + 6) * (1 + 1) / 8
+    assert metrics["value"].item() == 1.5  # (1 + 2 + 3 + 6) / 8
+    assert w.grad.tolist() == [1.5, 1.5]
+    assert values["value"].tolist() == [[1.0, 2.0], [3.0, 6.0]]
+
+
+def test_values_of_sequences_that_threads_share_come_back_in_order():
+    learner = q_learner(num_threads=2)
+    grid = Grid(torch.arange(10.0).view(2, 5), size=10)
+    seen: list[tuple[int, ...]] = []
+
+    def loss(part: Grid) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.append(tuple(part.number_LB.shape))
+        size = sum(parameter.square().sum() for parameter in learner.parameters)
+        return part.number_LB * size, {"value": part.number_LB}
+
+    metrics, values = learner.update(loss, grid)
+    assert sorted(seen) == [(2, 2), (2, 3)]
+    assert values["value"].tolist() == grid.number_LB.tolist()
+    assert metrics["value"].item() == 4.5  # (0 + ... + 9) / 10
 
 
 def test_gradients_do_not_add_up_over_updates():
@@ -204,8 +284,12 @@ def test_gradients_do_not_add_up_over_updates():
     assert w.grad.tolist() == [1.0, 2.0]
 
 
-def test_metrics_are_detached():
-    assert not any(metric.requires_grad for metric in regress(q_learner(), 0).values())
+def test_metrics_and_values_are_detached():
+    learner = q_learner()
+    metrics, values = learner.update(towards_one(learner), transitions(images(CPU)))
+    assert len(metrics) == 4
+    assert len(values) == 2
+    assert not any(tensor.requires_grad for tensor in (*metrics.values(), *values.values()))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -237,7 +321,7 @@ def test_bf16_and_fp32_agree(device: torch.device):
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "nature_rmsprop"])
 def test_a_restored_learner_goes_on_bit_for_bit(optimiser: str, device: torch.device):
     learner = q_learner(device, optimiser=optimiser)
     for seed in range(3):
@@ -296,35 +380,3 @@ def test_a_target_takes_no_gradient():
     target = q_learner().target_copy()
     assert not target(images(CPU)).requires_grad
     assert all(parameter.requires_grad for parameter in q_learner().parameters)
-
-
-@pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_without_exploration_the_action_is_the_one_of_highest_value(device: torch.device):
-    learner, obs = q_learner(device), images(device, batch=16)
-    actions = learner.epsilon_greedy(obs.cpu().numpy(), 0.0, torch.Generator().manual_seed(0))
-    assert actions.dtype == np.int64
-    assert actions.tolist() == learner.network(obs).argmax(dim=1).tolist()
-
-
-def test_exploration_takes_a_share_epsilon_of_uniform_actions():
-    learner = q_learner()
-    with torch.no_grad():
-        for parameter in learner.parameters:
-            parameter.zero_()
-        learner.network.head.advantage[1].bias[2] = 1.0
-    obs, generator = np.zeros((3_000, *SPACES.obs_shape), np.uint8), torch.Generator()
-    counts = np.bincount(learner.epsilon_greedy(obs, 0.5, generator.manual_seed(0)), minlength=3)
-    # Half are greedy (action 2) and a sixth each are random: 500, 500 and 2,000.
-    assert counts.tolist() == pytest.approx([500, 500, 2_000], abs=80)  # 3 to 4 deviations
-
-
-@pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_draws_do_not_depend_on_epsilon(device: torch.device):
-    learner, obs = q_learner(device), images(CPU).numpy()
-    states = []
-    for epsilon in (0.0, 0.3, 1.0):
-        generator = torch.Generator().manual_seed(5)
-        learner.epsilon_greedy(obs, epsilon, generator)
-        states.append(generator.get_state())
-    assert torch.equal(states[0], states[1])
-    assert torch.equal(states[0], states[2])

@@ -126,13 +126,13 @@ def is_whole(path: Path) -> bool:
 
 def test_metrics_are_a_json_object_a_line(run: Run) -> None:
     logger = open_logger(run, start_time=100.0, console=False)
-    logger.metrics(10, {"losses/td_loss": 0.5, "charts/SPS": 3})
-    logger.metrics(20, {"losses/td_loss": float("nan"), "losses/q_values": float("inf")})
+    logger.metrics(10, {"losses/loss": 0.5, "charts/SPS": 3})
+    logger.metrics(20, {"losses/loss": float("nan"), "losses/q_values": float("inf")})
     logger.close()
     first, second = metrics_of(run)
     assert first.pop("time") == pytest.approx(100.0, abs=5.0)
-    assert first == {"step": 10, "losses/td_loss": 0.5, "charts/SPS": 3.0}
-    assert second["losses/td_loss"] is None
+    assert first == {"step": 10, "losses/loss": 0.5, "charts/SPS": 3.0}
+    assert second["losses/loss"] is None
     assert second["losses/q_values"] is None
 
 
@@ -170,7 +170,7 @@ def test_piped_output_is_one_plain_line_for_each_report(
     for game in range(30):
         returned = {"charts/episodic_return": float(game), "charts/episodic_return_20": game - 9.5}
         logger.metrics(game, returned)
-    report = {"charts/SPS": 312.4, "charts/epsilon": 0.82, "losses/td_loss": 0.0041}
+    report = {"charts/SPS": 312.4, "charts/epsilon": 0.82, "losses/loss": 0.0041}
     logger.metrics(50_000, report)
     logger.metrics(50_312, {"eval/return_mean": 18.25, "eval/return_ci95": 2.1})
     logger.metrics(50_312, {"eval/human_normalised": 1.054})
@@ -260,8 +260,8 @@ def test_offline_wandb_holds_metrics_config_tags_video_and_artifact(
     (model / "000000000200").mkdir(parents=True)
     (model / "000000000200" / "weights.safetensors").write_bytes(bytes(1000))
     logger = open_logger(run, "offline")
-    logger.metrics(100, {"losses/td_loss": 0.25, "charts/SPS": 50.0})
-    logger.metrics(200, {"losses/td_loss": 0.125})
+    logger.metrics(100, {"losses/loss": 0.25, "charts/SPS": 50.0})
+    logger.metrics(200, {"losses/loss": 0.125})
     logger.video(200, video)
     logger.artifact(model, "ALE/Pong-v5-dqn", "model")
     logger.summary({"eval/return_mean": 20.5})
@@ -270,8 +270,8 @@ def test_offline_wandb_holds_metrics_config_tags_video_and_artifact(
 
     (fragment,) = fragments(run)
     first, second, shown = fragment.history
-    assert {"losses/td_loss": 0.25, "charts/SPS": 50.0, "global_step": 100}.items() <= first.items()
-    assert {"losses/td_loss": 0.125, "global_step": 200}.items() <= second.items()
+    assert {"losses/loss": 0.25, "charts/SPS": 50.0, "global_step": 100}.items() <= first.items()
+    assert {"losses/loss": 0.125, "global_step": 200}.items() <= second.items()
     assert shown["global_step"] == 200
     assert (fragment.path.parent / "files" / shown["video/path"]).read_bytes() == video.read_bytes()
     assert fragment.step_metrics == {"*": "global_step"}

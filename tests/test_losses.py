@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.core import losses
 
@@ -95,3 +99,133 @@ def test_the_gradient_of_huber_is_the_clipped_error(threshold: float):
     error_B = torch.tensor([-7.0, -1.5, -0.25, 0.25, 0.999, 1.5, 7.0], requires_grad=True)
     losses.huber(error_B, threshold).sum().backward()
     assert torch.equal(error_B.grad, error_B.detach().clamp(-threshold, threshold))
+
+
+def gradient_of(loss: torch.Tensor, leaf: torch.Tensor) -> list[float]:
+    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+    return gradient.tolist()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_policy_gradient_is_the_advantage_times_that_of_the_log_probability(
+    device: torch.device,
+):
+    log_prob_B = torch.tensor([-1.0, -2.0, -0.5], device=device, requires_grad=True)
+    advantage_B = torch.tensor([3.0, -4.0, 0.0], device=device, requires_grad=True)
+    loss_B = losses.policy_gradient(log_prob_B, advantage_B)
+    assert loss_B.tolist() == [3.0, -8.0, 0.0]  # -3 * -1, 4 * -2, 0
+    assert gradient_of(loss_B, log_prob_B) == [-3.0, 4.0, 0.0]  # downhill is up the advantage
+
+
+def test_the_policy_gradient_does_not_train_the_advantage():
+    value = torch.tensor([1.0], requires_grad=True)
+    assert not losses.policy_gradient(torch.tensor([-1.0]), 3 - value).requires_grad
+
+
+def test_the_policy_gradient_of_a_softmax_is_reinforces():
+    # ∂ log π(a) / ∂ logit_k = 1{k = a} - π(k): with π = (1/2, 1/4, 1/4), a = 1 and Â = 2 the loss's
+    # gradient is -2 * (-1/2, 3/4, -1/4).
+    logits = torch.tensor([2.0, 1.0, 1.0]).log().requires_grad_()
+    loss = losses.policy_gradient(logits.log_softmax(dim=0)[1], torch.tensor(2.0))
+    assert gradient_of(loss, logits) == pytest.approx([1.0, -1.5, 0.5])
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected", "slope"),
+    [
+        # Likelier and better than expected: clipped to 1.25, and pushed no further.
+        (1.5, 2.0, -1.25 * 2.0, 0.0),
+        # Less likely though better: not clipped, so that it is pushed back; d(-ρ Â)/dρ = -Â.
+        (0.5, 2.0, -0.5 * 2.0, -2.0),
+        # Likelier though worse: not clipped, so that it is pushed back.
+        (1.5, -2.0, 1.5 * 2.0, 2.0),
+        # Less likely and worse: clipped to 0.75, and pushed no further.
+        (0.5, -2.0, 0.75 * 2.0, 0.0),
+        # Within 1 ± 0.25 nothing is clipped.
+        (1.125, 2.0, -1.125 * 2.0, -2.0),
+        (0.875, -2.0, 0.875 * 2.0, 2.0),
+    ],
+)
+def test_the_policys_loss_is_clipped_only_where_it_would_move_on(
+    ratio: float, advantage: float, expected: float, slope: float, device: torch.device
+):
+    old_B = torch.tensor([-1.0], device=device)
+    log_prob_B = (old_B + math.log(ratio)).requires_grad_()
+    advantage_B = torch.tensor([advantage], device=device)
+    loss_B = losses.clipped_policy(log_prob_B, old_B, advantage_B, 0.25)
+    assert loss_B.tolist() == pytest.approx([expected])
+    # dρ / d log π = ρ
+    assert gradient_of(loss_B, log_prob_B) == pytest.approx([slope * ratio])
+
+
+def test_of_the_policy_that_made_the_rollout_the_clipped_gradient_is_the_policy_gradient():
+    old = torch.tensor([[-1.0, -2.0], [-0.5, -3.0]])
+    advantage = torch.tensor([[1.0, -2.0], [0.5, 4.0]])
+    log_prob = old.clone().requires_grad_()
+    clipped = gradient_of(losses.clipped_policy(log_prob, old, advantage, 0.2), log_prob)
+    assert clipped == gradient_of(losses.policy_gradient(log_prob, advantage), log_prob)
+    assert clipped == (-advantage).tolist()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize(
+    ("value", "target", "expected", "slope"),
+    [
+        # From V_old = 1, ε = 0.5: a V of 3 is clipped to 1.5.
+        (3.0, 4.0, 3.125, 0.0),  # max((3 - 4)², (1.5 - 4)²) / 2 = 6.25 / 2: has moved enough
+        (3.0, 0.0, 4.5, 3.0),  # max((3 - 0)², (1.5 - 0)²) / 2 = 9 / 2: is pushed back
+        (-1.0, -2.0, 3.125, 0.0),  # clipped to 0.5: max(1², 2.5²) / 2
+        (-1.0, 2.0, 4.5, -3.0),  # max((-1 - 2)², (0.5 - 2)²) / 2
+        (1.25, 2.0, 0.28125, -0.75),  # within: (1.25 - 2)² / 2
+    ],
+)
+def test_the_values_loss_is_the_larger_one_of_the_value_and_the_clipped_value(
+    value: float, target: float, expected: float, slope: float, device: torch.device
+):
+    value_B = torch.tensor([value], device=device, requires_grad=True)
+    old_B, target_B = torch.ones(1, device=device), torch.tensor([target], device=device)
+    loss_B = losses.clipped_value(value_B, old_B, target_B, 0.5)
+    assert loss_B.tolist() == [expected]
+    assert gradient_of(loss_B, value_B) == [slope]
+
+
+def test_a_value_clipped_at_infinity_is_not_clipped():
+    value_B = torch.tensor([3.0, -1.0, 1.0, 100.0], requires_grad=True)
+    old_B, target_B = torch.ones(4), torch.tensor([4.0, -3.0, 1.0, 0.0])
+    loss_B = losses.clipped_value(value_B, old_B, target_B, math.inf)
+    assert loss_B.tolist() == [0.5, 2.0, 0.0, 5_000.0]  # 1 / 2, 4 / 2, 0, 100² / 2
+    assert gradient_of(loss_B, value_B) == [-1.0, 2.0, 0.0, 100.0]  # V - R
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_approximate_divergence_is_the_ratio_less_one_less_its_logarithm(device: torch.device):
+    old_B = torch.tensor([-1.0, -1.0, -3.0], device=device)
+    log_prob_B = old_B + torch.tensor([2.0, 0.5, 1.0], device=device).log()
+    # 2 - 1 - log 2, 0.5 - 1 - log 0.5, and 0 where nothing has changed
+    expected = [1 - math.log(2), math.log(2) - 0.5, 0.0]
+    assert losses.approximate_kl(log_prob_B, old_B).tolist() == pytest.approx(expected)
+
+
+def test_the_approximate_divergence_is_the_divergence_on_average():
+    p_A, q_A = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.2, 0.3, 0.5])
+    kl = (p_A * (p_A / q_A).log()).sum()
+    assert (p_A * losses.approximate_kl(q_A.log(), p_A.log())).sum() == pytest.approx(kl.item())
+
+
+@given(
+    st.floats(-20, 0, width=32),
+    st.one_of(st.floats(-20, 0), st.floats(-1e-3, 1e-3)),
+)
+def test_the_approximate_divergence_is_never_negative(old: float, change: float):
+    old_B = torch.tensor([old])
+    assert losses.approximate_kl(old_B + change, old_B).item() >= 0.0
+    assert losses.approximate_kl(old_B, old_B).item() == 0.0
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_clipped_share_is_of_ratios_outside_the_clip(device: torch.device):
+    ratio_B = torch.tensor([1.5, 0.5, 1.2, 0.8, 1.0], device=device)
+    old_B = torch.full_like(ratio_B, -2.0)
+    share_B = losses.clipped_share(old_B + ratio_B.log(), old_B, 0.25)
+    assert share_B.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]

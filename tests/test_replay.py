@@ -312,6 +312,54 @@ def test_rewards_are_clipped_to_their_sign_only_on_atari_and_when_asked(clip: bo
     assert step.reward_N.tolist() == [-7.5]
 
 
+def rows_of(step: Step, rows: slice) -> Step:
+    """The part of a step that was of these environments."""
+    columns: dict[str, Any] = {
+        name: value[rows] for name, value in vars(step).items() if isinstance(value, np.ndarray)
+    }
+    if not (columns["terminated_N"] | columns["truncated_N"]).any():
+        columns["final_obs"] = None
+    return replace(step, **columns, rows=rows)
+
+
+@pytest.mark.parametrize("obs", ["vector", "stack"])
+def test_groups_of_environments_fill_the_same_replay_as_all_at_once(obs: str):
+    plans = [[Plan(n, truncated=n % 2 == 0, lives_lost=frozenset({1}))] for n in (3, 4, 5)]
+    world, config = World(plans, obs), Settings(60, n_step=2)
+    whole, parts = make_replay(config, world.spaces), make_replay(config, world.spaces)
+    for _ in range(37):
+        step = world.step()
+        whole.add(step)
+        # The second of two groups may be observed before the first one.
+        for rows in (slice(1, 3), slice(0, 1)):
+            parts.add(rows_of(step, rows))
+    assert whole.written.tolist() == parts.written.tolist()
+    assert drawable_slots(whole) == drawable_slots(parts) == sorted(world.drawable(config))
+    assert_batch_matches(parts.gather(torch.tensor(drawable_slots(parts))), world, config)
+
+
+def test_a_replay_is_not_ready_while_a_group_was_never_observed():
+    world = World([[Plan(50, truncated=False)]] * 2, "vector")
+    replay = make_replay(Settings(64), world.spaces)
+    for _ in range(9):
+        replay.add(rows_of(world.step(), slice(1, 2)))
+    assert not replay.ready
+    assert replay.written.tolist() == [0, 9]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_a_split_batch_gives_back_everything_in_order(shards: int):
+    _, _, replay = play(Plan(5, truncated=False), num_steps=40)
+    batch = replay.sample(7)
+    assert batch.size == 7
+    assert batch.weight is batch.weight_B
+    parts = batch.split(shards)
+    assert len(parts) == shards
+    assert sum(part.size for part in parts) == 7
+    for name, whole in vars(batch).items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole), name
+
+
 def test_uniform_draws_every_transition_exactly_as_often():
     _, _, replay = play(Plan(5, truncated=False), num_steps=40)
     slots = torch.tensor(drawable_slots(replay))

@@ -105,3 +105,166 @@ def test_every_row_equals_a_loop_over_its_steps(n, batch, gamma, random):
         ended = [a or b for a, b in zip(terminated, truncated, strict=True)]
         expected = slow_n_step(rewards, terminated, ended, gamma)
         assert [float(column[b]) for column in got] == pytest.approx(expected, abs=1e-5)
+
+
+def gae(
+    rewards: list[float],
+    values: list[float],
+    next_values: list[float],
+    *,
+    terminated: tuple[int, ...] = (),
+    truncated: tuple[int, ...] = (),
+    gamma: float = 0.5,
+    gae_lambda: float = 0.5,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """The advantages of one environment; `terminated` and `truncated` are steps."""
+    discounts = [0.0 if t in terminated else gamma for t in range(len(rewards))]
+    ended = [t in terminated or t in truncated for t in range(len(rewards))]
+    columns = (torch.tensor([c], device=device).T for c in (rewards, discounts, values))
+    next_value_TN, ended_TN = (torch.tensor([c], device=device).T for c in (next_values, ended))
+    advantage_TN = returns.gae(*columns, next_value_TN, ended_TN, gae_lambda)
+    assert advantage_TN.shape == (len(rewards), 1)
+    assert advantage_TN.dtype == torch.float32
+    return advantage_TN[:, 0].tolist()
+
+
+REWARDS, VALUES = [1.0, 2.0, 4.0], [8.0, 4.0, 2.0]
+BOOTSTRAP = 16.0  # the value of what the last step led to
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_gae_adds_up_the_errors_ahead_discounted_by_gamma_lambda(device: torch.device):
+    # δ₂ = 4 + 0.5 * 16 - 2 = 10, δ₁ = 2 + 0.5 * 2 - 4 = -1, δ₀ = 1 + 0.5 * 4 - 8 = -5;
+    # γλ = 0.25: Â₂ = 10, Â₁ = -1 + 0.25 * 10 = 1.5, Â₀ = -5 + 0.25 * 1.5 = -4.625
+    got = gae(REWARDS, VALUES, [4.0, 2.0, BOOTSTRAP], device=device)
+    assert got == [-4.625, 1.5, 10.0]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_termination_in_mid_rollout_has_no_value_beyond_it_and_cuts_the_trace(
+    device: torch.device,
+):
+    # δ₁ = 2 + 0 - 4 = -2, so Â₁ = -2 and Â₀ = -5 + 0.25 * -2 = -5.5; Â₂ = 10 is of the next
+    # episode. The value 99 of what the termination led to does not count.
+    next_values = [4.0, 99.0, BOOTSTRAP]
+    got = gae(REWARDS, VALUES, next_values, terminated=(1,), device=device)
+    assert got == [-5.5, -2.0, 10.0]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_truncation_in_mid_rollout_bootstraps_from_its_final_observation_and_cuts_the_trace(
+    device: torch.device,
+):
+    # The final observation's value is 6: δ₁ = 2 + 0.5 * 6 - 4 = 1, so Â₁ = 1 (and not
+    # 1 + 0.25 * 10) and Â₀ = -5 + 0.25 * 1 = -4.75.
+    next_values = [4.0, 6.0, BOOTSTRAP]
+    got = gae(REWARDS, VALUES, next_values, truncated=(1,), device=device)
+    assert got == [-4.75, 1.0, 10.0]
+
+
+def test_the_last_step_bootstraps_unless_it_terminated():
+    assert gae([4.0], [2.0], [BOOTSTRAP]) == [10.0]  # 4 + 0.5 * 16 - 2
+    assert gae([4.0], [2.0], [BOOTSTRAP], truncated=(0,)) == [10.0]
+    assert gae([4.0], [2.0], [BOOTSTRAP], terminated=(0,)) == [2.0]  # 4 - 2
+
+
+def test_lambda_zero_is_the_error_of_one_step():
+    # 1 + 0.5 * 4 - 8, 2 + 0.5 * 2 - 4, 4 + 0.5 * 16 - 2
+    assert gae(REWARDS, VALUES, [4.0, 2.0, BOOTSTRAP], gae_lambda=0.0) == [-5.0, -1.0, 10.0]
+
+
+def test_lambda_one_is_the_return_less_the_value():
+    # Returns: 4 + 0.5 * 16 = 12, 2 + 0.5 * 12 = 8, 1 + 0.5 * 8 = 5; less 2, 4 and 8.
+    assert gae(REWARDS, VALUES, [4.0, 2.0, BOOTSTRAP], gae_lambda=1.0) == [-3.0, 4.0, 10.0]
+    # The return up to the termination is 2, then 1 + 0.5 * 2 = 2.
+    got = gae(REWARDS, VALUES, [4.0, 2.0, BOOTSTRAP], gae_lambda=1.0, terminated=(1,))
+    assert got == [2.0 - 8.0, 2.0 - 4.0, 10.0]
+
+
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+def test_where_the_values_are_right_the_advantages_are_zero(gae_lambda: float):
+    # Reward 1 for ever is worth 1 / (1 - 0.5) = 2 everywhere.
+    assert gae([1.0] * 5, [2.0] * 5, [2.0] * 5, gae_lambda=gae_lambda) == [0.0] * 5
+    assert gae([1.0] * 5, [2.0] * 5, [2.0] * 5, gae_lambda=gae_lambda, truncated=(2,)) == [0.0] * 5
+
+
+def test_a_constant_error_adds_up_to_a_geometric_sum():
+    # Reward 1 and values of 0: δ = 1 everywhere, Â = 1 + γλ + ... = 1, 1.25, 1.3125, 1.328125.
+    assert gae([1.0] * 4, [0.0] * 4, [0.0] * 4) == [1.328125, 1.3125, 1.25, 1.0]
+
+
+def test_an_end_in_one_environment_is_none_in_the_next():
+    ended_TN = torch.tensor([[False, True], [False, False]])
+    discount_TN = torch.tensor([[0.5, 0.0], [0.5, 0.5]])
+    reward_TN, zero_TN = torch.tensor([[1.0, 1.0], [8.0, 8.0]]), torch.zeros(2, 2)
+    # Â₁ = 8 in both; Â₀ = 1 + 0.5 * 8 = 5 where the episode goes on, 1 where it terminated.
+    got = returns.gae(reward_TN, discount_TN, zero_TN, zero_TN, ended_TN, 1.0)
+    assert got.tolist() == [[5.0, 1.0], [8.0, 8.0]]
+
+
+def test_gae_leaves_its_arguments_as_they_were():
+    reward_TN, ended_TN = torch.rand(3, 2), torch.zeros(3, 2, dtype=torch.bool)
+    before = reward_TN.clone()
+    returns.gae(reward_TN, reward_TN, reward_TN, reward_TN, ended_TN, 0.5)
+    assert torch.equal(reward_TN, before)
+
+
+def slow_gae(
+    rewards: list[float],
+    values: list[float],
+    next_values: list[float],
+    terminated: list[bool],
+    truncated: list[bool],
+    gamma: float,
+    gae_lambda: float,
+) -> list[float]:
+    """Eq. 16 as it is printed: for each step, the sum over the steps ahead of it."""
+    advantages = []
+    for t in range(len(rewards)):
+        total, weight = 0.0, 1.0
+        for k in range(t, len(rewards)):
+            beyond = 0.0 if terminated[k] else next_values[k]
+            total += weight * (rewards[k] + gamma * beyond - values[k])
+            if terminated[k] or truncated[k]:
+                break
+            weight *= gamma * gae_lambda
+        advantages.append(total)
+    return advantages
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.floats(0, 1, width=32),
+    st.floats(0, 1, width=32),
+    st.randoms(),
+)
+def test_every_environments_advantages_equal_a_loop_over_its_steps(
+    steps, num_envs, gamma, gae_lambda, random
+):
+    def grid(draw) -> list[list]:
+        return [[draw() for _ in range(num_envs)] for _ in range(steps)]
+
+    def number() -> float:
+        return random.uniform(-2, 2)
+
+    def coin() -> bool:
+        return random.random() < 0.25
+
+    numbers, ends = [grid(number) for _ in range(3)], [grid(coin) for _ in range(2)]
+    terminated_TN, truncated_TN = (torch.tensor(each) for each in ends)
+    reward_TN, value_TN, next_value_TN = (torch.tensor(each) for each in numbers)
+    got = returns.gae(
+        reward_TN,
+        gamma * (~terminated_TN).float(),
+        value_TN,
+        next_value_TN,
+        terminated_TN | truncated_TN,
+        gae_lambda,
+    )
+    for env in range(num_envs):
+        columns = [[row[env] for row in each] for each in (*numbers, *ends)]
+        expected = slow_gae(*columns, gamma, gae_lambda)
+        assert got[:, env].tolist() == pytest.approx(expected, abs=1e-5)

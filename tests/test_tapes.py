@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import envs
+from envs.open_tapes import join_states, rows_of_state
 from envs.spec import EnvSpec
 from envs.tapes import _relive, tape_seed
 from envs.vector import TapedVectorEnv
@@ -93,6 +94,9 @@ def test_tapes_of_a_pool_of_atari_games_replay_bit_exactly_in_a_pool_of_one(
         ("toy/Catch-v0", 40),
         ("toy/Identity-v0", 40),
         ("toy/Truncated-v0", 40),
+        ("toy/Target-v0", 40),
+        ("toy/Recall-v0", 60),
+        ("toy/CartPolePositions-v0", 200),
     ],
 )
 def test_tapes_of_gymnasium_environments_replay_bit_exactly(name: str, steps: int) -> None:
@@ -238,6 +242,90 @@ def test_reset_goes_on_with_the_next_tapes_or_restarts_the_run() -> None:
     assert seeds[1] == [tape_seed(4, 0, 1), tape_seed(4, 1, 1)]
     assert seeds[2] == seeds[0]
     assert seeds[3] == [tape_seed(5, 0, 0), tape_seed(5, 1, 0)]
+
+
+SHARED = [("CartPole-v1", 60), ("toy/Recall-v0", 40), ("SpaceInvaders", 60)]
+
+
+def shares_of(name: str, sizes: list[int]) -> list[TapedVectorEnv]:
+    """The environments of a run, shared out over several vector environments."""
+    firsts = np.cumsum([0, *sizes[:-1]]).tolist()
+    return [
+        envs.make(short(name, 30), n, seed=6, tape_steps=15, num_threads=1, first_env=first)
+        for n, first in zip(sizes, firsts, strict=True)
+    ]
+
+
+def play_shares(shares: list[TapedVectorEnv], steps: int, seed: int) -> list[list[list[Any]]]:
+    """What each environment of the run saw, was paid and came to an end in, step by step."""
+    rng, total = np.random.default_rng(seed), sum(env.num_envs for env in shares)
+    seen: list[list[list[Any]]] = []
+    for _ in range(steps):
+        actions, first = rng.integers(2, size=total), 0
+        seen.append([])
+        for env in shares:
+            obs, *rest, _ = env.step(actions[first : first + env.num_envs])
+            seen[-1] += [
+                [obs[row].tobytes(), *(column[row].item() for column in rest)]
+                for row in range(env.num_envs)
+            ]
+            first += env.num_envs
+    return seen
+
+
+@pytest.mark.parametrize(("name", "steps"), SHARED)
+def test_several_vector_environments_lead_the_lives_that_one_would(name: str, steps: int) -> None:
+    (whole,), parts = shares_of(name, [3]), shares_of(name, [1, 2])
+    first = [env.reset()[0] for env in parts]
+    np.testing.assert_array_equal(np.concatenate(first), whole.reset()[0])
+    expected = play_shares([whole], steps, seed=0)
+    assert any(step[row][2] or step[row][3] for step in expected for row in range(3))
+    assert play_shares(parts, steps, seed=0) == expected
+    tapes = [tape for env in parts for tape in env.tapes()]
+    for tape, same in zip(tapes, whole.tapes(), strict=True):
+        assert tape.seed == same.seed
+        np.testing.assert_array_equal(tape.actions, same.actions)
+    for env in (whole, *parts):
+        env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "sizes"),
+    [(*SHARED[0], [3]), (*SHARED[0], [2, 1]), (*SHARED[1], [1, 1, 1]), (*SHARED[2], [2, 1])],
+)
+def test_a_run_saved_by_some_vector_environments_goes_on_in_others(
+    name: str, steps: int, sizes: list[int]
+) -> None:
+    saved, restored = shares_of(name, [1, 2]), shares_of(name, sizes)
+    for env in (*saved, *restored):
+        env.reset()
+    # The tapes are of different lengths, and the restored environments are elsewhere.
+    play_shares(saved, steps, seed=0)
+    play_shares(restored, 7, seed=1)
+    state = join_states([env.state_dict() for env in saved])
+    begin = 0
+    for env in restored:
+        rows = slice(begin, begin := begin + env.num_envs)
+        env.load_state_dict(rows_of_state(state, rows))
+    assert play_shares(restored, steps, seed=2) == play_shares(saved, steps, seed=2)
+    for env in (*saved, *restored):
+        env.close()
+
+
+def test_states_are_joined_and_cut_by_environment() -> None:
+    states = []
+    for env in shares_of("toy/Recall-v0", [1, 2]):
+        env.reset()
+        play(env, 23)
+        states.append(env.state_dict())
+    joined = join_states(states)
+    assert joined["tape_seeds"] == states[0]["tape_seeds"] + states[1]["tape_seeds"]
+    assert len(set(joined["tape_lengths"])) > 1, "all tapes are equally long"
+    for state, rows in zip(states, (slice(0, 1), slice(1, 3)), strict=True):
+        cut = rows_of_state(joined, rows)
+        assert cut.keys() == state.keys()
+        np.testing.assert_array_equal(cut.pop("actions"), state.pop("actions"))
+        assert cut == state
 
 
 def test_long_tapes_outgrow_their_first_array() -> None:

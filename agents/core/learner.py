@@ -127,7 +127,7 @@ class Learner:
         parts = [self._gradient(loss, shards[0], batch.size), *(f.result() for f in rest)]
         gradients, shares, values = zip(*parts, strict=True)
         # Laid out as their parameters, whatever layout the backward pass chose.
-        totals = [reduce(Tensor.add_, share).contiguous() for share in zip(*gradients, strict=True)]
+        totals = [reduce(Tensor.add, share).contiguous() for share in zip(*gradients, strict=True)]
         means = torch.stack(shares).sum(dim=0)
         distributed.sum_([*totals, means])
         for parameter, gradient in zip(self.parameters, totals, strict=True):

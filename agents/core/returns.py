@@ -55,7 +55,8 @@ def gae(
         ended_TN: bool, the episode ended with this step, terminated or truncated.
         gae_lambda: λ.
     """
-    assert reward_TN.shape == value_TN.shape == next_value_TN.shape == ended_TN.shape
+    assert reward_TN.shape == discount_TN.shape == value_TN.shape == next_value_TN.shape
+    assert ended_TN.shape == reward_TN.shape
     delta_TN = reward_TN + discount_TN * next_value_TN - value_TN
     trace_TN = gae_lambda * discount_TN * ~ended_TN
     advantage_TN = torch.empty_like(delta_TN)

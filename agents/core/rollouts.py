@@ -76,7 +76,7 @@ class Sequences:
     def split(self, shards: int) -> list[Sequences]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
         parts = {
-            name: value.chunk(shards, dim=0 if name == "memory_BS" else 1)
+            name: value.tensor_split(shards, dim=0 if name == "memory_BS" else 1)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
@@ -91,7 +91,8 @@ class Rollout:
         assert isinstance(learner.network, ActorCritic)
         self.config, self.spaces, self.learner = config, spaces, learner
         self.network, self.memory_size = learner.network, learner.network.memory_size
-        self.sequence_steps = 1 if config.core == "none" else config.sequence_steps
+        longest = min(config.sequence_steps, config.horizon_steps)
+        self.sequence_steps = 1 if config.core == "none" else longest
         if config.horizon_steps % self.sequence_steps:
             raise UserError(
                 f"--horizon-steps {config.horizon_steps}: must be a multiple of the "

@@ -68,9 +68,11 @@ def require_image(obs_shape: tuple[int, ...], least: int) -> None:
     if len(obs_shape) != 3:
         raise UserError(f"observations of {obs_shape} are not images; use --torso mlp")
     if min(obs_shape[1:]) < least:
-        raise UserError(
-            f"observations of {obs_shape} are too small for this torso; use --torso mlp"
-        )
+        raise too_small(obs_shape)
+
+
+def too_small(obs_shape: tuple[int, ...]) -> UserError:
+    return UserError(f"observations of {obs_shape} are too small for this torso; use --torso mlp")
 
 
 class ConvTorso(nn.Module):
@@ -96,7 +98,8 @@ class ConvTorso(nn.Module):
         channels, height, width = obs_shape
         modules: list[nn.Module] = []
         for out_channels, kernel, stride in layers:
-            require_image((channels, height, width), least=kernel)
+            if min(height, width) < kernel:
+                raise too_small(obs_shape)
             pad_y, pad_x = (covering_padding(size, kernel, stride) for size in (height, width))
             convolution = nn.Conv2d(channels, out_channels, kernel, stride, (pad_y, pad_x))
             normalisation = [channel_norm(norm, out_channels)] if norm != "none" else []

@@ -158,7 +158,7 @@ class Batch:
 
     def split(self, shards: int) -> list[Batch]:
         """The batch in `shards` nearly equal parts, in order; views, not copies."""
-        columns = [getattr(self, field.name).chunk(shards) for field in fields(self)]
+        columns = [getattr(self, field.name).tensor_split(shards) for field in fields(self)]
         return [Batch(*parts) for parts in zip(*columns, strict=True)]
 
 

@@ -1,0 +1,463 @@
+"""Acting: whose draws are whose, what a group remembers, and what a choice leaves behind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import envs
+from agents.core.acting import Draws, Group, epsilon_greedy, sample_policy, state_values
+from agents.core.learner import Learner
+from agents.core.networks import ActorCritic, make_q_network
+from agents.core.types import Decision, Spaces
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
+CPU = torch.device("cpu")
+IMAGES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
+CONTINUOUS = Spaces(
+    num_envs=16,
+    obs_shape=(3,),
+    obs_dtype=torch.float32,
+    stack=1,
+    num_actions=0,
+    atari=False,
+    action_low=(-0.5, -math.inf),
+    action_high=(0.25, math.inf),
+    action_shape=(2, 1),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    optimiser: str = "adam"
+    learning_rate: float = 1e-3
+    optimiser_epsilon: float = 1e-8
+    max_grad_norm: float = 0.5
+    precision: str = "fp32"
+    num_threads: int = 1
+    batch_size: int = 32
+    torso: str = "auto"
+    torso_width: int = 1
+    torso_norm: str = "none"
+    hidden: int = 16
+    layer_norm: bool = False
+    dueling: bool = True
+    activation: str = "tanh"
+    core: str = "none"
+    separate_value: bool = False
+    normalise_observations: bool = False
+
+
+def q_learner(device: torch.device = CPU) -> Learner:
+    torch.manual_seed(0)
+    settings = Settings(torso="nature")
+    return Learner(make_q_network(settings, IMAGES), settings, device)
+
+
+def policy_learner(spaces: Spaces, device: torch.device = CPU, **parts: Any) -> Learner:
+    torch.manual_seed(0)
+    settings = Settings(**parts)
+    network = ActorCritic(settings, spaces)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return Learner(network, settings, device)
+
+
+def images(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, *IMAGES.obs_shape), np.uint8)
+
+
+def vectors(batch: int, width: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(batch, width)).astype(np.float32)
+
+
+class TestDraws:
+    """Draws for some of a run's environments."""
+
+    @pytest.mark.parametrize("kind", ["uniform", "normal"])
+    @pytest.mark.parametrize("total", [2, 7, 40])
+    def test_two_halves_draw_the_rows_of_the_whole(self, kind: str, total: int) -> None:
+        half = total // 2
+        whole = Draws(3, total)
+        parts = [Draws(3, total, slice(half)), Draws(3, total, slice(half, total))]
+        for count in (1, 4, 4, 3):
+            expected = getattr(whole, kind)(count)
+            got = [getattr(part, kind)(count) for part in parts]
+            assert expected.shape == (total, count)
+            assert [len(part) for part in got] == [half, total - half]
+            assert torch.equal(torch.cat(got), expected)
+
+    def test_a_seed_says_what_is_drawn(self) -> None:
+        assert torch.equal(Draws(3, 8).uniform(4), Draws(3, 8).uniform(4))
+        assert not torch.equal(Draws(3, 8).uniform(4), Draws(4, 8).uniform(4))
+
+    def test_uniform_draws_are_of_the_unit_interval_and_normal_ones_of_deviation_one(self) -> None:
+        uniform, normal = Draws(0, 20_000).uniform(2), Draws(0, 20_000).normal(2)
+        assert uniform.dtype == normal.dtype == torch.float32
+        assert 0 <= uniform.min() < 0.001
+        assert 0.999 < uniform.max() < 1
+        assert uniform.mean().item() == pytest.approx(0.5, abs=0.01)
+        assert normal.mean().item() == pytest.approx(0.0, abs=0.02)
+        assert normal.std().item() == pytest.approx(1.0, abs=0.02)
+
+
+class Script:
+    """A vector environment that ends episodes as it is told: at (step, row)."""
+
+    def __init__(self, num_envs: int, terminated=(), truncated=(), life_lost=()):
+        self.num_envs, self.t = num_envs, 0
+        self.ends = {"terminated": terminated, "truncated": truncated, "life_lost": life_lost}
+        self.actions: list[np.ndarray] = []
+
+    def reset(self) -> tuple[np.ndarray, dict[str, Any]]:
+        return self.observe(), {}
+
+    def observe(self) -> np.ndarray:
+        return np.array([[self.t, row] for row in range(self.num_envs)], np.float32)
+
+    def send(self, action_N: np.ndarray) -> None:
+        self.actions.append(action_N)
+
+    def at(self, kind: str) -> np.ndarray:
+        return np.array([(self.t, row) in self.ends[kind] for row in range(self.num_envs)])
+
+    def recv(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        info: dict[str, Any] = {"life_lost": self.at("life_lost")}
+        terminated_N, truncated_N = self.at("terminated"), self.at("truncated")
+        if (terminated_N | truncated_N).any():
+            info["final_obs"] = -self.observe()
+        self.t += 1
+        reward_N = np.full(self.num_envs, self.t, np.float32)
+        return self.observe(), reward_N, terminated_N, truncated_N, info
+
+
+class Counter:
+    """Acts 10 t + row of what it sees, and remembers how many steps it has seen and acted on."""
+
+    memory_size = 2
+    learner = SimpleNamespace(device=CPU)
+
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        action_N = (10 * obs[:, 0] + obs[:, 1]).astype(np.int64)
+        kept = {"exploration": torch.full((len(obs),), exploration)}
+        return Decision(action_N, memory_NS + 1, kept)
+
+
+def group_of(script: Script, rows: slice | None = None) -> Group:
+    group = Group(Counter(), script, Draws(0, script.num_envs), rows)  # type: ignore[arg-type]
+    group.reset()
+    return group
+
+
+class TestGroup:
+    """Environments that step together."""
+
+    def test_memory_is_forgotten_where_an_episode_ended_and_only_there(self) -> None:
+        ends = {"terminated": [(1, 0)], "truncated": [(1, 2), (2, 3)], "life_lost": [(1, 1)]}
+        group = group_of(Script(4, **ends))
+        assert group.memory_NS.tolist() == [[0.0, 0.0]] * 4
+        seen, remembered = [], []
+        for _ in range(3):
+            group.send(0.0)
+            step, _ = group.recv()
+            assert step.next_memory_NS is not None
+            seen.append(step.next_memory_NS[:, 0].tolist())
+            remembered.append(group.memory_NS[:, 1].tolist())
+        # After the second step the episodes of rows 0 and 2 ended, after the third that of row 3;
+        # row 1 only lost a life.
+        assert remembered == [[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 2.0], [1.0, 3.0, 1.0, 0.0]]
+        # The step itself still knows what was remembered of the episode that ended: a truncation's
+        # final observation is valued with it.
+        assert seen == [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], [1.0, 3.0, 1.0, 3.0]]
+
+    def test_a_step_is_what_was_seen_done_and_reached(self) -> None:
+        script = Script(2, terminated=[(1, 1)])
+        group = group_of(script, slice(4, 6))
+        for t, exploration in enumerate((0.5, 0.25)):
+            group.send(exploration)
+            step, _ = group.recv()
+            assert step.obs.tolist() == [[t, 0.0], [t, 1.0]]
+            assert step.next_obs is not None
+            assert step.next_obs.tolist() == [[t + 1, 0.0], [t + 1, 1.0]]
+            assert step.action_N.tolist() == script.actions[t].tolist() == [10 * t, 10 * t + 1]
+            assert step.reward_N.tolist() == [t + 1, t + 1]
+            assert step.terminated_N.tolist() == [False, t == 1]
+            assert not step.truncated_N.any()
+            assert step.kept["exploration"].tolist() == [exploration] * 2
+            assert step.rows == slice(4, 6)
+        assert step.final_obs is not None
+        assert step.final_obs.tolist() == [[-1.0, 0.0], [-1.0, -1.0]]
+
+    def test_final_observations_are_there_only_when_an_episode_ended(self) -> None:
+        group = group_of(Script(2, truncated=[(1, 0)]))
+        found = []
+        for _ in range(3):
+            group.send(0.0)
+            found.append(group.recv()[0].final_obs is not None)
+        assert found == [False, True, False]
+
+    def test_a_life_lost_is_told_and_ends_nothing(self) -> None:
+        group = group_of(Script(2, life_lost=[(0, 1)]))
+        group.send(0.0)
+        step, _ = group.recv()
+        assert step.life_lost_N.tolist() == [False, True]
+        assert not (step.terminated_N | step.truncated_N).any()
+
+    def test_a_group_takes_all_rows_unless_told_which(self) -> None:
+        assert group_of(Script(3)).rows == slice(3)
+
+
+@dataclass
+class PolicyAgent:
+    """Acts by an actor-critic's policy."""
+
+    learner: Learner
+    spaces: Spaces
+
+    @property
+    def memory_size(self) -> int:
+        return self.learner.network.memory_size
+
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+
+
+RECALL = Spaces(4, (4,), torch.float32, stack=1, num_actions=3, atari=False)
+
+
+def recall(first: int, num_envs: int) -> Group:
+    """These of four environments of which each step must be remembered."""
+    env = envs.make("toy/Recall-v0", num_envs, seed=5, tape_steps=15, first_env=first)
+    draws = Draws(5, 4, slice(first, first + num_envs))
+    agent = PolicyAgent(policy_learner(RECALL, core="lstm"), RECALL)
+    group = Group(agent, env, draws, draws.rows)  # type: ignore[arg-type]
+    group.reset()
+    return group
+
+
+def watch(group: Group, steps: int) -> list[list[np.ndarray]]:
+    """Observations, actions, rewards and memories of some steps."""
+    seen = []
+    for _ in range(steps):
+        group.send(1.0)
+        step, _ = group.recv()
+        assert step.next_memory_NS is not None
+        memory_NS = step.next_memory_NS.numpy().round(4)
+        seen.append([step.obs, step.action_N, step.reward_N, memory_NS, group.obs])
+    return seen
+
+
+def assert_seen(got: list[list[np.ndarray]], expected: list[list[np.ndarray]]) -> None:
+    for now, then in zip(got, expected, strict=True):
+        for a, b in zip(now, then, strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_two_groups_play_the_lives_that_one_would() -> None:
+    whole, halves = watch(recall(0, 4), 40), [watch(recall(0, 2), 40), watch(recall(2, 2), 40)]
+    joined = [
+        [np.concatenate(parts) for parts in zip(first, second, strict=True)]
+        for first, second in zip(*halves, strict=True)
+    ]
+    assert_seen(joined, whole)
+    assert len({tuple(actions) for _, actions, *_ in whole}) > 20, "all do the same"
+
+
+@pytest.mark.parametrize("shares", [[slice(0, 4)], [slice(0, 2), slice(2, 4)], [slice(1, 4)]])
+def test_a_restored_group_goes_on_where_the_run_was(shares: list[slice]) -> None:
+    group = recall(0, 4)
+    watch(group, 23)
+    state = group.state_dict()
+    expected = watch(group, 20)
+    for rows in shares:
+        other = recall(rows.start, rows.stop - rows.start)
+        watch(other, 3)
+        other.load_state_dict(state)
+        of_rows = [[column[rows] for column in columns] for columns in expected]
+        assert_seen(watch(other, 20), of_rows)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_without_exploration_the_action_is_the_one_of_highest_value(device: torch.device) -> None:
+    learner, obs = q_learner(device), images(16)
+    action_N = epsilon_greedy(learner, obs, Draws(0, 16), 0.0)
+    assert action_N.dtype == np.int64
+    q_NA = learner.network(torch.from_numpy(obs).to(device))
+    assert action_N.tolist() == q_NA.argmax(dim=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "expected"),
+    [
+        # Half are greedy (action 2) and a sixth each are random: 500, 500 and 2,000.
+        (0.5, [500, 500, 2_000]),
+        (1.0, [1_000, 1_000, 1_000]),
+        (0.0, [0, 0, 3_000]),
+    ],
+)
+def test_exploration_takes_a_share_epsilon_of_uniform_actions(
+    epsilon: float, expected: list[int]
+) -> None:
+    learner = q_learner()
+    with torch.no_grad():
+        for parameter in learner.parameters:
+            parameter.zero_()
+        learner.network.head.advantage[1].bias[2] = 1.0
+    obs = np.zeros((3_000, *IMAGES.obs_shape), np.uint8)
+    counts = np.bincount(epsilon_greedy(learner, obs, Draws(0, 3_000), epsilon), minlength=3)
+    assert counts.tolist() == pytest.approx(expected, abs=80)  # 3 to 4 deviations
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_draws_do_not_depend_on_epsilon(device: torch.device) -> None:
+    learner, states = q_learner(device), []
+    for epsilon in (0.0, 0.3, 1.0):
+        draws = Draws(5, 8)
+        epsilon_greedy(learner, images(8), draws, epsilon)
+        states.append(draws.generator.get_state())
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_were_drawn(
+    device: torch.device,
+) -> None:
+    learner, obs = policy_learner(CONTINUOUS, device), vectors(16)
+    memory_NS = torch.zeros(16, 0, device=device)
+    decision = sample_policy(learner, CONTINUOUS, obs, memory_NS, Draws(0, 16), 1.0)
+    raw_NK = decision.kept["action"].cpu().numpy()
+    assert decision.action_N.shape == (16, 2, 1)
+    clipped_NK = decision.action_N.reshape(16, 2)
+    assert (raw_NK[:, 0] > 0.25).any()
+    assert (raw_NK[:, 0] < -0.5).any()
+    np.testing.assert_array_equal(clipped_NK[:, 0], raw_NK[:, 0].clip(-0.5, 0.25))
+    np.testing.assert_array_equal(clipped_NK[:, 1], raw_NK[:, 1])
+    # The probability is that of what was drawn, which is what a policy gradient differentiates.
+    with torch.no_grad():
+        start_1N = torch.zeros(1, 16, dtype=torch.bool, device=device)
+        obs_1N = torch.from_numpy(obs).to(device).unsqueeze(0)
+        policy, _, _ = learner.network(obs_1N, memory_NS, start_1N)
+        log_prob_N = policy.log_prob(decision.kept["action"].unsqueeze(0))[0]
+    torch.testing.assert_close(decision.kept["log_prob"], log_prob_N)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_choice_keeps_what_it_was_made_on_and_remembers_what_it_led_to(
+    device: torch.device,
+) -> None:
+    learner, obs = policy_learner(RECALL, device, core="lstm"), vectors(4, 4)
+    memory_NS = torch.randn(4, 32).to(device)
+    decision = sample_policy(learner, RECALL, obs, memory_NS, Draws(0, 4), 1.0)
+    kept = decision.kept
+    assert kept.keys() == {"obs", "memory", "action", "log_prob", "value"}
+    assert kept["obs"].cpu().numpy().tolist() == obs.tolist()
+    assert torch.equal(kept["memory"], memory_NS)
+    assert decision.action_N.dtype == np.int64
+    assert kept["action"].tolist() == [[action] for action in decision.action_N.tolist()]
+    with torch.no_grad():
+        start_1N = torch.zeros(1, 4, dtype=torch.bool, device=device)
+        obs_1N = kept["obs"].unsqueeze(0)
+        policy, value_1N, after_NS = learner.network(obs_1N, memory_NS, start_1N)
+    torch.testing.assert_close(kept["value"], value_1N[0])
+    torch.testing.assert_close(kept["log_prob"], policy.log_prob(kept["action"].unsqueeze(0))[0])
+    torch.testing.assert_close(decision.memory_NS, after_NS)
+    assert not any(t.requires_grad for t in (*kept.values(), decision.memory_NS))
+
+
+def test_multi_discrete_actions_have_the_environments_shape() -> None:
+    shape = {"num_actions": 0, "nvec": (2, 3, 2, 3), "action_shape": (2, 2)}
+    spaces = Spaces(8, (3,), torch.float32, stack=1, atari=False, **shape)
+    learner = policy_learner(spaces)
+    decision = sample_policy(learner, spaces, vectors(8), torch.zeros(8, 0), Draws(0, 8), 1.0)
+    assert decision.action_N.shape == (8, 2, 2)
+    assert decision.action_N.reshape(8, 4).tolist() == decision.kept["action"].tolist()
+    assert (decision.action_N < np.array([[2, 3], [2, 3]])).all()
+    assert spaces.action_parts == 4
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_values_of_observations_are_those_that_a_choice_keeps(device: torch.device) -> None:
+    learner, obs = policy_learner(RECALL, device, core="gru"), vectors(4, 4)
+    memory_NS = torch.randn(4, 16).to(device)
+    value_N = state_values(learner, obs, memory_NS)
+    kept = sample_policy(learner, RECALL, obs, memory_NS, Draws(0, 4), 1.0).kept
+    assert value_N.shape == (4,)
+    assert not value_N.requires_grad
+    torch.testing.assert_close(value_N, kept["value"])
+    forgetful_N = state_values(learner, obs, torch.zeros_like(memory_NS))
+    assert not torch.allclose(value_N, forgetful_N)
+
+
+def vector_env(obs: gym.Space, action: gym.Space) -> Any:
+    spec = SimpleNamespace(env_id="Env-v0", frame_stack=1, family="gymnasium")
+    return SimpleNamespace(
+        num_envs=2, single_observation_space=obs, single_action_space=action, env_spec=spec
+    )
+
+
+BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("action", "sizes", "parts", "shape"),
+    [
+        (gym.spaces.Discrete(5), (5,), 1, ()),
+        (gym.spaces.MultiDiscrete([2, 3]), (2, 3), 2, (2,)),
+        (gym.spaces.MultiDiscrete([[2, 3], [4, 5]]), (2, 3, 4, 5), 4, (2, 2)),
+    ],
+)
+def test_discrete_actions_are_of_so_many_parts_of_so_many_choices(
+    action: gym.Space, sizes: tuple[int, ...], parts: int, shape: tuple[int, ...]
+) -> None:
+    spaces = Spaces.of(vector_env(BOX, action))
+    assert (spaces.action_sizes, spaces.action_parts) == (sizes, parts)
+    assert (spaces.action_shape, spaces.continuous) == (shape, False)
+    assert (spaces.num_envs, spaces.obs_shape, spaces.obs_dtype) == (2, (3,), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_continuous_actions_have_bounds(dtype: type) -> None:
+    low, high = np.array([[-1.0, -0.1]], dtype), np.array([[2.0, np.inf]], dtype)
+    spaces = Spaces.of(vector_env(BOX, gym.spaces.Box(low, high, dtype=dtype)))
+    assert spaces.continuous
+    assert (spaces.num_actions, spaces.action_parts, spaces.action_shape) == (0, 2, (1, 2))
+    assert spaces.action_low == (-1.0, float(dtype(-0.1)))
+    assert spaces.action_high == (2.0, math.inf)
+    # Bounds are as exact as the space's own: what is clipped to them is inside.
+    played = spaces.playable(np.array([[-9.0, -9.0], [9.0, 9.0]], np.float32)).astype(dtype)
+    assert all(gym.spaces.Box(low, high, dtype=dtype).contains(action) for action in played)
+
+
+@pytest.mark.parametrize(
+    ("obs", "action", "message"),
+    [
+        (gym.spaces.Discrete(3), gym.spaces.Discrete(2), "observations are Discrete.*need Box"),
+        (BOX, gym.spaces.Discrete(2, start=1), "actions are Discrete.*agents need Discrete from 0"),
+        (BOX, gym.spaces.MultiBinary(2), "Env-v0: actions are MultiBinary.*agents need"),
+        (BOX, gym.spaces.Box(0, 255, (2,), np.uint8), "actions are Box.*Box of floats"),
+        (BOX, gym.spaces.MultiDiscrete([2, 2], start=[0, 1]), "actions are MultiDiscrete"),
+    ],
+)
+def test_spaces_that_no_agent_takes_are_refused_with_those_that_are_taken(
+    obs: gym.Space, action: gym.Space, message: str
+) -> None:
+    with pytest.raises(envs.UserError, match=message):
+        Spaces.of(vector_env(obs, action))
+
+
+def test_an_agent_of_discrete_actions_refuses_others_in_words() -> None:
+    Spaces.of(vector_env(BOX, gym.spaces.Discrete(2))).require_discrete()
+    for action in (BOX, gym.spaces.MultiDiscrete([2, 3])):
+        with pytest.raises(envs.UserError, match="Env-v0: actions are .*; this agent needs Disc"):
+            Spaces.of(vector_env(BOX, action)).require_discrete()
