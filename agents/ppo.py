@@ -91,7 +91,7 @@ class PPO:
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, rollout: Rollout):
         self.config, self.spaces, self.learner, self.rollout = config, spaces, learner, rollout
         self.horizon_steps, self.memory_size = config.horizon_steps, rollout.memory_size
-        self.exploration = schedules.constant(1.0)
+        self.exploration, self.clip = schedules.constant(1.0), config.clip
         self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
 
     def prepare(self) -> None:

@@ -1,96 +1,95 @@
 """Steps per second of our agent beside a peer's, at the same work per step.
 
-    python -m benchmarks.throughput --algo dqn --against sb3
+    python -m benchmarks.throughput --algo ppo --against sb3
 
-`benchmarks.sides` says what the work is: DQN's 8 samples trained on per step. Each side lives in
-a process of its own, with the allocator and the threads that its users get, and the sides take
-turns, so that a machine that slows down does so for all. The peer counts at its faster set-up.
-The side "limit" only learns, on a fixed batch: our share of its speed says how much of the
-machine is left on the way, whatever the machine.
+`benchmarks.workloads` says what the work is. Each side lives in a process of its own, with the
+allocator and the threads that its users get, and the sides take turns, so that a machine that
+slows down does so for all. The peer counts at its faster set-up.
+
+Two sides only learn, on a fixed batch: "limit" in the loop that a tutorial shows, "learner" with
+our learner's update. Our share of the faster one says how much of the machine is left on the way,
+whatever the machine. The side "acting" only acts and emulates, so that our share of both, one
+after the other, says what is lost beside the emulator.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import multiprocessing
 import statistics
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import envs
-from agents.core.config import require
+from agents.core.config import require, to_json
 from agents.core.device import resolve_device
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
-from benchmarks.sides import (
-    SHARED,
-    STEPS_PER_UPDATE,
-    Joystick,
-    Side,
-    StableBaselines,
-    Task,
-    TrainingLimit,
-)
+from benchmarks.sides import SIDES, Side
+from benchmarks.sides_sb3 import StableBaselines
+from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError
 
-SIDES: dict[str, type[Joystick | StableBaselines | TrainingLimit]] = {
-    "joystick": Joystick,
-    "sb3": StableBaselines,
-    "limit": TrainingLimit,
-}
+PEERS: dict[str, Callable[[str, Any], Side]] = {"sb3": StableBaselines}
 
-PEER_NUM_ENVS = (1, 8)
-"""As its users run DQN, and with the environments together."""
-
-WARM_UP_STEPS = 256
-"""Steps with learning that tell how many fill a turn."""
+CALIBRATION_STEPS = 256
+"""Steps after the warm-up that tell how many fill a turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    algo: Literal["dqn"] = "dqn"  # The algorithm to measure.
+    algo: Literal["dqn", "ppo", "a2c"] = "dqn"  # The algorithm to measure.
     against: Literal["sb3"] = "sb3"  # The peer: Stable-Baselines3.
     game: str = "Pong"  # Atari game; its protocol is <game>NoFrameskip-v4.
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Ours; the peer's is fp32.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # Where both sides train.
-    num_envs: int = 8  # Our environments.
+    num_envs: int = 0  # Our environments; 0 is the algorithm's: 8, A2C's 16.
+    num_groups: Literal[1, 2] = 1  # Ours: of two groups one steps while the other is served.
     seconds: float = 20.0  # Length of a turn.
     rounds: int = 3  # Turns of each side, after one that does not count.
 
-    def task(self, **changed: Any) -> Task:
-        names = ("algo", "game", "precision", "device", "num_envs")
-        return Task(**{name: getattr(self, name) for name in names} | changed)
+    def config(self) -> Any:
+        """What our side is to do."""
+        changed: dict[str, Any] = {"num_envs": self.num_envs} if self.num_envs else {}
+        for name in ("precision", "device", "num_groups"):
+            changed[name] = getattr(self, name)
+        return make_config(self.algo, self.game, **changed)
 
 
-def serve(side: str, task: Task, folder: Path, connection: Connection) -> None:
+def turn(side: Side, steps: int) -> tuple[float, float]:
+    """Train for about as many steps: steps per second, and updates per step."""
+    before = side.counts
+    seconds = side.advance(steps)
+    steps, updates = np.subtract(side.counts, before).tolist()
+    return steps / seconds, updates / steps
+
+
+def serve(name: str, algo: str, config: Any, connection: Connection) -> None:
     """A side's process: set up and warm up, then a turn for each number of seconds received."""
-    agent: Side = SIDES[side](task, folder)
-    agent.advance(task.learning_starts_steps + WARM_UP_STEPS)
-    steps_per_second = WARM_UP_STEPS / agent.advance(WARM_UP_STEPS)
-    connection.send(agent.about)
+    side = (SIDES | PEERS)[name](algo, config)
+    side.advance(WORKLOADS[algo].warm_up_steps)
+    steps_per_second, _ = turn(side, CALIBRATION_STEPS)
+    connection.send(side.about)
     for seconds in iter(connection.recv, None):
-        steps, updates = agent.counts
-        taken = agent.advance(int(seconds * steps_per_second) + 1)
-        steps, updates = agent.counts[0] - steps, agent.counts[1] - updates
-        steps_per_second = steps / taken
-        connection.send((steps_per_second, updates / steps))
+        steps_per_second, updates_per_step = turn(side, int(seconds * steps_per_second) + 1)
+        connection.send((steps_per_second, updates_per_step))
 
 
 @contextmanager
-def process(side: str, task: Task, folder: Path) -> Iterator[Connection]:
+def process(name: str, algo: str, config: Any) -> Iterator[Connection]:
     """The connection to a side's process, which ends with the context."""
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()
-    child = context.Process(target=serve, args=(side, task, folder, theirs), daemon=True)
+    child = context.Process(target=serve, args=(name, algo, config, theirs), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -103,39 +102,45 @@ def process(side: str, task: Task, folder: Path) -> Iterator[Connection]:
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """The speeds of all sides over the rounds, their medians and the ratio."""
-    entrants = [("joystick", arguments.task()), ("limit", arguments.task())]
-    entrants += [(arguments.against, arguments.task(num_envs=n)) for n in PEER_NUM_ENVS]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    algo, config = arguments.algo, arguments.config()
+    entrants = [(name, config) for name in SIDES]
+    for num_envs in WORKLOADS[algo].peer_num_envs or (config.num_envs,):
+        entrants.append((arguments.against, dataclasses.replace(config, num_envs=num_envs)))
+    with ExitStack() as stack:
         # One after the other: a side that sets up would disturb the warm-up of another.
         sides = []
-        for side, task in entrants:
-            connection = stack.enter_context(process(side, task, Path(folder)))
-            about = connection.recv()
-            record = {"side": side, "num_envs": task.num_envs, **about, "rounds": []}
+        for name, its_config in entrants:
+            connection = stack.enter_context(process(name, algo, its_config))
+            numbers = {key: getattr(its_config, key) for key in ("num_envs", "batch_size")}
+            record = {"side": name, **connection.recv(), **numbers, "rounds": []}
             sides.append((connection, record))
         for number in range(1 + arguments.rounds):
             for connection, record in sides:
                 connection.send(arguments.seconds)
-                steps_per_second, record["updates_per_step"] = connection.recv()
+                steps_per_second, updates_per_step = connection.recv()
+                record["samples_per_step"] = round(updates_per_step * record["batch_size"], 2)
                 if number > 0:
                     record["rounds"].append(round(steps_per_second, 1))
-    return summary([record for _, record in sides], arguments)
+    about = {"seconds_per_turn": arguments.seconds, "config": to_json(config)}
+    return about | summary([record for _, record in sides])
 
 
-def summary(sides: list[dict[str, Any]], arguments: Arguments) -> dict[str, Any]:
-    """Medians, and our ratio to the faster of the peer's set-ups."""
+def summary(sides: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians, our ratio to the faster of the peer's set-ups and our share of the limits."""
     for side in sides:
         side["steps_per_second"] = statistics.median(side["rounds"])
-        side["samples_per_step"] = round(side["updates_per_step"] * SHARED["batch_size"], 2)
-    ours, limit, *peers = sides
+    speed = {side["side"]: side["steps_per_second"] for side in sides}
+    ours = next(side for side in sides if side["side"] == "joystick")
+    peers = [side for side in sides if side["side"] in PEERS]
     best = max(peers, key=lambda side: side["steps_per_second"])
+    limit = max(speed["limit"], speed["learner"])
+    in_turns = 1 / (1 / limit + 1 / speed["acting"])
     return {
-        "env_id": arguments.task().env_id,
-        "steps_per_update": STEPS_PER_UPDATE,
-        "seconds_per_turn": arguments.seconds,
         "sides": sides,
-        "share_of_limit": round(ours["steps_per_second"] / limit["steps_per_second"], 2),
-        "ratio": round(ours["steps_per_second"] / best["steps_per_second"], 2),
+        "share_of_limit": round(speed["joystick"] / limit, 2),
+        "limit_with_acting": round(in_turns, 1),
+        "share_of_limit_with_acting": round(speed["joystick"] / in_turns, 2),
+        "ratio": round(speed["joystick"] / best["steps_per_second"], 2),
         "ratio_of_each_round": [
             round(mine / theirs, 2)
             for mine, theirs in zip(ours["rounds"], best["rounds"], strict=True)
@@ -152,7 +157,10 @@ def show(result: dict[str, Any]) -> None:
         table.add_row(*(str(side[name]) for name in columns), rounds)
     console = Console()
     console.print(table)
-    console.print(f"{result['share_of_limit']:.0%} of the learner's limit on this machine")
+    console.print(
+        f"{result['share_of_limit']:.0%} of the learner's limit on this machine, "
+        f"{result['share_of_limit_with_acting']:.0%} of learning and acting in turns"
+    )
     console.print(f"{result['ratio']} times the peer (by round: {result['ratio_of_each_round']})")
 
 
@@ -166,7 +174,9 @@ def main(args: list[str] | None = None) -> None:
         if importlib.util.find_spec("stable_baselines3") is None:
             raise UserError("stable-baselines3 is not installed: pip install -e '.[bench]'")
         # What cannot work is said here in a line, not by a side's process in a traceback.
-        envs.spec(arguments.task().env_id)
+        config = arguments.config()
+        config.validate()
+        envs.spec(config.env_id)
         resolve_device(arguments.device)
         result = measure(arguments)
         show(result)

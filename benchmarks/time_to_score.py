@@ -1,6 +1,7 @@
 """How long a training run, as a person starts it, takes to reach a score, and what it needs.
 
     python -m benchmarks.time_to_score --env Pong --target 18 --seed 1 -- --total-steps 500000
+    python -m benchmarks.time_to_score --algo ppo --env CartPole-v1 --target 475
 
 What follows `--` goes to the algorithm's own command line.
 """
@@ -22,13 +23,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from agents.core.config import require
 from agents.core.launch import algorithm, one_line_errors
 from agents.core.run import Run
 from benchmarks.machine import write_result
 from envs import UserError
 
 GAMES = 20
-"""A training return is the mean of this many games."""
+"""A training return is the mean of this many games, with several processes of the first one's."""
 
 CURVE_POINTS = 200
 """Points of the training curve that a result keeps."""
@@ -40,6 +42,7 @@ class Arguments:
     target: float = 18.0  # Return to reach.
     seed: int = 1  # Seed of the run.
     algo: str = "dqn"  # Algorithm.
+    processes: int = 1  # Processes that train together, started by torchrun.
     runs_dir: Path = Path("runs")  # Where a directory for the run is made.
 
 
@@ -96,10 +99,15 @@ def first(curve: list[Any], target: float) -> dict[str, float] | None:
 def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
     """Train to the end and collect; a UserError says that the run failed."""
     algorithm(arguments.algo)
+    require(arguments.processes >= 1, "processes", arguments.processes, "at least 1")
     arguments.runs_dir.mkdir(parents=True, exist_ok=True)
     # A directory of its own tells this run from others that start at the same moment.
     folder = Path(tempfile.mkdtemp(prefix="time-to-score-", dir=arguments.runs_dir))
-    command = [sys.executable, "-m", f"agents.{arguments.algo}", "--env", arguments.env_id]
+    command = [sys.executable, "-m"]
+    if arguments.processes > 1:
+        command += ["torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(arguments.processes), "-m"]
+    command += [f"agents.{arguments.algo}", "--env", arguments.env_id]
     command += ["--seed", str(arguments.seed), "--wandb", "disabled", "--runs-dir", str(folder)]
     start = time.perf_counter()
     with subprocess.Popen([*command, *passed_on]) as process:
@@ -110,6 +118,7 @@ def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
     run = Run.open(next(folder.glob("*/config.json")).parent)
     return {
         "run": str(run.path),
+        "processes": arguments.processes,
         "minutes_from_start_to_exit": round(seconds / 60, 3),
         "peak_memory_bytes": peak,
         **collect(run, arguments.target),

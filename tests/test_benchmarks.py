@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+import torch
 
+from agents.core import losses
 from agents.core.run import Run
-from benchmarks import machine, memory, throughput, time_to_score
-from benchmarks.sides import Joystick, Side, StableBaselines, Task, TrainingLimit
+from benchmarks import machine, memory, sides_sb3, throughput, time_to_score
+from benchmarks.sides import SIDES, Joystick, Side
+from benchmarks.sides_sb3 import StableBaselines
+from benchmarks.workloads import WORKLOADS, make_config
 
 
 def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
@@ -24,41 +28,81 @@ def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "dqn": {"learning_starts_steps": 32},
+    "ppo": {"num_envs": 4, "horizon_steps": 16, "batch_size": 32},
+    "a2c": {"num_envs": 4},
+}
+UPDATES_PER_STEP = {"dqn": 1 / 4, "ppo": 4 / 32, "a2c": 1 / 20}
+
+
+def small(algo: str, **changed: Any) -> Any:
+    settings = {"precision": "fp32", "device": "cpu", "num_threads": 1, **SMALL[algo], **changed}
+    return make_config(algo, **settings)
+
+
 def updates_per_step(side: Side) -> float:
-    side.advance(96)
-    steps, updates = side.counts
-    seconds = side.advance(64)
-    assert seconds > 0
-    return (side.counts[1] - updates) / (side.counts[0] - steps)
+    side.advance(48)
+    speed, updates = throughput.turn(side, 40)
+    assert speed > 0
+    return updates
 
 
-def test_our_side_updates_every_four_steps(tmp_path: Path) -> None:
-    task = Task(num_envs=8, learning_starts_steps=64, precision="fp32", device="cpu")
-    assert updates_per_step(Joystick(task, tmp_path)) == 1 / 4
+@pytest.mark.parametrize("algo", WORKLOADS)
+@pytest.mark.parametrize("name", SIDES)
+def test_all_but_acting_do_as_many_updates(name: str, algo: str) -> None:
+    expected = 0 if name == "acting" else UPDATES_PER_STEP[algo]
+    assert updates_per_step(SIDES[name](algo, small(algo))) == expected
 
 
-@pytest.mark.parametrize("num_envs", throughput.PEER_NUM_ENVS)
-def test_the_peer_updates_every_four_steps(num_envs: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("algo", "num_envs"), [("dqn", 1), ("dqn", 8), ("ppo", 4), ("a2c", 4)])
+def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
     pytest.importorskip("stable_baselines3")
-    task = Task(num_envs=num_envs, learning_starts_steps=64, device="cpu")
-    assert updates_per_step(StableBaselines(task, tmp_path)) == 1 / 4
+    side = StableBaselines(algo, small(algo, num_envs=num_envs))
+    assert updates_per_step(side) == UPDATES_PER_STEP[algo]
+
+
+@pytest.mark.parametrize("algo", WORKLOADS)
+def test_the_peer_has_as_large_a_network_and_the_same_optimiser(algo: str) -> None:
+    pytest.importorskip("stable_baselines3")
+    config = small(algo)
+    ours, theirs = Joystick(algo, config).agent.learner, StableBaselines(algo, config)
+    their_group = theirs.model.policy.optimizer.param_groups[0]
+    assert sum(p.numel() for p in ours.parameters) == sum(p.numel() for p in their_group["params"])
+    same = {"lr", "eps", "betas", "alpha", "centered", "momentum", "weight_decay"}
+    for name, value in ours.optimiser.param_groups[0].items():
+        assert name not in same or value == their_group[name], name
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c"])
+def test_values_count_the_same_in_both_losses(algo: str) -> None:
+    config = small(algo)
+    ours = config.value_coefficient * losses.squared(torch.tensor(3.0))
+    assert sides_sb3.ARGUMENTS[algo](config)["vf_coef"] * 3.0**2 == ours
+
+
+def test_every_algorithm_can_be_measured() -> None:
+    names = get_args(get_type_hints(throughput.Arguments)["algo"])
+    assert list(names) == list(WORKLOADS) == list(sides_sb3.ARGUMENTS)
+    for algo in names:
+        throughput.Arguments(algo=algo).config().validate()
 
 
 def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
-    def side(name: str, *rounds: float) -> dict[str, Any]:
-        return {"side": name, "rounds": list(rounds), "updates_per_step": 0.25}
-
-    ours, limit = side("joystick", 300, 330, 600), side("limit", 400, 440, 500)
-    sides = [ours, limit, side("sb3", 100, 90, 80), side("sb3", 110, 120, 100)]
-    result = throughput.summary(sides, throughput.Arguments())
+    speeds = {
+        "joystick": (300, 330, 600),
+        "limit": (400, 440, 500),
+        "learner": (410, 400, 420),
+        "acting": (1320, 1320, 1320),
+    }
+    sides = [{"side": name, "rounds": list(rounds)} for name, rounds in speeds.items()]
+    sides += [{"side": "sb3", "rounds": [100, 90, 80]}, {"side": "sb3", "rounds": [110, 120, 100]}]
+    result = throughput.summary(sides)
     assert result["ratio"] == 3.0  # 330 / 110, of the medians.
     assert result["ratio_of_each_round"] == [2.73, 2.75, 6.0]
     assert result["share_of_limit"] == 0.75  # 330 / 440
-    assert [side["samples_per_step"] for side in sides] == [8, 8, 8, 8]
-
-
-def test_the_limit_updates_every_four_steps_too(tmp_path: Path) -> None:
-    assert updates_per_step(TrainingLimit(Task(precision="fp32", device="cpu"), tmp_path)) == 1 / 4
+    assert result["limit_with_acting"] == 330.0  # 1 / (1 / 440 + 1 / 1320)
+    assert result["share_of_limit_with_acting"] == 1.0
 
 
 def test_a_full_replay_takes_about_one_frame_a_transition() -> None:
@@ -92,15 +136,25 @@ def test_the_target_is_reached_at_the_first_full_mean_that_is_high_enough(tmp_pa
     assert result["score"] is None
 
 
+@pytest.mark.parametrize(
+    ("algo", "processes", "flags"),
+    [
+        ("dqn", 1, "--learning-starts-steps 100"),
+        ("ppo", 2, "--num-envs 4 --horizon-steps 25 --batch-size 100 --eval-every-steps 200"),
+    ],
+)
 def test_a_training_run_is_timed_and_its_memory_measured(
-    tmp_path: Path,
+    algo: str, processes: int, flags: str, tmp_path: Path
 ) -> None:
-    shortest = "--total-steps 400 --learning-starts-steps 100 --eval-episodes 1 --num-threads 1"
-    arguments = time_to_score.Arguments(env_id="CartPole-v1", target=5.0, runs_dir=tmp_path)
-    result = time_to_score.measure(
-        arguments, [*shortest.split(), "--final-eval-episodes", "2", "--no-video"]
+    shortest = "--total-steps 400 --eval-episodes 1 --final-eval-episodes 2 --num-threads 1"
+    arguments = time_to_score.Arguments(
+        algo=algo, processes=processes, env_id="CartPole-v1", target=5.0, runs_dir=tmp_path
     )
+    passed_on = [*shortest.split(), *flags.split(), "--no-video"]
+    result = time_to_score.measure(arguments, passed_on)
     assert result["peak_memory_bytes"] > 50e6
     assert result["minutes_from_start_to_exit"] > 0
+    assert result["config"]["env_id"] == "CartPole-v1"
     assert result["evaluation_curve"][-1][0] == 400
+    assert result["reached_in_evaluation"]["return"] >= 5.0
     assert result["score"]["episodes"] == 2

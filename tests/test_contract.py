@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ALGORITHMS, TINY, module_of, read_metrics, run_tiny
 
+from agents import evaluate
 from agents.core.launch import algorithms
 
 ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
@@ -77,3 +78,40 @@ def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
     )
     weights, _ = run.weights("last")
     assert all(np.isfinite(w.numpy()).all() and w.dtype == torch.float32 for w in weights.values())
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp"])
+def test_every_torso_trains_with_every_kind_of_agent(tmp_path: Path, algo: str, torso: str) -> None:
+    parts = ("--torso", torso, "--torso-norm", "layer", "--torso-width", "2", "--hidden", "16")
+    steps = ("--total-steps", "160", "--log-every-steps", "80")
+    run = run_tiny(tmp_path, algo, "--env", "toy/Catch-v0", *steps, *parts)
+    assert any("losses/loss" in row for row in read_metrics(run))
+
+
+@pytest.mark.parametrize("core", ["lstm", "gru"])
+def test_every_core_is_evaluated_as_it_was_trained(tmp_path: Path, core: str) -> None:
+    memory = ("--core", core, "--eval-every-steps", "256", "--eval-episodes", "2")
+    run = run_tiny(tmp_path, "ppo", "--env", "toy/Recall-v0", "--total-steps", "512", *memory)
+    assert any("eval/return_mean" in row for row in read_metrics(run))
+    arguments = evaluate.Arguments(run=run.path, episodes=4, video=False)
+    assert evaluate.evaluate(arguments).to_json() == evaluate.evaluate(arguments).to_json()
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])
+def test_continuous_actions_train_and_keep_their_scales(tmp_path: Path, algo: str) -> None:
+    scales = ("--normalise-observations", "--normalise-rewards", "--separate-value")
+    run = run_tiny(tmp_path, algo, "--env", "Pendulum-v1", "--total-steps", "512", *scales)
+    weights, _ = run.weights("last")
+    assert weights["normaliser.count"] == 512
+    assert (weights["normaliser.variance"] != 1).all()
+    evaluate.evaluate(evaluate.Arguments(run=run.path, episodes=2, checkpoint="last", video=False))
+    assert run.weights("last")[0]["normaliser.count"] == 512
+
+
+def test_half_cheetah_trains(tmp_path: Path) -> None:
+    for package in ("mujoco", "imageio"):
+        pytest.importorskip(package)
+    steps = ("--total-steps", "256", "--preset", "continuous")
+    run = run_tiny(tmp_path, "ppo", "--env", "HalfCheetah-v5", *steps)
+    assert run.weights("last")[0]["policy_head.log_std"].shape == (6,)

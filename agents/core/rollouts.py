@@ -206,6 +206,7 @@ class Rollout:
 
     def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
         """The fields with returns and starts, and the advantages of all environments."""
+        assert self.full, "a rollout is learned from before it is full"
         device, value_TN = self.learner.device, self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
         truncated_TN = torch.from_numpy(self.truncated_TN).to(device)

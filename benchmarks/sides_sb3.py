@@ -1,0 +1,99 @@
+"""Stable-Baselines3's agents, told to do the work that a config of ours describes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from benchmarks.sides import UpdateCounter
+from benchmarks.workloads import NEVER
+
+
+def dqn(config: Any) -> dict[str, Any]:
+    """Arguments of its DQN; `train_freq` counts steps of the vector of environments."""
+    steps_per_update = round(config.batch_size / config.replay_ratio)
+    return {
+        "batch_size": config.batch_size,
+        "buffer_size": config.buffer_size,
+        "learning_starts": config.learning_starts_steps,
+        "train_freq": max(steps_per_update // config.num_envs, 1),
+        "gradient_steps": max(config.num_envs // steps_per_update, 1),
+        "target_update_interval": config.target_every_updates * steps_per_update,
+        "exploration_initial_eps": config.epsilon_start,
+        "exploration_final_eps": config.epsilon_end,
+    }
+
+
+def actor_critic(config: Any) -> dict[str, Any]:
+    """What its PPO and A2C share.
+
+    Their value loss is (V - R)², ours ½ (V - R)²: half of our coefficient makes them the same.
+    """
+    return {
+        "n_steps": config.horizon_steps,
+        "gae_lambda": config.gae_lambda,
+        "normalize_advantage": config.normalise_advantages,
+        "vf_coef": config.value_coefficient / 2,
+        "ent_coef": config.entropy_coefficient,
+    }
+
+
+def ppo(config: Any) -> dict[str, Any]:
+    """Arguments of its PPO."""
+    return {
+        **actor_critic(config),
+        "batch_size": config.batch_size,
+        "n_epochs": config.epochs,
+        "clip_range": config.clip,
+    }
+
+
+def a2c(config: Any) -> dict[str, Any]:
+    """Arguments of its A2C."""
+    eps = config.optimiser_epsilon
+    return {**actor_critic(config), "use_rms_prop": True, "rms_prop_eps": eps}
+
+
+ARGUMENTS = {"dqn": dqn, "ppo": ppo, "a2c": a2c}
+
+
+class StableBaselines:
+    """Stable-Baselines3's agent, set up for Atari as its documentation does.
+
+    Its optimisers are ours by default: Adam, and for A2C RMSProp that is not centred, α = 0.99.
+    """
+
+    def __init__(self, algo: str, config: Any):
+        import stable_baselines3  # pyright: ignore[reportMissingImports]
+        from stable_baselines3.common import (  # pyright: ignore[reportMissingImports]
+            env_util,
+            vec_env,
+        )
+
+        env = env_util.make_atari_env(config.env_id, config.num_envs, seed=config.seed)
+        self.model = getattr(stable_baselines3, algo.upper())(
+            "CnnPolicy",
+            vec_env.VecFrameStack(env, 4),
+            learning_rate=config.learning_rate,
+            gamma=config.gamma,
+            max_grad_norm=config.max_grad_norm,
+            policy_kwargs={"optimizer_kwargs": {"eps": config.optimiser_epsilon}},
+            device=config.device,
+            seed=config.seed,
+            **ARGUMENTS[algo](config),
+        )
+        self.optimiser = self.model.policy.optimizer
+        self.counter = UpdateCounter(self.optimiser)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"precision": "float32", "device": self.model.device.type}
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self.model.num_timesteps, self.counter.updates
+
+    def advance(self, steps: int) -> float:
+        start = time.perf_counter()
+        self.model.learn(steps, log_interval=NEVER, reset_num_timesteps=False)
+        return time.perf_counter() - start

@@ -1,0 +1,122 @@
+"""The work that all sides of a comparison do: for each algorithm one config of ours says it all.
+
+The game is <game>NoFrameskip-v4, the network the Nature CNN with 512 hidden units. DQN trains on
+32 transitions every 4 steps, with plain one-step targets and a target copy every 1,000 steps; PPO
+and A2C as they were published for Atari, but with constant schedules, so that the work does not
+depend on how long is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agents.core.launch import algorithm
+
+NEVER = 10**9
+
+EVERYWHERE: dict[str, Any] = {
+    "torso": "nature",
+    "hidden": 512,
+    "layer_norm": False,
+    "core": "none",
+    "gamma": 0.99,
+    "log_every_steps": NEVER,
+    "checkpoint_every_steps": NEVER,
+    "eval_every_steps": 0,
+}
+
+ACTOR_CRITIC: dict[str, Any] = {
+    "optimiser_epsilon": 1e-5,
+    "max_grad_norm": 0.5,
+    "value_coefficient": 0.5,
+    "entropy_coefficient": 0.01,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """The work of one algorithm.
+
+    Attributes:
+        settings: what its config differs in from the defaults.
+        samples_per_step: from its config, how many samples it trains on per environment step.
+        batch: from an agent that has learned, a minibatch of what it has seen.
+        warm_up_steps: environment steps after which it learns as it will from then on.
+        peer_num_envs: the numbers of environments to measure a peer with; empty for ours.
+    """
+
+    settings: dict[str, Any]
+    samples_per_step: Callable[[Any], float]
+    batch: Callable[[Any], Any]
+    warm_up_steps: int
+    peer_num_envs: tuple[int, ...] = ()
+
+
+WORKLOADS = {
+    "dqn": Workload(
+        settings={
+            "num_envs": 8,
+            "batch_size": 32,
+            "replay_ratio": 8.0,
+            "buffer_size": 100_000,
+            "learning_starts_steps": 1_000,
+            "target_every_updates": 250,
+            "n_step": 1,
+            "double": False,
+            "dueling": False,
+            "priority_exponent": 0.0,
+            "learning_rate": 1e-4,
+            "max_grad_norm": 10.0,
+            "epsilon_start": 0.05,
+            "epsilon_end": 0.05,
+        },
+        samples_per_step=lambda config: config.replay_ratio,
+        batch=lambda agent: agent.replay.sample(agent.config.batch_size),
+        warm_up_steps=1_256,
+        # As its users run DQN, and with the environments together.
+        peer_num_envs=(1, 8),
+    ),
+    "ppo": Workload(
+        settings={
+            **ACTOR_CRITIC,
+            "num_envs": 8,
+            "horizon_steps": 128,
+            "epochs": 4,
+            "batch_size": 256,
+            "learning_rate": 2.5e-4,
+            "learning_rate_end": 2.5e-4,
+            "clip": 0.1,
+            "clip_end": 0.1,
+            "value_clip": 0.0,
+            "target_kl": 0.0,
+            "gae_lambda": 0.95,
+            "normalise_advantages": True,
+        },
+        samples_per_step=lambda config: config.epochs,
+        batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
+        warm_up_steps=1_024,
+    ),
+    "a2c": Workload(
+        settings={
+            **ACTOR_CRITIC,
+            "num_envs": 16,
+            "horizon_steps": 5,
+            "optimiser": "rmsprop",
+            "learning_rate": 7e-4,
+            "learning_rate_end": 7e-4,
+            "gae_lambda": 1.0,
+            "normalise_advantages": False,
+        },
+        samples_per_step=lambda config: 1.0,
+        batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
+        warm_up_steps=800,
+    ),
+}
+
+
+def make_config(algo: str, game: str = "Pong", **changed: Any) -> Any:
+    """The algorithm's config for its workload; peers' arguments are read from it."""
+    settings = EVERYWHERE | WORKLOADS[algo].settings | {"env_id": f"{game}NoFrameskip-v4"}
+    return algorithm(algo).Config(**(settings | changed))
