@@ -150,10 +150,14 @@ class Learner:
         sums = torch.stack([mean.detach(), *(value.sum() / size for value in values.values())])
         return gradient, sums, values
 
+    @property
+    def learning_rate(self) -> float:
+        """The size of the next step."""
+        return self.optimiser.param_groups[0]["lr"]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Take steps of this size from now on."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+        self.optimiser.param_groups[0]["lr"] = learning_rate
 
     def weights(self) -> dict[str, Tensor]:
         """The network's tensors: what acting needs."""

@@ -161,13 +161,13 @@ class OnlineTraining:
     def report(self, logger: Reporter) -> None:
         """Log losses and speed since the last report, evaluations and checkpoints left out."""
         means, (first_step, start) = self.averages.flush(), self.started_at
-        agent, exploration = self.agent, self.agent.exploration(self.step)
         if self.step > first_step:
-            speed = (self.step - first_step) / (time.perf_counter() - start)
-            logger.metrics(
-                self.step,
-                {**means, "charts/SPS": speed, f"charts/{agent.explores_by}": exploration},
-            )
+            charts = {
+                "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
+                "charts/learning_rate": self.agent.learner.learning_rate,
+                f"charts/{self.agent.explores_by}": self.agent.exploration(self.step),
+            }
+            logger.metrics(self.step, {**means, **charts})
         self.started_at = (self.step, time.perf_counter())
 
     def evaluate(self, logger: Reporter) -> None:
