@@ -39,13 +39,6 @@ def evaluate(arguments: Arguments) -> Evaluation:
     """Score the run, write eval.json and the film, and return the evaluation."""
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
-    if arguments.exploration is not None:
-        require(
-            0 <= arguments.exploration <= 1,
-            "exploration",
-            arguments.exploration,
-            "between 0 and 1",
-        )
     run = Run.open(arguments.run)
     saved = run.config()
     spec = EnvSpec.from_json(saved["env_spec"])
@@ -56,6 +49,10 @@ def evaluate(arguments: Arguments) -> Evaluation:
     env.close()
     config = from_json(module.Config, saved["config"])
     agent = module.build(config, spaces, resolve_device(arguments.device))
+    if (exploration := arguments.exploration) is not None:
+        most = 1.0 if agent.explores_by == "epsilon" else float("inf")
+        allowed = f"an {agent.explores_by} from 0 to {most:g}"
+        require(0 <= exploration <= most, "exploration", exploration, allowed)
     weights, step = run.weights(arguments.checkpoint)
     agent.learner.load_weights(weights)
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None)

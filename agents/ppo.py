@@ -4,9 +4,10 @@ Proximal Policy Optimization Algorithms, Schulman et al. 2017, https://arxiv.org
   L(θ) = E[ -min(ρ Â, clip(ρ, 1 ± ε) Â) + c₁ ½(V - R)² - c₂ H(π) ],   ρ = π(a|s) / π_old(a|s)
 It differs from A2C by ρ's clipping, by epochs of minibatches and by normalised advantages.
 
-The 13 core and 9 Atari details of "The 37 implementation details of PPO" (Huang et al. 2022) are
-here, in `core` and in `envs`, but that a lost life ends the return and not the episode, since a
-reset would hide the rest of the game; no-ops and FIRE only in `<Game>NoFrameskip-v4`.
+The 13 core and 9 Atari ones of "The 37 implementation details of PPO" are here, in `core` and in
+`envs`, but: values are clipped only with `--value-clip`, since it seldom helps; a lost life ends
+the return, not the episode, whose score is of whole games; no-ops and FIRE come only with
+`<Game>NoFrameskip-v4`, the Nature CNN only with `--preset baselines`, for its cost.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from agents.core import losses, schedules
 from agents.core.acting import Draws, sample_policy
 from agents.core.config import BaseConfig
 from agents.core.launch import main
-from agents.core.learner import Learner
+from agents.core.learner import Learner, means_of
 from agents.core.networks import ActorCritic
-from agents.core.replay_store import ChunkStore
-from agents.core.rollouts import Rollout, Sequences
-from agents.core.types import Decision, Spaces, Step
+from agents.core.rollouts import Rollout
+from agents.core.types import Decision, Sequences, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Config(BaseConfig):
     clip_end: float = 0.1  # ε at the end: it changes linearly.
     value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
     target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
-    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is the run's total_steps.
+    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is total_steps, also after a resume.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     gae_lambda: float = 0.95  # λ of https://arxiv.org/abs/1506.02438.
@@ -56,11 +56,11 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("gamma", "gae_lambda", "value_coefficient", "entropy_coefficient")
+        self.within_unit("gamma", "gae_lambda")
         self.above_zero("clip")
         self.at_least(1, "horizon_steps", "batch_size", "epochs", "sequence_steps")
-        self.at_least(0, "anneal_steps", "learning_rate_end", "clip_end", "eval_temperature")
-        self.at_least(0, "value_clip", "target_kl")
+        self.at_least(0, "value_coefficient", "entropy_coefficient", "value_clip", "target_kl")
+        self.at_least(0, "learning_rate_end", "clip_end", "anneal_steps", "eval_temperature")
 
 
 # fmt: off
@@ -68,12 +68,12 @@ CONTROL = Config(env_id="CartPole-v1", total_steps=150_000, learning_rate=1e-3, 
     epochs=6, clip=0.2, clip_end=0.2, entropy_coefficient=0.0, activation="tanh", hidden=64,
     separate_value=True, eval_temperature=0.0)
 PRESETS = {
-    "atari": Config(learning_rate=1e-3, num_envs=16, horizon_steps=64, gamma=0.98, clip=0.2,
-        clip_end=0.2, layer_norm=True),
+    "atari": Config(learning_rate=1e-3, num_envs=16, horizon_steps=64, epochs=8, gamma=0.98,
+        clip=0.2, clip_end=0.2, entropy_coefficient=0.001, layer_norm=True, eval_temperature=0.5),
     "control": CONTROL,
     "continuous": replace(CONTROL, env_id="Pendulum-v1", total_steps=1_000_000, epochs=10,
         normalise_observations=True, normalise_rewards=True),
-    "paper": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512),
+    "baselines": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512),
 }
 # fmt: on
 
@@ -104,18 +104,18 @@ class PPO:
         self.rollout.add(step)
 
     def learn(self) -> dict[str, Tensor]:
-        config, metrics, until = self.config, {}, self.anneal_steps
-        learning_rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
-        self.learner.set_learning_rate(learning_rate(self.steps))
+        config, until, metrics = self.config, self.anneal_steps, []
+        rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
+        self.learner.set_learning_rate(rate(self.steps))
         self.clip = schedules.linear(config.clip, config.clip_end, until)(self.steps)
         for _ in range(config.epochs):
             for batch in self.rollout.minibatches(config.batch_size):
-                metrics, _ = self.learner.update(self.loss, batch)
-            if config.target_kl and metrics["losses/approx_kl"] > config.target_kl:
+                metrics.append(self.learner.update(self.loss, batch)[0])
+            if config.target_kl and metrics[-1]["losses/approx_kl"] > config.target_kl:
                 break
         self.steps += self.rollout.size
         self.rollout.clear()
-        return metrics
+        return means_of(metrics)
 
     def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
         config, old_LB = self.config, batch.log_prob_LB
@@ -133,17 +133,17 @@ class PPO:
             "losses/clipfrac": losses.clipped_share(log_prob_LB, old_LB, self.clip),
         }
 
-    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+    def state_dict(self, store: Any) -> dict[str, Any]:
         return {
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
-            "counters": [self.steps, self.anneal_steps],
+            "steps": self.steps,
         }
 
-    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
         self.learner.load_state_dict(state["learner"])
         self.rollout.load_state_dict(state["rollout"])
-        self.steps, self.anneal_steps = state["counters"]
+        self.steps = state["steps"]
 
 
 if __name__ == "__main__":

@@ -23,16 +23,15 @@ from agents.core.config import BaseConfig
 from agents.core.launch import main
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
-from agents.core.replay_store import ChunkStore
-from agents.core.rollouts import Rollout, Sequences
-from agents.core.types import Decision, Spaces, Step
+from agents.core.rollouts import Rollout
+from agents.core.types import Decision, Sequences, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
     learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
     horizon_steps: int = 512  # Steps of each environment in a rollout.
-    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is the run's total_steps.
+    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is total_steps, also after a resume.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
@@ -46,9 +45,11 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("gamma", "value_coefficient")
+        self.within_unit("gamma")
         self.at_least(1, "horizon_steps", "sequence_steps")
-        self.at_least(0, "anneal_steps", "learning_rate_end", "eval_temperature")
+        self.at_least(
+            0, "value_coefficient", "anneal_steps", "learning_rate_end", "eval_temperature"
+        )
 
     @property
     def gae_lambda(self) -> float:
@@ -97,8 +98,8 @@ class Reinforce:
 
     def learn(self) -> dict[str, Tensor]:
         config, until = self.config, self.anneal_steps
-        learning_rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
-        self.learner.set_learning_rate(learning_rate(self.steps))
+        rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
+        self.learner.set_learning_rate(rate(self.steps))
         (batch,) = self.rollout.minibatches(self.rollout.size)
         metrics, _ = self.learner.update(self.loss, batch)
         self.steps += self.rollout.size
@@ -118,17 +119,17 @@ class Reinforce:
             "losses/entropy": entropy_LB,
         }
 
-    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+    def state_dict(self, store: Any) -> dict[str, Any]:
         return {
             "learner": self.learner.state_dict(),
             "rollout": self.rollout.state_dict(),
-            "counters": [self.steps, self.anneal_steps],
+            "steps": self.steps,
         }
 
-    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
         self.learner.load_state_dict(state["learner"])
         self.rollout.load_state_dict(state["rollout"])
-        self.steps, self.anneal_steps = state["counters"]
+        self.steps = state["steps"]
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def test_continuous_actions_train_and_keep_their_scales(tmp_path: Path, algo: st
     assert run.weights("last")[0]["normaliser.count"] == 512
 
 
-def test_half_cheetah_trains(tmp_path: Path) -> None:
+def test_half_cheetah_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo logs to where it stands.
     for package in ("mujoco", "imageio"):
         pytest.importorskip(package)
     steps = ("--total-steps", "256", "--preset", "continuous")

@@ -32,7 +32,10 @@ def start(algo: str, runs_dir: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], runs_dir: Path) -> Run:
-    output, _ = process.communicate(timeout=120)
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.terminate()
     assert process.returncode == 0, output
     (path,) = runs_dir.glob("*")
     return Run.open(path)
@@ -51,7 +54,8 @@ def assert_close(ours: Run, theirs: Run) -> None:
 @pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
 def test_two_ranks_agree_with_one_process(tmp_path: Path, algo: str) -> None:
     args = ("--env", "CartPole-v1", "--total-steps", "512", "--normalise-observations")
-    args = (*args, "--normalise-rewards")
+    args = (*args, "--normalise-rewards", "--target-kl", "0.01")
+    args = (*args, "--eval-every-steps", "128", "--eval-episodes", "1")
     two = finish(start(algo, tmp_path / "two", *args), tmp_path / "two")
     assert_close(run_tiny(tmp_path / "one", algo, *args), two)
     rows = two.metrics_path.read_text().splitlines()
@@ -63,6 +67,16 @@ def test_a_run_of_two_ranks_goes_on_in_one_process(tmp_path: Path) -> None:
     run = finish(start("ppo", tmp_path / "two", *env, "--total-steps", "256"), tmp_path / "two")
     assert train("ppo", ["--resume", str(run.path), "--total-steps", "512"]) == 0
     whole = run_tiny(tmp_path / "one", "ppo", *env, "--total-steps", "512")
+    assert_close(Run.open(run.path), whole)
+
+
+def test_a_run_of_one_process_goes_on_in_two_ranks(tmp_path: Path) -> None:
+    env = ("--env", "CartPole-v1")
+    run = run_tiny(tmp_path / "one", "a2c", *env, "--total-steps", "256")
+    resume = ("--resume", str(run.path), "--total-steps", "512")
+    command = [*TORCHRUN, "-m", "agents.a2c", *resume]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    whole = run_tiny(tmp_path / "whole", "a2c", *env, "--total-steps", "512")
     assert_close(Run.open(run.path), whole)
 
 

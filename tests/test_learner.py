@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from agents.core.learner import Learner, Loss, copy_parameters
 from agents.core.networks import make_q_network
+from agents.core.torsos import Activation
 from agents.core.types import Batch, Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -35,6 +36,7 @@ class Settings:
     hidden: int = 16
     dueling: bool = True
     layer_norm: bool = True
+    activation: Activation = "relu"
 
 
 class Weights(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from agents.core.networks import ActorCritic, DuelingHead, QHead, QNetwork, make_q_network
 from agents.core.policies import Categorical, CategoricalHead, DiagonalGaussian, GaussianHead
+from agents.core.torsos import Activation
 from agents.core.types import Spaces
 from envs.errors import UserError
 
@@ -39,7 +40,7 @@ class Settings:
     hidden: int = 16
     dueling: bool = False
     layer_norm: bool = False
-    activation: str = "relu"
+    activation: Activation = "relu"
     core: str = "none"
     separate_value: bool = False
     normalise_observations: bool = False

@@ -144,7 +144,7 @@ def test_continuous_actions_have_the_policys_mean_and_the_tempered_deviation(tem
     policy = DiagonalGaussian(mean_K.expand(MANY, 2), std_K.log())
     action_NK = policy.sample(Draws(0, MANY), temperature)
     for k in range(2):
-        scale = temperature * float(std_K[k])
+        scale = math.sqrt(temperature) * float(std_K[k])
         assert stats.kstest(action_NK[:, k], "norm", (float(mean_K[k]), scale)).pvalue > 0.01
         assert stats.kstest(action_NK[:, k], "norm", (float(mean_K[k]), 1.1 * scale)).pvalue < 1e-6
 
@@ -164,7 +164,7 @@ def test_draws_do_not_depend_on_the_temperature(policy: Categorical | DiagonalGa
 def test_the_temperature_scales_one_and_the_same_draw():
     policy = gaussian(8, 2)
     warm, hot = (policy.sample(Draws(5, 8), t) - policy.mean for t in (0.5, 1.0))
-    torch.testing.assert_close(2 * warm, hot)
+    torch.testing.assert_close(math.sqrt(2) * warm, hot)
 
 
 def test_samples_of_a_step_of_a_sequence_have_its_shape():

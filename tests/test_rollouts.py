@@ -14,8 +14,8 @@ from torch import Tensor
 from agents.core.acting import Draws, Group, sample_policy, state_values
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
-from agents.core.rollouts import Rollout, Sequences
-from agents.core.types import Decision, Spaces, Step
+from agents.core.rollouts import Rollout
+from agents.core.types import Decision, Sequences, Spaces, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -517,7 +517,7 @@ def test_the_directory_of_runs_is_not_a_run_but_names_one(run: Run) -> None:
 
 def test_a_run_of_a_later_format_is_refused(run: Run) -> None:
     (run.path / "config.json").write_text(json.dumps(run.config() | {"joystick": FORMAT + 1}))
-    with pytest.raises(UserError, match=f"format {FORMAT + 1}, this Joystick reads up to {FORMAT}"):
+    with pytest.raises(UserError, match=f"format {FORMAT + 1}, this Joystick reads {FORMAT}"):
         Run.open(run.path)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.core.schedules import stream_seed
 from agents.core.types import Agent, Decision, Spaces, Step
 from envs import TapedVectorEnv
 from envs.open_tapes import rows_of_state
@@ -24,7 +25,7 @@ class Draws:
     """
 
     def __init__(self, seed: int, total: int, rows: slice | None = None):
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(stream_seed(seed, "actions"))
         self.total, self.rows = total, rows or slice(total)
 
     def uniform(self, count: int) -> Tensor:

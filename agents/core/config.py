@@ -37,7 +37,7 @@ class BaseConfig:
     learning_rate: float = 2.5e-4
     """Step size of the optimiser."""
     optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
-    """Adam, RMSProp as A2C's paper has it, or centred RMSProp as DQN's."""
+    """Adam, plain RMSProp, or the centred one of Mnih et al. 2015."""
     optimiser_epsilon: float = 1e-5
     """Added to the optimiser's denominator."""
     max_grad_norm: float = 0.5
@@ -47,7 +47,7 @@ class BaseConfig:
     torso_width: int = 1
     """Multiplies the channels of the body's convolutions."""
     torso_norm: Norm = "none"
-    """Normalisation after the body's layers."""
+    """Normalisation within the body."""
     hidden: int = 256
     """Width of the hidden layer after the body, and of the core."""
     activation: Activation = "relu"

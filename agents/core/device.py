@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 
 from agents.core import distributed
@@ -38,6 +40,19 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+
+
+def reserve(
+    what: str, num_bytes: int, device: torch.device, remedy: Callable[[float], str]
+) -> None:
+    """Raise a UserError where `what` would not fit, with the remedy for the share that would."""
+    cuda = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
+    if num_bytes > 0.9 * free:
+        raise UserError(
+            f"{what} needs {num_bytes / 1e9:.1f} GB and {device.type} has {free / 1e9:.1f} GB "
+            f"free; {remedy(0.9 * free / num_bytes)}"
+        )
 
 
 def cpu_name() -> str:

@@ -63,21 +63,38 @@ def joined(device_type: str) -> Iterator[None]:
         yield
         return
     cuda = device_type == "cuda"
+    if cuda and local_size() > torch.cuda.device_count():
+        raise UserError(
+            f"{local_size()} ranks need a GPU each and {torch.cuda.device_count()} are here; "
+            "use --device cpu or fewer ranks"
+        )
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    # Only at a clean end: after an error the others are elsewhere, and would be waited for.
+    dist.destroy_process_group()
 
 
 @contextmanager
-def losses_named() -> Iterator[None]:
+def lost_rank_named() -> Iterator[None]:
+    """Around an exchange: what fails in it is another rank."""
     try:
         yield
+    except dist.DistError as error:
+        raise LostRank(f"another rank is gone: {error}".splitlines()[0]) from None
     except RuntimeError as error:
-        raise LostRank(f"another rank is gone: {str(error).splitlines()[0]}") from None
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise LostRank(f"another rank is gone: {error}".splitlines()[0]) from None
+
+
+def make_equal(tensors: list[Tensor]) -> None:
+    """Give every rank the first one's values, in place: LAPACK may round otherwise elsewhere."""
+    if dist.is_initialized():
+        with lost_rank_named():
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 def sum_(tensors: list[Tensor]) -> None:
@@ -87,7 +104,7 @@ def sum_(tensors: list[Tensor]) -> None:
     for dtype in {t.dtype: None for t in tensors}:
         group = [t for t in tensors if t.dtype == dtype]
         flat = torch.cat([t.reshape(-1) for t in group])
-        with losses_named():
+        with lost_rank_named():
             dist.all_reduce(flat)
         for tensor, total in zip(group, flat.split([t.numel() for t in group]), strict=True):
             tensor.copy_(total.view_as(tensor))
@@ -98,7 +115,7 @@ def columns(local: Tensor) -> Tensor:
     if not dist.is_initialized():
         return local
     parts = [torch.empty_like(local) for _ in range(size())]
-    with losses_named():
+    with lost_rank_named():
         dist.all_gather(parts, local.contiguous())
     return torch.cat(parts, dim=-1)
 
@@ -108,7 +125,7 @@ def largest(value: int, device: torch.device) -> int:
     if not dist.is_initialized():
         return value
     tensor = torch.tensor(value, device=device)
-    with losses_named():
+    with lost_rank_named():
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return int(tensor.item())
 
@@ -125,7 +142,7 @@ def gather(state: Any, device: torch.device) -> list[Any]:
     packed = len(text).to_bytes(8, "little") + text + safetensors.torch.save(tensors)
     length = torch.tensor(len(packed), device=device)
     lengths = [torch.empty_like(length) for _ in range(size())]
-    with losses_named():
+    with lost_rank_named():
         dist.all_gather(lengths, length)
         longest = max(int(each) for each in lengths)
         padded = np.zeros(longest, np.uint8)

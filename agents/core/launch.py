@@ -151,6 +151,7 @@ def train_on_this_rank(
     if agent.off_policy and distributed.size() > 1:
         raise UserError(f"{algo} trains in one process: its replay is not shared between ranks")
     agent.prepare()
+    distributed.make_equal(list(agent.learner.weights().values()))
     run = resumed
     if run is None and distributed.rank() == 0:
         run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)

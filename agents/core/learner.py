@@ -34,7 +34,10 @@ def nature_rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> tor
 
 
 def rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
-    """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99."""
+    """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99.
+
+    The paper adds epsilon under the root, torch outside.
+    """
     return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=0.99, eps=epsilon, foreach=True)
 
 
@@ -174,6 +177,11 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         moments = {int(index): moment for index, moment in state.items()}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+
+
+def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each metric over several updates, on its device."""
+    return {name: torch.stack([each[name] for each in metrics]).mean() for name in metrics[0]}
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:

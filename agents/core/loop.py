@@ -179,7 +179,8 @@ class OnlineTraining:
         result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
         logger.metrics(self.step, result.metrics())
         logger.message(f"evaluation: {result}")
-        if result.mean > self.best_score:
+        # Of equal scores that of more training.
+        if result.mean >= self.best_score:
             self.best_score = result.mean
             weights = self.agent.learner.weights()
             self.run.best(self.step, result.mean, weights, result.to_json())

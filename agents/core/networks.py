@@ -22,10 +22,17 @@ from agents.core.types import Spaces
 class QHead(nn.Module):
     """One hidden layer and a value for each action: features (B, F) to Q (B, A)."""
 
-    def __init__(self, num_features: int, num_actions: int, width: int, layer_norm: bool):
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        width: int,
+        layer_norm: bool,
+        activation: Activation = "relu",
+    ):
         super().__init__()
         self.values = nn.Sequential(
-            dense_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
+            dense_layer(num_features, width, layer_norm, activation), nn.Linear(width, num_actions)
         )
 
     def q_values(self, features_BF: Tensor) -> Tensor:
@@ -35,13 +42,20 @@ class QHead(nn.Module):
 class DuelingHead(nn.Module):
     """Q = V + A - mean A (Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9)."""
 
-    def __init__(self, num_features: int, num_actions: int, width: int, layer_norm: bool):
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        width: int,
+        layer_norm: bool,
+        activation: Activation = "relu",
+    ):
         super().__init__()
-        self.value = nn.Sequential(
-            dense_layer(num_features, width, layer_norm), nn.Linear(width, 1)
-        )
-        self.advantage = nn.Sequential(
-            dense_layer(num_features, width, layer_norm), nn.Linear(width, num_actions)
+        self.value, self.advantage = (
+            nn.Sequential(
+                dense_layer(num_features, width, layer_norm, activation), nn.Linear(width, outputs)
+            )
+            for outputs in (1, num_actions)
         )
 
     def q_values(self, features_BF: Tensor) -> Tensor:
@@ -171,7 +185,8 @@ class ActorCriticConfig(TorsoConfig, Protocol):
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
     """The Q-function of the chosen parts; a UserError where actions are not discrete."""
     spaces.require_discrete()
-    torso = make_torso(config.torso, spaces.obs_shape, config.torso_width, config.torso_norm)
+    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
     head = DuelingHead if config.dueling else QHead
-    features, actions = torso.num_features, spaces.num_actions
-    return QNetwork(torso, head(features, actions, config.hidden, config.layer_norm))
+    sizes = (torso.num_features, spaces.num_actions, config.hidden)
+    return QNetwork(torso, head(*sizes, config.layer_norm, activation))

@@ -1,7 +1,7 @@
 """Running statistics that bring observations and rewards to a common scale.
 
-They change once per rollout, after it was learned from, so that the probabilities and values
-of a rollout are all of one function.
+Those of observations change once per rollout, after it was learned from, so that the probabilities
+and values of a rollout are all of one function; that of rewards before, so that it is never 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from agents.core import distributed
 
 MOST = 10.0
-"""Normalised observations and rewards are clipped to ± this (PPO details 5 and 7 for control)."""
+"""Normalised observations and rewards are clipped to ± this, as details 7 and 9 for control of "The
+37 implementation details of PPO" (Huang et al. 2022) have it."""
 
 
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -83,7 +84,7 @@ class ObservationNormaliser(nn.Module):
 
 
 class RewardScaler:
-    """Divides rewards by the deviation of their discounted sums (PPO detail 6 for control)."""
+    """Divides rewards by the deviation of their discounted sums (detail 8 for control)."""
 
     def __init__(self, num_envs: int, gamma: float, enabled: bool):
         self.enabled, self.gamma = enabled, gamma

@@ -56,9 +56,9 @@ class DiagonalGaussian:
     log_std: Tensor
 
     def sample(self, draws: Draws, temperature: float) -> Tensor:
-        """Actions (..., N, K) with `temperature` times the standard deviation."""
+        """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
         normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device)
-        return self.mean + temperature * self.log_std.exp() * normal_NK
+        return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Σ_k log N(a_k; μ_k, σ_k), shape (...)."""
@@ -107,7 +107,7 @@ def make_policy_head(num_features: int, spaces: Spaces) -> CategoricalHead | Gau
 
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and no bias."""
+    """Orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a bias of 0."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -10,12 +10,13 @@ import math
 from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from agents.core import returns
+from agents.core.device import reserve
 from agents.core.priorities import Priorities
+from agents.core.schedules import stream_seed
 from agents.core.types import Batch, Spaces, Step
 from envs.errors import UserError
 
@@ -44,16 +45,12 @@ class ReplayConfig(Protocol):
 
 def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
     """Raise a UserError, which says what would fit, where the replay would not."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    fits = int(0.9 * free / num_bytes * capacity) // 1000 * 1000
-    if num_bytes > 0.9 * free:
-        raise UserError(
-            f"a replay of {capacity:,} transitions needs {num_bytes / 1e9:.1f} GB and "
-            f"{device.type} has {free / 1e9:.1f} GB free; --buffer-size {fits} would fit"
-        )
+    reserve(
+        f"a replay of {capacity:,} transitions",
+        num_bytes,
+        device,
+        lambda share: f"--buffer-size {int(share * capacity) // 1000 * 1000} would fit",
+    )
 
 
 class Replay:
@@ -77,7 +74,7 @@ class Replay:
                 f"returns in {num_envs} environments"
             )
         self.clip_reward = config.clip_reward and spaces.atari
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
         self.obs_shape, self.obs_dtype = tuple(obs_shape), obs_dtype
         self.frame_numel = math.prod(obs_shape) // stack
         self.written = np.zeros(num_envs, np.int64)

@@ -7,8 +7,8 @@ which it trains on its own part.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from agents.core import distributed, returns
 from agents.core.acting import state_values
+from agents.core.device import reserve
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
 from agents.core.normalise import RewardScaler
-from agents.core.types import Spaces, Step
+from agents.core.schedules import stream_seed
+from agents.core.types import Sequences, Spaces, Step
 from envs.errors import UserError
 
 
@@ -49,41 +51,6 @@ class RolloutConfig(Protocol):
     def seed(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """A minibatch: B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
-
-    Attributes:
-        memory_BS: what was remembered before the first step of each.
-        start_LB: bool, the step is the first of its episode.
-        return_LB: advantage plus value: what a value is fitted to.
-        size: steps in the minibatch over all ranks.
-    """
-
-    obs_LB: Tensor
-    memory_BS: Tensor
-    start_LB: Tensor
-    action_LBK: Tensor
-    log_prob_LB: Tensor
-    value_LB: Tensor
-    advantage_LB: Tensor
-    return_LB: Tensor
-    size: int
-
-    weight = 1.0
-    """Every step counts the same."""
-
-    def split(self, shards: int) -> list[Sequences]:
-        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
-        parts = {
-            name: value.tensor_split(shards, dim=0 if name == "memory_BS" else 1)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        columns = zip(*parts.values(), strict=True)
-        return [replace(self, **dict(zip(parts, column, strict=True))) for column in columns]
-
-
 class Rollout:
     """Storage for T steps of N environments, filled in place and used again and again."""
 
@@ -101,20 +68,23 @@ class Rollout:
         self.clip_reward = config.clip_reward and spaces.atari
         self.all_envs = spaces.num_envs * distributed.size()
         self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalise_rewards)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
         self._time = np.zeros(spaces.num_envs, np.int64)
         self._prepared: tuple[dict[str, Tensor], Tensor] | None = None
 
     def allocate(self) -> None:
-        """Reserve the memory."""
+        """Reserve the memory, or raise a UserError where it is not there."""
         steps, spaces, device = self.config.horizon_steps, self.spaces, self.learner.device
+        num_bytes = (
+            steps * spaces.num_envs * math.prod(spaces.obs_shape) * spaces.obs_dtype.itemsize
+        )
+        what = f"a rollout of {steps} steps of {spaces.num_envs} environments"
+        reserve(what, num_bytes, device, lambda share: "use fewer --horizon-steps or --num-envs")
+        action_dtype = torch.float32 if spaces.continuous else torch.int64
         kept = {
             "obs": (spaces.obs_shape, spaces.obs_dtype),
             "memory": ((self.memory_size,), torch.float32),
-            "action": (
-                (spaces.action_parts,),
-                torch.float32 if spaces.continuous else torch.int64,
-            ),
+            "action": ((spaces.action_parts,), action_dtype),
             "log_prob": ((), torch.float32),
             "value": ((), torch.float32),
         }
@@ -175,17 +145,19 @@ class Rollout:
         ours = self.spaces.num_envs
         first = distributed.rank() * ours
         count = self.config.horizon_steps // steps * self.all_envs
-        order = torch.randperm(count, generator=self.generator).to(advantage_TN.device)
-        offset_L1 = torch.arange(steps, device=order.device).unsqueeze(1)
+        order, device = torch.randperm(count, generator=self.generator), advantage_TN.device
+        offset_L1 = torch.arange(steps).unsqueeze(1)
+        # Chosen on the host, so that a GPU is never waited for.
         for chosen_B in order.split(each):
             start_B, env_B = chosen_B // self.all_envs * steps, chosen_B % self.all_envs
-            advantage_LB = advantage_TN[start_B + offset_L1, env_B]
+            everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
+            advantage_LB = advantage_TN.flatten()[everyone_LB.to(device)]
             if self.config.normalise_advantages and advantage_LB.numel() > 1:
                 deviation, mean = torch.std_mean(advantage_LB)
                 advantage_LB = (advantage_LB - mean) / (deviation + 1e-8)
-            mine_B = (env_B >= first) & (env_B < first + ours)
-            start_B, env_B = start_B[mine_B], env_B[mine_B] - first
-            index_LB = (start_B + offset_L1) * ours + env_B
+            mine_B = ((env_B >= first) & (env_B < first + ours)).nonzero().squeeze(1)
+            index_LB = (start_B[mine_B] + offset_L1) * ours + env_B[mine_B] - first
+            index_LB = index_LB.to(device)
             taken = {
                 name: value.flatten(0, 1)
                 .index_select(0, index_LB.flatten())
@@ -194,12 +166,12 @@ class Rollout:
             }
             yield Sequences(
                 taken["obs"],
-                fields["memory"][start_B, env_B],
+                fields["memory"].flatten(0, 1)[index_LB[0]],
                 taken["start"],
                 taken["action"],
                 taken["log_prob"],
                 taken["value"],
-                advantage_LB[:, mine_B],
+                advantage_LB.index_select(1, mine_B.to(device)),
                 taken["return"],
                 size=advantage_LB.numel(),
             )

@@ -31,8 +31,8 @@ from agents.core.snapshots import DamagedCheckpoint
 from agents.core.state import chunk_references, join, split
 from envs.errors import UserError
 
-FORMAT = 1
-"""Version of the layout above; a run of a later one is refused."""
+FORMAT = 2
+"""Version of the layout above and of what weights are called; runs of others are refused."""
 
 Reference = dict[str, Any]
 """Where a chunk is and what proves it: {"file": relative path, "bytes": int, "crc32": int}."""
@@ -90,8 +90,8 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError):
             reason = ": what is there has no config.json of Joystick's" if path.exists() else ""
             raise UserError(f"no run directory at {path}{reason}{_nearest_run(path)}") from None
-        if version > FORMAT:
-            raise UserError(f"{path} has run format {version}, this Joystick reads up to {FORMAT}")
+        if version != FORMAT:
+            raise UserError(f"{path} has run format {version}, this Joystick reads {FORMAT}")
         return cls(path, algo)
 
     @property

@@ -1,8 +1,11 @@
-"""Values that change with the number of environment steps: pure functions of the step."""
+"""Pure functions of a run's numbers: schedules of its steps, and seeds from its seed."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+
+import numpy as np
 
 Schedule = Callable[[int], float]
 
@@ -20,3 +23,9 @@ def linear(start: float, end: float, duration_steps: int) -> Schedule:
     if duration_steps <= 0:
         return constant(end)
     return lambda step: start + (end - start) * min(step / duration_steps, 1.0)
+
+
+def stream_seed(seed: int, stream: str) -> int:
+    """The seed of one of a run's streams of random numbers: no two begin with the same ones."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(stream.encode()),))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)

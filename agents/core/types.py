@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
@@ -160,6 +160,41 @@ class Batch:
         """The batch in `shards` nearly equal parts, in order; views, not copies."""
         columns = [getattr(self, field.name).tensor_split(shards) for field in fields(self)]
         return [Batch(*parts) for parts in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A minibatch: B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
+
+    Attributes:
+        memory_BS: what was remembered before the first step of each.
+        start_LB: bool, the step is the first of its episode.
+        return_LB: advantage plus value: what a value is fitted to.
+        size: steps in the minibatch over all ranks.
+    """
+
+    obs_LB: Tensor
+    memory_BS: Tensor
+    start_LB: Tensor
+    action_LBK: Tensor
+    log_prob_LB: Tensor
+    value_LB: Tensor
+    advantage_LB: Tensor
+    return_LB: Tensor
+    size: int
+
+    weight = 1.0
+    """Every step counts the same."""
+
+    def split(self, shards: int) -> list[Sequences]:
+        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
+        parts = {
+            name: value.tensor_split(shards, dim=0 if name == "memory_BS" else 1)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        columns = zip(*parts.values(), strict=True)
+        return [replace(self, **dict(zip(parts, column, strict=True))) for column in columns]
 
 
 class Agent(Protocol):
