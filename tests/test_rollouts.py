@@ -407,10 +407,8 @@ def test_groups_fill_the_same_storage_as_one(core: str, groups: int):
     (whole, _), (parts, _) = make(core=core), make(core=core)
     plays = Play(whole), Play(parts, groups)
     for _ in range(2):
-        assert not parts.full
         for play in plays:
             play.fill()
-        assert parts.full
         assert parts.kept.keys() == whole.kept.keys()
         for name, stored in whole.kept.items():
             assert bool(stored.any()) == (stored.numel() > 0)
@@ -423,23 +421,6 @@ def test_groups_fill_the_same_storage_as_one(core: str, groups: int):
             torch.testing.assert_close(a.advantage_LB, b.advantage_LB)
         for rollout in (whole, parts):
             rollout.clear()
-
-
-def test_a_rollout_is_full_when_every_environment_was_observed_for_its_steps():
-    rollout, _ = make()
-    first, second = Play(rollout, groups=2).groups
-    for _ in range(HORIZON):
-        first.send(1.0)
-        rollout.add(first.recv()[0])
-    assert not rollout.full
-    for _ in range(HORIZON):
-        assert not rollout.full
-        second.send(1.0)
-        rollout.add(second.recv()[0])
-    assert rollout.full
-    assert rollout.size == HORIZON * ENVS
-    rollout.clear()
-    assert not rollout.full
 
 
 @pytest.mark.parametrize(

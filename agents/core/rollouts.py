@@ -102,11 +102,6 @@ class Rollout:
         """Steps in a full rollout, over all ranks."""
         return self.config.horizon_steps * self.all_envs
 
-    @property
-    def full(self) -> bool:
-        """Whether every environment has been observed for T steps."""
-        return bool(self._time.min() == self.config.horizon_steps)
-
     def add(self, step: Step) -> None:
         """One step of some environments; a lost life ends the return and not the episode."""
         rows, t = step.rows, int(self._time[step.rows][0])
@@ -178,7 +173,6 @@ class Rollout:
 
     def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
         """The fields with returns and starts, and the advantages of all environments."""
-        assert self.full, "a rollout is learned from before it is full"
         device, value_TN = self.learner.device, self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
         truncated_TN = torch.from_numpy(self.truncated_TN).to(device)
