@@ -75,7 +75,8 @@ def test_a_run_of_one_process_goes_on_in_two_ranks(tmp_path: Path) -> None:
     run = run_tiny(tmp_path / "one", "a2c", *env, "--total-steps", "256")
     resume = ("--resume", str(run.path), "--total-steps", "512")
     command = [*TORCHRUN, "-m", "agents.a2c", *resume]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    two = subprocess.run(command, timeout=120, capture_output=True, text=True)
+    assert two.returncode == 0, two.stdout + two.stderr
     whole = run_tiny(tmp_path / "whole", "a2c", *env, "--total-steps", "512")
     assert_close(Run.open(run.path), whole)
 

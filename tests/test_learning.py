@@ -38,8 +38,8 @@ LEARNS = [
     ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
     ("ppo", "toy/Catch-v0", 10_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
         "--batch-size", "64"), 0.9),
-    ("ppo-lstm", "toy/Recall-v0", 20_000, ("--horizon-steps", "32", "--sequence-steps", "16",
-        "--batch-size", "128", "--learning-rate", "3e-3"), 0.95),
+    ("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps", "16",
+        "--batch-size", "128", "--learning-rate", "3e-3", "--epochs", "6", "--hidden", "64"), 0.95),
 ]  # fmt: skip
 
 
