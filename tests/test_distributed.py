@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import QUIET, TINY, run_tiny
+from conftest import QUIET, TINY, module_of, run_tiny
 
 from agents.core.launch import train
 from agents.core.run import Run
@@ -24,7 +24,7 @@ def start(algo: str, runs_dir: Path, *args: str) -> subprocess.Popen[str]:
     """The algorithm's own command line on two ranks."""
     settings = [*TINY[algo], *QUIET, "--eval-every-steps", "0", "--runs-dir", str(runs_dir)]
     return subprocess.Popen(
-        [*TORCHRUN, "-m", f"agents.{algo.partition('-')[0]}", *settings, *args],
+        [*TORCHRUN, "-m", f"agents.{module_of(algo)}", *settings, *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.core.policies import Policy
 from agents.core.schedules import stream_seed
 from agents.core.types import Agent, Decision, Spaces, Step
 from envs import TapedVectorEnv
@@ -126,9 +127,7 @@ def sample_policy(
 ) -> Decision:
     """Actions drawn from an actor-critic's policy, with what a rollout keeps of the choice."""
     obs_N = to_device(obs, learner.device)
-    start_1N = torch.zeros(1, len(obs), dtype=torch.bool, device=learner.device)
-    with learner.autocast():
-        policy, value_1N, next_memory_NS = learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)
+    policy, value_1N, next_memory_NS = one_step(learner, obs_N, memory_NS)
     action_1NK = policy.sample(draws, temperature)
     kept = {
         "obs": obs_N,
@@ -143,8 +142,12 @@ def sample_policy(
 @torch.no_grad()
 def state_values(learner: Learner, obs: np.ndarray, memory_NS: Tensor) -> Tensor:
     """An actor-critic's values (N,) of observations, given what it remembers."""
-    obs_N = to_device(obs, learner.device)
-    start_1N = torch.zeros(1, len(obs), dtype=torch.bool, device=learner.device)
+    return one_step(learner, to_device(obs, learner.device), memory_NS)[1][0]
+
+
+def one_step(learner: Learner, obs_N: Tensor, memory_NS: Tensor) -> tuple[Policy, Tensor, Tensor]:
+    """What an actor-critic says of observations, as a sequence of one step (`ActorCritic`)."""
+    # Whoever keeps the memory has already emptied it where an episode starts.
+    start_1N = torch.zeros(1, len(obs_N), dtype=torch.bool, device=obs_N.device)
     with learner.autocast():
-        _, value_1N, _ = learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)
-    return value_1N[0]
+        return learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)

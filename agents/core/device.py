@@ -68,6 +68,11 @@ def cpu_name() -> str:
     return name
 
 
+def cores(num_threads: int) -> int:
+    """Cores to use when `num_threads` were asked for; 0 is this process's share of the machine."""
+    return num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
+
+
 MAX_SHARDS, SHARD_SAMPLES, SHARD_THREADS = 4, 32, 4
 """Shards of a batch at most, samples of each at least, and threads that speed one up."""
 
@@ -79,10 +84,10 @@ def share_cores(num_threads: int, batch_size: int) -> tuple[int, int]:
     than sharing out each operation, once the shard is large enough to hide the interpreter.
 
     Args:
-        num_threads: cores to use; 0 is all of them, shared with the machine's other ranks.
+        num_threads: as `cores` takes it.
         batch_size: samples of an update.
     """
-    available = num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
+    available = cores(num_threads)
     shards = max(1, min(MAX_SHARDS, available, batch_size // SHARD_SAMPLES))
     return shards, min(SHARD_THREADS, available // shards)
 

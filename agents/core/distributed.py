@@ -81,11 +81,9 @@ def lost_rank_named() -> Iterator[None]:
     """Around an exchange: what fails in it is another rank."""
     try:
         yield
-    except dist.DistError as error:
-        raise LostRank(f"another rank is gone: {error}".splitlines()[0]) from None
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
         raise LostRank(f"another rank is gone: {error}".splitlines()[0]) from None
 
 

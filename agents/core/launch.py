@@ -17,7 +17,7 @@ import tyro
 import envs
 from agents.core import distributed
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require, to_json
-from agents.core.device import resolve_device, tune_process
+from agents.core.device import cores, resolve_device, tune_process
 from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.log import Logger
 from agents.core.loop import Diverged, OnlineTraining
@@ -204,9 +204,9 @@ def make_groups(spec: EnvSpec, config: Any) -> list[TapedVectorEnv]:
     ours = distributed.share(config.num_envs)
     each, left = divmod(ours.stop - ours.start, config.num_groups)
     require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
-    threads = config.num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
+    threads = min(each, cores(config.num_threads))
     return [
-        envs.make(spec, each, config.seed, num_threads=min(each, threads), first_env=first)
+        envs.make(spec, each, config.seed, num_threads=threads, first_env=first)
         for first in range(ours.start, ours.stop, each)
     ]
 

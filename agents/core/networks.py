@@ -31,9 +31,8 @@ class QHead(nn.Module):
         activation: Activation = "relu",
     ):
         super().__init__()
-        self.values = nn.Sequential(
-            dense_layer(num_features, width, layer_norm, activation), nn.Linear(width, num_actions)
-        )
+        hidden = dense_layer(num_features, width, layer_norm, activation)
+        self.values = nn.Sequential(hidden, nn.Linear(width, num_actions))
 
     def q_values(self, features_BF: Tensor) -> Tensor:
         return self.values(features_BF)
@@ -51,12 +50,8 @@ class DuelingHead(nn.Module):
         activation: Activation = "relu",
     ):
         super().__init__()
-        self.value, self.advantage = (
-            nn.Sequential(
-                dense_layer(num_features, width, layer_norm, activation), nn.Linear(width, outputs)
-            )
-            for outputs in (1, num_actions)
-        )
+        self.value = QHead(num_features, 1, width, layer_norm, activation).values
+        self.advantage = QHead(num_features, num_actions, width, layer_norm, activation).values
 
     def q_values(self, features_BF: Tensor) -> Tensor:
         advantage_BA = self.advantage(features_BF)

@@ -67,6 +67,7 @@ class Rollout:
             )
         self.clip_reward = config.clip_reward and spaces.atari
         self.all_envs = spaces.num_envs * distributed.size()
+        self.first_env = spaces.num_envs * distributed.rank()
         self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalise_rewards)
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
         self._time = np.zeros(spaces.num_envs, np.int64)
@@ -137,8 +138,7 @@ class Rollout:
             self._prepared = self._prepare()
         fields, advantage_TN = self._prepared
         steps, each = self.sequence_steps, max(1, batch_size // self.sequence_steps)
-        ours = self.spaces.num_envs
-        first = distributed.rank() * ours
+        ours, first = self.spaces.num_envs, self.first_env
         count = self.config.horizon_steps // steps * self.all_envs
         order, device = torch.randperm(count, generator=self.generator), advantage_TN.device
         offset_L1 = torch.arange(steps).unsqueeze(1)
@@ -190,8 +190,7 @@ class Rollout:
             ended_TN.bool(),
             self.config.gae_lambda,
         )
-        ours = distributed.rank() * self.spaces.num_envs
-        mine = slice(ours, ours + self.spaces.num_envs)
+        mine = slice(self.first_env, self.first_env + self.spaces.num_envs)
         start_TN = torch.from_numpy(self.ended_TN).to(device).roll(1, dims=0)
         # The memory kept of the first step is already that of a new episode, where one began.
         start_TN[0] = False
