@@ -192,6 +192,21 @@ def test_a_batch_split_over_threads_is_reproducible():
     assert_same_parameters(learners[0].network, learners[1].network)
 
 
+@pytest.mark.parametrize(("size", "shares"), [(1, [1]), (7, [7]), (8, [4, 4]), (13, [4, 4, 5])])
+def test_observations_to_act_on_are_shared_out_to_threads_in_order(size: int, shares: list[int]):
+    learner, obs = q_learner(num_threads=3), images(CPU, batch=size)
+    seen: list[int] = []
+
+    def forward(rows: slice) -> Tensor:
+        seen.append(rows.stop - rows.start)
+        return learner.network(obs[rows])
+
+    q_BA = torch.cat(learner.infer(forward, size))
+    assert sorted(seen) == shares
+    assert not q_BA.requires_grad
+    torch.testing.assert_close(q_BA, learner.network(obs).detach())
+
+
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_gradients_are_clipped_to_a_global_norm_and_the_norm_before_is_reported(
     device: torch.device,

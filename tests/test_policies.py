@@ -180,6 +180,19 @@ class Fixed(Draws):
         return torch.tensor([[0.0, 1 - 2**-24]])[:, :count]
 
 
+@pytest.mark.parametrize("sizes", [(3,), (2, 4), ()], ids=["discrete", "multi", "continuous"])
+def test_policies_of_some_observations_join_to_the_policy_of_all(sizes: tuple[int, ...]):
+    torch.manual_seed(0)
+    head = CategoricalHead(8, sizes) if sizes else GaussianHead(8, 2)
+    features = torch.randn(3, 5, 8)
+    parts = [head(features[:, :2]), head(features[:, 2:])]
+    joined, whole = parts[0].join(parts), head(features)
+    assert type(joined) is type(whole)
+    action = whole.sample(Draws(0, 5), 1.0)
+    torch.testing.assert_close(joined.log_prob(action), whole.log_prob(action))
+    torch.testing.assert_close(joined.entropy(), whole.entropy())
+
+
 def test_the_extremes_of_the_draws_are_finite():
     # log(-log 0) would be infinite, and an infinite Gumbel times temperature 0 no number.
     policy = categorical(torch.tensor([[0.0, 1.0]]))

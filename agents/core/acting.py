@@ -109,8 +109,8 @@ def epsilon_greedy(learner: Learner, obs: np.ndarray, draws: Draws, epsilon: flo
 
     The draws are made whatever ε is, so that a run's randomness does not depend on it.
     """
-    with learner.autocast():
-        q_NA = learner.network(to_device(obs, learner.device))
+    obs_N = to_device(obs, learner.device)
+    q_NA = torch.cat(learner.infer(lambda rows: learner.network(obs_N[rows]), len(obs)))
     explore_N, which_N = draws.uniform(2).unbind(dim=1)
     random_N = (which_N * q_NA.shape[1]).long()
     return torch.where(explore_N < epsilon, random_N, q_NA.argmax(dim=1).cpu()).numpy()
@@ -149,5 +149,9 @@ def one_step(learner: Learner, obs_N: Tensor, memory_NS: Tensor) -> tuple[Policy
     """What an actor-critic says of observations, as a sequence of one step (`ActorCritic`)."""
     # Whoever keeps the memory has already emptied it where an episode starts.
     start_1N = torch.zeros(1, len(obs_N), dtype=torch.bool, device=obs_N.device)
-    with learner.autocast():
-        return learner.network(obs_N.unsqueeze(0), memory_NS, start_1N)
+    obs_1N, network = obs_N.unsqueeze(0), learner.network
+    parts = learner.infer(
+        lambda rows: network(obs_1N[:, rows], memory_NS[rows], start_1N[:, rows]), len(obs_N)
+    )
+    policies, values, memories = zip(*parts, strict=True)
+    return policies[0].join(policies), torch.cat(values, dim=1), torch.cat(memories)

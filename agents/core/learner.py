@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import reduce
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -41,6 +42,9 @@ def rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> torch.opti
     return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=0.99, eps=epsilon, foreach=True)
 
 
+INFERENCE_ROWS = 4
+"""Observations that are worth a core of their own."""
+
 OPTIMISERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
 
 
@@ -74,6 +78,7 @@ class Minibatch(Protocol):
 
 
 M = TypeVar("M", bound=Minibatch)
+R = TypeVar("R")
 
 Loss = Callable[[M], tuple[Tensor, dict[str, Tensor]]]
 """From a minibatch to the loss of each sample and other values of each, whose means are logged."""
@@ -109,6 +114,22 @@ class Learner:
         return torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
         )
+
+    def infer(self, forward: Callable[[slice], R], size: int) -> list[R]:
+        """What `forward` says of rows of `size` observations, under the learner's precision.
+
+        On a CPU a convolutional network's rows are shared out to the cores, as a minibatch is.
+        """
+        shards = max(1, min(self.shards, size // INFERENCE_ROWS))
+        bounds = [size * shard // shards for shard in range(shards + 1)]
+        rows = [slice(*pair) for pair in pairwise(bounds)]
+        rest = [self._workers.submit(self._forward, forward, each) for each in rows[1:]]
+        return [self._forward(forward, rows[0]), *(future.result() for future in rest)]
+
+    def _forward(self, forward: Callable[[slice], R], rows: slice) -> R:
+        # Both settings are a thread's own.
+        with torch.no_grad(), self.autocast():
+            return forward(rows)
 
     def target_copy(self) -> nn.Module:
         """A copy of the network that takes no gradient: a target network."""

@@ -25,6 +25,12 @@ class Categorical:
     log_probs: tuple[Tensor, ...]
     """K tensors (..., A_k), normalised."""
 
+    @staticmethod
+    def join(parts: list[Categorical]) -> Categorical:
+        """The policy of all their observations (..., N)."""
+        of_each = zip(*(part.log_probs for part in parts), strict=True)
+        return Categorical(tuple(torch.cat(log_probs, dim=-2) for log_probs in of_each))
+
     def sample(self, draws: Draws, temperature: float) -> Tensor:
         """Actions int64 (..., N, K) of probability proportional to p**(1 / temperature).
 
@@ -54,6 +60,11 @@ class DiagonalGaussian:
 
     mean: Tensor
     log_std: Tensor
+
+    @staticmethod
+    def join(parts: list[DiagonalGaussian]) -> DiagonalGaussian:
+        """The policy of all their observations (..., N)."""
+        return DiagonalGaussian(torch.cat([part.mean for part in parts], dim=-2), parts[0].log_std)
 
     def sample(self, draws: Draws, temperature: float) -> Tensor:
         """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
