@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core import losses, schedules
-from agents.core.acting import Draws, sample_policy
+from agents.core import losses
 from agents.core.config import BaseConfig
 from agents.core.launch import main
 from agents.core.learner import Learner, means_of
-from agents.core.networks import ActorCritic
+from agents.core.on_policy import OnPolicyAgent
 from agents.core.rollouts import Rollout
-from agents.core.types import Decision, Sequences, Spaces, Step
+from agents.core.types import Sequences, Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,43 +75,24 @@ PRESETS = {
 # fmt: on
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> PPO:
-    learner = Learner(ActorCritic(config, spaces), config, device)
-    return PPO(config, spaces, learner, Rollout(config, spaces, learner))
+def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:
+    return OnPolicyAgent(config, spaces, device, PPO)
 
 
 class PPO:
-    """Draws from its policy, and improves it on what that led to without leaving it far behind."""
+    """Improves a policy on what it led to, without leaving it far behind."""
 
-    explores_by, off_policy = "temperature", False
+    def __init__(self, config: Config, learner: Learner):
+        self.config, self.learner, self.clip = config, learner, config.clip
 
-    def __init__(self, config: Config, spaces: Spaces, learner: Learner, rollout: Rollout):
-        self.config, self.spaces, self.learner, self.rollout = config, spaces, learner, rollout
-        self.horizon_steps, self.memory_size = config.horizon_steps, rollout.memory_size
-        self.exploration, self.clip = schedules.constant(1.0), config.clip
-        self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
-
-    def prepare(self) -> None:
-        self.rollout.allocate()
-
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
-
-    def observe(self, step: Step) -> None:
-        self.rollout.add(step)
-
-    def learn(self) -> dict[str, Tensor]:
-        config, until, metrics = self.config, self.anneal_steps, []
-        rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
-        self.learner.set_learning_rate(rate(self.steps))
-        self.clip = schedules.linear(config.clip, config.clip_end, until)(self.steps)
+    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+        config, metrics = self.config, []
+        self.clip = config.clip + progress * (config.clip_end - config.clip)
         for _ in range(config.epochs):
-            for batch in self.rollout.minibatches(config.batch_size):
+            for batch in rollout.minibatches(config.batch_size):
                 metrics.append(self.learner.update(self.loss, batch)[0])
             if config.target_kl and metrics[-1]["losses/approx_kl"] > config.target_kl:
                 break
-        self.steps += self.rollout.size
-        self.rollout.clear()
         return means_of(metrics)
 
     def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
@@ -132,18 +110,6 @@ class PPO:
             "losses/approx_kl": losses.approximate_kl(log_prob_LB, old_LB),
             "losses/clipfrac": losses.clipped_share(log_prob_LB, old_LB, self.clip),
         }
-
-    def state_dict(self, store: Any) -> dict[str, Any]:
-        return {
-            "learner": self.learner.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
-        self.learner.load_state_dict(state["learner"])
-        self.rollout.load_state_dict(state["rollout"])
-        self.steps = state["steps"]
 
 
 if __name__ == "__main__":

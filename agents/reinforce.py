@@ -11,20 +11,17 @@ A2C by rollouts long enough for whole episodes and by having no entropy bonus.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core import losses, schedules
-from agents.core.acting import Draws, sample_policy
+from agents.core import losses
 from agents.core.config import BaseConfig
 from agents.core.launch import main
 from agents.core.learner import Learner
-from agents.core.networks import ActorCritic
+from agents.core.on_policy import OnPolicyAgent
 from agents.core.rollouts import Rollout
-from agents.core.types import Decision, Sequences, Spaces, Step
+from agents.core.types import Sequences, Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,40 +68,19 @@ PRESETS = {
 # fmt: on
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> Reinforce:
-    learner = Learner(ActorCritic(config, spaces), config, device)
-    return Reinforce(config, spaces, learner, Rollout(config, spaces, learner))
+def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:
+    return OnPolicyAgent(config, spaces, device, Reinforce)
 
 
 class Reinforce:
-    """Draws from its policy, and makes likelier what led to more than was expected."""
+    """Makes likelier what led to more than was expected."""
 
-    explores_by, off_policy = "temperature", False
+    def __init__(self, config: Config, learner: Learner):
+        self.config, self.learner = config, learner
 
-    def __init__(self, config: Config, spaces: Spaces, learner: Learner, rollout: Rollout):
-        self.config, self.spaces, self.learner, self.rollout = config, spaces, learner, rollout
-        self.horizon_steps, self.memory_size = config.horizon_steps, rollout.memory_size
-        self.exploration = schedules.constant(1.0)
-        self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
-
-    def prepare(self) -> None:
-        self.rollout.allocate()
-
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
-
-    def observe(self, step: Step) -> None:
-        self.rollout.add(step)
-
-    def learn(self) -> dict[str, Tensor]:
-        config, until = self.config, self.anneal_steps
-        rate = schedules.linear(config.learning_rate, config.learning_rate_end, until)
-        self.learner.set_learning_rate(rate(self.steps))
-        (batch,) = self.rollout.minibatches(self.rollout.size)
-        metrics, _ = self.learner.update(self.loss, batch)
-        self.steps += self.rollout.size
-        self.rollout.clear()
-        return metrics
+    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+        (batch,) = rollout.minibatches(rollout.size)
+        return self.learner.update(self.loss, batch)[0]
 
     def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
@@ -118,18 +94,6 @@ class Reinforce:
             "losses/value_loss": value_loss_LB,
             "losses/entropy": entropy_LB,
         }
-
-    def state_dict(self, store: Any) -> dict[str, Any]:
-        return {
-            "learner": self.learner.state_dict(),
-            "rollout": self.rollout.state_dict(),
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
-        self.learner.load_state_dict(state["learner"])
-        self.rollout.load_state_dict(state["rollout"])
-        self.steps = state["steps"]
 
 
 if __name__ == "__main__":
