@@ -208,11 +208,42 @@ class Target(Toy):
         return self._number
 
 
+class Pair(Toy):
+    """Name both symbols shown, of 3 and of 4: reward ½ for each. 10 steps, best return 10."""
+
+    sizes, steps = (3, 4), 10
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Box(0.0, 1.0, (sum(self.sizes),), np.float32)
+        self.action_space = spaces.MultiDiscrete(list(self.sizes))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._next_symbols(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = float((action == self._symbols).mean())
+        self._step += 1
+        return self._next_symbols(), reward, self._step == self.steps, False, {}
+
+    def _next_symbols(self) -> np.ndarray:
+        self._symbols = self.np_random.integers(self.sizes)
+        return self._observe()
+
+    def _observe(self) -> np.ndarray:
+        pairs = zip(self._symbols, self.sizes, strict=True)
+        return np.concatenate([one_hot(symbol, size) for symbol, size in pairs])
+
+
 def register() -> None:
     """Registers the toys with Gymnasium as toy/Identity-v0 and so on."""
     gymnasium.register("toy/Recall-v0", "envs.memory_toys:Recall")
     gymnasium.register("toy/CartPolePositions-v0", "envs.memory_toys:cart_pole_positions")
-    for toy in (Identity, Bandit, Chain, Catch, Truncated, Target):
+    for toy in (Identity, Bandit, Chain, Catch, Truncated, Target, Pair):
         gymnasium.register(f"toy/{toy.__name__}-v0", f"{__name__}:{toy.__name__}")
 
 

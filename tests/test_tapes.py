@@ -95,6 +95,7 @@ def test_tapes_of_a_pool_of_atari_games_replay_bit_exactly_in_a_pool_of_one(
         ("toy/Identity-v0", 40),
         ("toy/Truncated-v0", 40),
         ("toy/Target-v0", 40),
+        ("toy/Pair-v0", 40),
         ("toy/Recall-v0", 60),
         ("toy/CartPolePositions-v0", 200),
     ],

@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 
-TOYS = ["Identity", "Bandit", "Chain", "Catch", "Truncated", "Target", "Recall"]
+TOYS = ["Identity", "Bandit", "Chain", "Catch", "Truncated", "Target", "Pair", "Recall"]
 
 
 def toy(name: str) -> gymnasium.Env:
@@ -25,7 +25,8 @@ def test_toys_keep_gymnasiums_contract(name: str) -> None:
 def test_toys_can_be_drawn(name: str) -> None:
     if name == "CartPolePositions":
         pytest.importorskip("pygame")
-    actions = np.ones((12, 1), np.float32) if name == "Target" else np.ones(12, np.uint8)
+    of_parts = {"Target": np.ones((12, 1), np.float32), "Pair": np.ones((12, 2), np.uint8)}
+    actions = of_parts.get(name, np.ones(12, np.uint8))
     tape = envs.Tape(envs.spec(f"toy/{name}-v0"), seed=1, actions=actions)
     frames = list(envs.render(tape))
     assert len(frames) == 13
@@ -43,6 +44,20 @@ def test_identity_pays_for_naming_the_symbol_and_lasts_ten_steps() -> None:
         assert reward == (step > 1)
         assert (terminated, truncated) == (step == 10, False)
     assert len(seen) > 1
+
+
+def test_pair_pays_half_for_each_symbol_named_and_lasts_ten_steps() -> None:
+    env = toy("Pair")
+    obs, _ = env.reset(seed=0)
+    seen = set()
+    for step in range(1, 11):
+        symbols = np.array([obs[:3].argmax(), obs[3:].argmax()])
+        seen.add(tuple(symbols))
+        wrong = np.array([step in (1, 2), step in (2, 3)])
+        obs, reward, terminated, truncated, _ = env.step((symbols + wrong) % (3, 4))
+        assert reward == 1 - wrong.sum() / 2
+        assert (terminated, truncated) == (step == 10, False)
+    assert len(seen) > 3
 
 
 def test_bandit_arms_pay_0_half_and_1_and_end_the_episode() -> None:
