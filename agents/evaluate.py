@@ -13,14 +13,12 @@ from typing import Literal
 
 import tyro
 
-import envs
-from agents.core.config import from_json, require
-from agents.core.device import resolve_device, tune_process
+from agents.core.config import require
+from agents.core.demonstrator import load_agent, own_exploration
+from agents.core.device import tune_process
 from agents.core.evaluation import Evaluation, Evaluator, film_evaluation
-from agents.core.launch import SCORE_SEED, algorithm, one_line_errors
+from agents.core.launch import SCORE_SEED, one_line_errors
 from agents.core.run import Run
-from agents.core.types import Spaces
-from envs import EnvSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +38,10 @@ def evaluate(arguments: Arguments) -> Evaluation:
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     run = Run.open(arguments.run)
-    saved = run.config()
-    spec = EnvSpec.from_json(saved["env_spec"])
-    spec.check_reproducible()
-    module = algorithm(run.algo)
-    env = envs.make(spec, 1)
-    spaces = Spaces.of(env)
-    env.close()
-    config = from_json(module.Config, saved["config"])
-    agent = module.build(config, spaces, resolve_device(arguments.device))
-    if (exploration := arguments.exploration) is not None:
-        most = 1.0 if agent.explores_by == "epsilon" else float("inf")
-        allowed = f"an {agent.explores_by} from 0 to {most:g}"
-        require(0 <= exploration <= most, "exploration", exploration, allowed)
-    weights, step = run.weights(arguments.checkpoint)
-    agent.learner.load_weights(weights)
+    agent, spec, step = load_agent(run, arguments.checkpoint, arguments.device)
+    exploration = own_exploration(agent, arguments.exploration)
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None)
-    result = evaluator.evaluate(agent, arguments.episodes, step, arguments.exploration)
+    result = evaluator.evaluate(agent, arguments.episodes, step, exploration)
     print(result)
     run.save_score(result.to_json())
     print(f"wrote {run.path / 'eval.json'}")

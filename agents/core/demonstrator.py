@@ -1,0 +1,88 @@
+"""A run's agent as it is evaluated: what scores it, and what demonstrates with it, plays the same.
+
+Nothing in `demos` imports agents: it finds `demonstrator` as the entry point `run` of the group
+`joystick.policies`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import envs
+from agents.core.acting import Draws
+from agents.core.config import from_json, require
+from agents.core.device import resolve_device, tune_process
+from agents.core.launch import algorithm
+from agents.core.run import Run
+from agents.core.types import Agent, Spaces
+from envs import EnvSpec, UserError
+
+
+def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, int]:
+    """The agent of a run, its environment's spec and the step of its weights.
+
+    Raises:
+        UserError: the environment cannot be built here as it was in training, or there are no
+            whole weights.
+    """
+    saved = run.config()
+    spec = EnvSpec.from_json(saved["env_spec"])
+    spec.check_reproducible()
+    module = algorithm(run.algo)
+    env = envs.make(spec, 1)
+    spaces = Spaces.of(env)
+    env.close()
+    config = from_json(module.Config, saved["config"])
+    agent = module.build(config, spaces, resolve_device(device))
+    weights, step = run.weights(checkpoint)
+    agent.learner.load_weights(weights)
+    return agent, spec, step
+
+
+def own_exploration(agent: Agent, exploration: float | None) -> float:
+    """The ε or temperature to play with, by default the config's for evaluations."""
+    if exploration is None:
+        return float(getattr(agent.config, f"eval_{agent.explores_by}"))
+    most = 1.0 if agent.explores_by == "epsilon" else float("inf")
+    allowed = f"an {agent.explores_by} from 0 to {most:g}"
+    require(0 <= exploration <= most, "exploration", exploration, allowed)
+    return exploration
+
+
+class Demonstrator:
+    """Plays N games at a time with the best weights of a run."""
+
+    def __init__(self, run: Run, spec: EnvSpec, seed: int, exploration: float | None):
+        self.agent, trained_on, step = load_agent(run, "best", "auto")
+        if differing := trained_on.differing_fields(spec):
+            name = differing[0]
+            raise UserError(
+                f"{run.path} was trained on another environment: {name} is"
+                f" {getattr(trained_on, name)!r} there, but {getattr(spec, name)!r} here"
+            )
+        self.exploration = own_exploration(self.agent, exploration)
+        self.seed, self.rounds = seed, 0
+        how = f"{self.agent.explores_by} {self.exploration:g}"
+        self.name = f"{run.path.name}, step {step}, {how}"
+
+    def begin(self, games: int) -> None:
+        self.draws = Draws(self.seed + self.rounds, games)
+        self.rounds += 1
+        device = self.agent.learner.device
+        self.memory_NS = torch.zeros(games, self.agent.memory_size, device=device)
+
+    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        goes_on_N1 = torch.from_numpy(~start).unsqueeze(1)
+        memory_NS = self.memory_NS * goes_on_N1.to(self.memory_NS)
+        decision = self.agent.act(obs, memory_NS, self.draws, self.exploration)
+        self.memory_NS = decision.memory_NS
+        return decision.action_N
+
+
+def demonstrator(path: str, spec: EnvSpec, seed: int, exploration: float | None) -> Demonstrator:
+    """The policy of a run's directory, as `demos.recording.Policy` wants one."""
+    tune_process()
+    return Demonstrator(Run.open(Path(path)), spec, seed, exploration)

@@ -1,0 +1,235 @@
+"""A dataset: a directory of episodes of one environment, each in a Parquet file of its own.
+
+    <dataset>/dataset.json                            what is true of all of them
+    <dataset>/episodes/000017-<digest>.parquet        one row a step: action, reward, observation
+
+A file's name holds the digest of its bytes, so that damage is found before anything reads it, and
+one damaged episode costs no other. Files are written aside, flushed and renamed: a recording that
+is killed loses the episode it was in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from demos.episode import Episode
+from envs import EnvSpec, UserError
+
+FORMAT = 1
+EPISODE_FILE = re.compile(r"(\d{6})-([0-9a-f]{16})\.parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What is true of all episodes of a dataset; plain JSON on disk."""
+
+    spec: EnvSpec
+    policy: str
+    """Who played, as `record --policy` names it; of merged datasets, each of them."""
+    created: str
+    """When, ISO 8601."""
+    command: str
+    """The command line that made it."""
+    commit: str = ""
+    """The git commit that it was made with."""
+    license: str = "CC0-1.0"
+    """SPDX identifier."""
+    replayable: bool = True
+    """Episodes replay from seed and actions; where not, their observations are stored."""
+    reference_scores: dict[str, float] = field(default_factory=dict)
+    """Mean returns to compare with: "random" and "human" where they are known."""
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {**vars(self), "spec": self.spec.to_json()}
+        return {"joystick_demos": FORMAT, **fields}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Metadata:
+        """Raises UserError where a field is missing, unknown or of another type."""
+        if not isinstance(values, dict) or values.get("joystick_demos") != FORMAT:
+            raise UserError(f"not a dataset of format {FORMAT}")
+        values = {name: value for name, value in values.items() if name != "joystick_demos"}
+        known = {each.name: each for each in dataclasses.fields(cls)}
+        if unknown := sorted(values.keys() - known.keys()):
+            raise UserError(f"unknown field '{unknown[0]}'")
+        for name, each in known.items():
+            kind = {"spec": dict, "replayable": bool, "reference_scores": dict}.get(name, str)
+            missing = each.default is each.default_factory is dataclasses.MISSING
+            if name not in values and missing:
+                raise UserError(f"the field '{name}' is missing")
+            if name in values and not isinstance(values[name], kind):
+                raise UserError(f"{name} is {values[name]!r}, but must be of type {kind.__name__}")
+        return cls(**{**values, "spec": EnvSpec.from_json(values["spec"])})
+
+
+@dataclass(frozen=True)
+class Damage:
+    """An episode that cannot be read, and why."""
+
+    index: int
+    why: str
+
+
+class Dataset:
+    """The episodes of a directory, in order; `append` adds one and leaves the others alone."""
+
+    def __init__(self, path: Path, metadata: Metadata):
+        self.path, self.metadata = path, metadata
+
+    @classmethod
+    def create(cls, path: Path, metadata: Metadata) -> Dataset:
+        """A new, empty dataset; UserError where there is one already."""
+        if (path / "dataset.json").exists():
+            raise UserError(f"{path} is a dataset already; choose another name")
+        (path / "episodes").mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            path / "dataset.json", (json.dumps(metadata.to_json(), indent=2) + "\n").encode()
+        )
+        return cls(path, metadata)
+
+    @classmethod
+    def open(cls, path: Path) -> Dataset:
+        """Raises UserError where there is no dataset, or its `dataset.json` is damaged."""
+        try:
+            values = json.loads((path / "dataset.json").read_bytes())
+            return cls(path, Metadata.from_json(values))
+        except FileNotFoundError:
+            raise UserError(f"{path} is no dataset: it has no dataset.json") from None
+        except OSError as error:
+            raise UserError(f"{path}/dataset.json cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise UserError(f"{path}/dataset.json is damaged: {error}") from None
+
+    def files(self) -> list[Path]:
+        """The files of the episodes, in order."""
+        found = (self.path / "episodes").glob("*.parquet")
+        return sorted(path for path in found if EPISODE_FILE.fullmatch(path.name))
+
+    def scan(self) -> Iterator[Episode | Damage]:
+        """Each episode, or what is wrong with it."""
+        for path in self.files():
+            index = int(path.name[:6])
+            try:
+                yield read_episode(path, self.metadata.spec)
+            except UserError as error:
+                yield Damage(index, str(error))
+
+    def episodes(self, *, skip_damaged: bool = False) -> list[Episode]:
+        """All of them; a UserError names the first that is damaged, unless they are skipped."""
+        scanned = list(self.scan())
+        good = [each for each in scanned if isinstance(each, Episode)]
+        bad = [each for each in scanned if isinstance(each, Damage)]
+        if bad and not skip_damaged:
+            others = f"; the other {len(good)} are whole" if good else ""
+            named = f"episode {bad[0].index} of {self.path} is damaged"
+            raise UserError(f"{named} ({bad[0].why}){others}, and --skip-damaged takes them")
+        return good
+
+    def append(self, episode: Episode) -> Path:
+        """Write one more episode through to the disk.
+
+        Raises:
+            UserError: it is of another environment (the field is named), or cannot be written.
+        """
+        if differing := self.metadata.spec.differing_fields(episode.spec):
+            name = differing[0]
+            raise UserError(
+                f"{self.path} is of another environment: {name} is"
+                f" {getattr(self.metadata.spec, name)!r} there, but"
+                f" {getattr(episode.spec, name)!r} in the episode"
+            )
+        files = self.files()
+        index = int(files[-1].name[:6]) + 1 if files else 0
+        data = pack(episode)
+        path = self.path / "episodes" / f"{index:06d}-{digest(data)}.parquet"
+        write_atomically(path, data)
+        return path
+
+
+def digest(data: bytes) -> str:
+    """What a file's name says of its bytes."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def pack(episode: Episode) -> bytes:
+    """An episode as the bytes of a Parquet file."""
+    about = {
+        "seed": episode.seed,
+        "terminated": episode.terminated,
+        "policy": episode.policy,
+        "digests": [bytes(each).hex() for each in episode.digests],
+        "action_shape": episode.actions.shape[1:],
+    }
+    flat = pa.array(episode.actions.reshape(-1))
+    width = int(np.prod(episode.actions.shape[1:]))
+    vector = episode.actions.ndim > 1
+    actions = pa.FixedSizeListArray.from_arrays(flat, width) if vector else flat
+    table = pa.table({"action": actions, "reward": pa.array(episode.rewards)})
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", compression_level=19, store_schema=False
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"joystick": json.dumps(about)})
+    return sink.getvalue()
+
+
+def read_episode(path: Path, spec: EnvSpec) -> Episode:
+    """The episode of a file; a UserError says what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}") from None
+    if digest(data) != path.stem[7:]:
+        raise UserError(f"{path.name} was truncated or changed since it was written")
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        about, table = json.loads(file.metadata.metadata[b"joystick"]), file.read()
+        actions = table.column("action").combine_chunks()
+        shape = (len(actions), *about["action_shape"])
+        flat = actions.flatten() if len(shape) > 1 else actions
+        return Episode(
+            spec=spec,
+            seed=about["seed"],
+            actions=flat.to_numpy(zero_copy_only=False).reshape(shape),
+            rewards=table.column("reward").to_numpy(),
+            terminated=about["terminated"],
+            digests=np.array([list(bytes.fromhex(each)) for each in about["digests"]], np.uint8),
+            policy=about["policy"],
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path.name} is no episode: {error}") from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is whole or absent; UserError where it cannot be written."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,106 @@
+"""An episode: what was done between a seeded reset and an end, and the proof of what it led to."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs import EnvSpec, Tape, UserError
+
+DIGEST_EVERY_STEPS, DIGEST_BYTES = 256, 16
+
+
+class Witness:
+    """Watches an episode and keeps a digest of all that was seen, every 256 steps and at its end.
+
+    A digest is BLAKE2b over the newest frame of each observation, the rewards and the ends so far,
+    so that none can be kept while something before it is changed.
+    """
+
+    def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
+        self._stacked = spec.frame_stack > 1
+        self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._digests: list[bytes] = []
+        self.steps = 0
+        self._see(first_obs)
+
+    def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
+        """One step, and the observation that it led to, at an end the final one."""
+        self._see(obs)
+        self._hash.update(struct.pack("<f??", reward, terminated, truncated))
+        self.steps += 1
+        if self.steps % DIGEST_EVERY_STEPS == 0:
+            self._digests.append(self._hash.copy().digest())
+
+    def digests(self) -> np.ndarray:
+        """Of steps 256, 512, ... and of the last one, uint8 (ceil(T / 256), 16)."""
+        unfinished = [self._hash.copy().digest()] if self.steps % DIGEST_EVERY_STEPS else []
+        every = b"".join(self._digests + unfinished)
+        return np.frombuffer(every, np.uint8).reshape(-1, DIGEST_BYTES)
+
+    def _see(self, obs: np.ndarray) -> None:
+        self._hash.update(np.ascontiguousarray(obs[-1] if self._stacked else obs).data)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One whole episode of T steps; its arrays cannot be written to.
+
+    Raises:
+        UserError: the parts do not fit together; says which and both numbers.
+    """
+
+    spec: EnvSpec
+    seed: int
+    """Seed of the reset that the episode begins with, 0 <= seed < 2**31."""
+    actions: np.ndarray
+    """(T, ...) as on a tape."""
+    rewards: np.ndarray
+    """float32 (T,), raw."""
+    terminated: bool
+    """The episode ended in a terminal state; else it was truncated."""
+    digests: np.ndarray
+    """uint8 (ceil(T / 256), 16), as `Witness.digests`."""
+    policy: str
+    """Who played, as `record --policy` names it."""
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        if steps == 0:
+            raise UserError("an episode has at least 1 step, this one has 0")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"an episode's seed is {self.seed}, allowed is 0 to {2**31 - 1}")
+        expected = {
+            "rewards": ((steps,), np.dtype(np.float32)),
+            "digests": ((-(-steps // DIGEST_EVERY_STEPS), DIGEST_BYTES), np.dtype(np.uint8)),
+        }
+        for name, (shape, dtype) in expected.items():
+            value = getattr(self, name)
+            if value.shape != shape or value.dtype != dtype:
+                raise UserError(
+                    f"{name} are {value.dtype} {value.shape}, but an episode of {steps} steps has"
+                    f" {dtype} {shape}"
+                )
+        if not np.isfinite(self.rewards).all():
+            step = int(np.flatnonzero(~np.isfinite(self.rewards))[0]) + 1
+            raise UserError(f"the reward of step {step} is {self.rewards[step - 1]}")
+        for name in ("actions", "rewards", "digests"):
+            array = getattr(self, name).copy()
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def score(self) -> float:
+        """The return: the sum of raw rewards."""
+        return float(self.rewards.sum(dtype=np.float64))
+
+    @property
+    def tape(self) -> Tape:
+        """What replays it."""
+        return Tape(self.spec, self.seed, self.actions)

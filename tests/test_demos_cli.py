@@ -1,0 +1,153 @@
+"""`python -m demos` as a person uses it: what it prints, writes and exits with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_tiny
+
+from demos.__main__ import main
+from demos.dataset import Dataset
+
+
+def demos(*args: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in args])
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def cartpole(tmp_path: Path) -> Path:
+    path = tmp_path / "cartpole"
+    args = ("--env", "CartPole-v1", "--episodes", 4, "--num-envs", 3, "--out", path)
+    assert demos("record", *args) == 0
+    return path
+
+
+def test_what_was_recorded_is_verified_described_and_listed(
+    cartpole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert demos("verify", cartpole) == 0
+    assert "4 of 4 episodes are as recorded" in capsys.readouterr().out
+    assert demos("stats", cartpole) == 0
+    described = capsys.readouterr().out
+    for what in ("CartPole-v1", "random", "4 (0 twice)", "action 0", "action 1"):
+        assert what in described
+    assert demos("list", cartpole.parent) == 0
+    assert "cartpole" in capsys.readouterr().out
+    about = Dataset.open(cartpole).metadata
+    assert about.command.startswith("python -m demos ") and about.spec.env_id == "CartPole-v1"
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo-lstm"])
+def test_a_runs_agent_demonstrates(
+    tmp_path: Path, algo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("--total-steps", "256", "--eval-every-steps", "256", "--eval-episodes", "1")
+    run = run_tiny(tmp_path / "runs", algo, "--env", "CartPole-v1", *short)
+    out, common = tmp_path / "d", ("--env", "CartPole-v1", "--policy", run.path)
+    assert demos("record", *common, "--episodes", 3, "--num-envs", 2, "--out", out) == 0
+    assert demos("verify", out) == 0
+    assert Dataset.open(out).metadata.policy.startswith(f"{run.path.name}, step ")
+    capsys.readouterr()
+    wrong = ("--env", "Acrobot-v1", "--policy", run.path, "--out", tmp_path / "e")
+    assert demos("record", *wrong) == 2
+    error = capsys.readouterr().err
+    assert (
+        "trained on another environment: env_id is 'CartPole-v1' there, but 'Acrobot-v1'" in error
+    )
+
+
+def test_a_script_demonstrates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_policy.py").write_text(
+        "def name_it(obs):\n    return obs.argmax(1)\nlevel = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    args = ("--env", "toy/Identity-v0", "--episodes", 2, "--policy")
+    assert demos("record", *args, "script:my_policy:name_it", "--out", "d") == 0
+    assert [each.score for each in Dataset.open(Path("d")).episodes()] == [10.0, 10.0]
+    capsys.readouterr()
+    assert demos("record", *args, "script:my_policy:nameit", "--out", "e") == 2
+    assert "has no function 'nameit'; did you mean 'name_it'?" in capsys.readouterr().err
+    assert not Path("e").exists()
+
+
+def test_episodes_below_the_least_return_are_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("--env", "CartPole-v1", "--episodes", 3, "--min-return", 20, "--out", tmp_path / "d")
+    assert demos("record", *args) == 0
+    assert min(each.score for each in Dataset.open(tmp_path / "d").episodes()) >= 20
+    never = ("--env", "toy/Bandit-v0", "--min-return", 2, "--max-played", 9)
+    assert demos("record", *never, "--out", tmp_path / "e") == 1
+    assert "0 episodes" in capsys.readouterr().out
+
+
+def test_a_recording_that_is_not_what_was_played_is_found(
+    cartpole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset.open(cartpole)
+    paths = dataset.files()
+    first, second = dataset.episodes()[:2]
+    object.__setattr__(first, "rewards", np.full_like(first.rewards, 2.0))
+    dataset.append(first)
+    paths[1].write_bytes(paths[1].read_bytes()[:-1])
+    assert demos("verify", cartpole) == 1
+    said = capsys.readouterr().out
+    assert "episode 1: " in said and "truncated or changed" in said
+    assert "episode 4: step 1: the reward is 1, but 2 was recorded" in said
+    assert "3 of 5 episodes are as recorded" in said
+    assert demos("stats", cartpole) == 2
+    assert "--skip-damaged" in capsys.readouterr().err
+    assert demos("stats", cartpole, "--skip-damaged") == 0
+    assert len(second) > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("record", "--env", "Pnog"), "unknown environment 'Pnog': allowed are"),
+        (("record", "--policy", "rndom"), "unknown policy 'rndom' (allowed: random, script:"),
+        (("record", "--policy", "script:os"), "is not of the form script:module:function"),
+        (("record", "--policy", "script:nowhere:f"), "cannot be imported: No module named"),
+        (("record", "--episodes", "0"), "episodes is 0, at least 1 is allowed"),
+        (("record", "--num-envs", "0"), "num_envs is 0, at least 1 is allowed"),
+        (("record", "--seed", "-1"), "seed is -1, at least 0 is allowed"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, args: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demos(*args, "--out", tmp_path / "d") == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_dataset_that_is_there_is_not_recorded_over(
+    cartpole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demos("record", "--env", "CartPole-v1", "--out", cartpole) == 2
+    assert "is a dataset already" in capsys.readouterr().err
+    assert len(Dataset.open(cartpole).files()) == 4
+
+
+@pytest.mark.parametrize("command", ["verify", "stats"])
+def test_what_is_no_dataset_is_said(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demos(command, tmp_path / "nowhere") == 2
+    assert "is no dataset" in capsys.readouterr().err
+
+
+def test_an_empty_dataset_is_said(cartpole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Dataset.open(cartpole).files():
+        path.unlink()
+    assert demos("stats", cartpole) == 2
+    assert "has no episodes" in capsys.readouterr().err
+    assert demos("verify", cartpole) == 1
