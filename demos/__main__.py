@@ -11,21 +11,20 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import cpu_count
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 import envs
 from demos.dataset import Damage, Dataset, Metadata
+from demos.describing import card, listing, statistics
+from demos.editing import merged, save, split
 from demos.episode import Episode
 from demos.policies import resolve
 from demos.recording import record
@@ -73,6 +72,97 @@ class List:
     directory: tyro.conf.Positional[Path] = Path(".")  # Where to look, folders in it included.
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """The episodes of a dataset that are good enough."""
+
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    out: Path  # Directory of the new one.
+    min_return: float = -float("inf")  # Least return.
+    min_steps: int = 0  # Least length.
+    skip_damaged: bool = False  # Leave out the episodes that are damaged.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Two datasets of one, by whole episodes."""
+
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    out: tuple[Path, Path]  # Directories of the new ones.
+    share: float = 0.9  # Of the episodes, in the first.
+    seed: int = 0  # Seed of the choice.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """One dataset of several of the same environment, each game once."""
+
+    datasets: tyro.conf.Positional[tuple[Path, ...]]  # Directories of the datasets.
+    out: Path  # Directory of the new one.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A dataset card in Markdown, on the terminal."""
+
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+
+
+def filter_dataset(arguments: Filter) -> int:
+    dataset = Dataset.open(arguments.dataset)
+    kept = [
+        each
+        for each in dataset.episodes(skip_damaged=arguments.skip_damaged)
+        if each.score >= arguments.min_return and len(each) >= arguments.min_steps
+    ]
+    return said(save(arguments.out, remade(dataset), kept))
+
+
+def split_dataset(arguments: Split) -> int:
+    dataset = Dataset.open(arguments.dataset)
+    if arguments.out[0] == arguments.out[1]:
+        raise UserError(f"--out {arguments.out[0]}: must be two different directories")
+    parts = split(dataset.episodes(), arguments.share, arguments.seed)
+    for path in arguments.out:
+        if (path / "dataset.json").exists():
+            raise UserError(f"{path} is a dataset already; choose another name")
+    for path, part in zip(arguments.out, parts, strict=True):
+        said(save(path, remade(dataset), part))
+    return 0
+
+
+def merge_datasets(arguments: Merge) -> int:
+    if not arguments.datasets:
+        raise UserError("merge needs the directories of datasets")
+    metadata, episodes = merged(
+        [Dataset.open(path) for path in arguments.datasets], command_line(), now()
+    )
+    return said(save(arguments.out, metadata, episodes))
+
+
+def print_card(arguments: Card) -> int:
+    print(card(Dataset.open(arguments.dataset)), end="")
+    return 0
+
+
+def remade(dataset: Dataset) -> Metadata:
+    """The metadata of what this command makes of a dataset."""
+    return replace(dataset.metadata, command=command_line(), created=now())
+
+
+def said(dataset: Dataset) -> int:
+    print(f"{len(dataset.files())} episodes in {dataset.path}")
+    return 0
+
+
+def command_line() -> str:
+    return "python -m demos " + shlex.join(sys.argv[1:])
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def record_dataset(arguments: Record) -> int:
     at_least(1, "episodes", arguments.episodes)
     at_least(1, "num_envs", arguments.num_envs)
@@ -82,8 +172,8 @@ def record_dataset(arguments: Record) -> int:
     about = Metadata(
         spec=spec,
         policy=policy.name,
-        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command="python -m demos " + shlex.join(sys.argv[1:]),
+        created=now(),
+        command=command_line(),
         commit=commit(),
     )
     dataset, kept, refused = Dataset.create(arguments.out, about), 0, 0
@@ -135,52 +225,13 @@ def verify_dataset(arguments: Verify) -> int:
 
 def describe_dataset(arguments: Stats) -> int:
     dataset = Dataset.open(arguments.dataset)
-    episodes = dataset.episodes(skip_damaged=arguments.skip_damaged)
-    if not episodes:
-        raise UserError(f"{arguments.dataset} has no episodes")
-    scores, lengths = np.array([e.score for e in episodes]), np.array([len(e) for e in episodes])
-    table = Table(box=None, show_header=False)
-    size = sum(path.stat().st_size for path in dataset.files())
-    duplicates = len(episodes) - len({e.digests[-1].tobytes() for e in episodes})
-    rows = {
-        "environment": dataset.metadata.spec.protocol,
-        "policy": dataset.metadata.policy,
-        "episodes": f"{len(episodes)} ({duplicates} twice)",
-        "return": f"{scores.mean():.2f} on average, {scores.min():g} to {scores.max():g}",
-        "steps": f"{lengths.sum():,} ({lengths.min()} to {lengths.max()} an episode)",
-        "terminated": f"{sum(e.terminated for e in episodes)}",
-        "on disk": f"{size:,} bytes, {size / lengths.sum():.2f} a step",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    actions = np.concatenate([e.actions for e in episodes])
-    if actions.ndim == 1 and actions.dtype.kind in "iu":
-        values, counts = np.unique(actions, return_counts=True)
-        for value, count in zip(values, counts, strict=True):
-            share = count / len(actions)
-            table.add_row(f"action {value}", f"{'█' * round(40 * share)} {share:.1%}")
-    CONSOLE.print(table)
+    CONSOLE.print(statistics(dataset, skip_damaged=arguments.skip_damaged))
     return 0
 
 
 def list_datasets(arguments: List) -> int:
-    table = Table("dataset", "environment", "policy", "episodes", box=None)
-    for path in datasets_in(arguments.directory):
-        name = str(path.relative_to(arguments.directory))
-        try:
-            dataset = Dataset.open(path)
-        except UserError as error:
-            table.add_row(name, str(error), "", "")
-            continue
-        about = dataset.metadata
-        table.add_row(name, about.spec.protocol, about.policy, str(len(dataset.files())))
-    CONSOLE.print(table)
+    CONSOLE.print(listing(arguments.directory))
     return 0
-
-
-def datasets_in(directory: Path) -> Iterator[Path]:
-    """The directories at or below this one that are datasets."""
-    yield from sorted(path.parent for path in directory.rglob("dataset.json"))
 
 
 def commit() -> str:
@@ -197,13 +248,20 @@ COMMANDS = {
     Verify: verify_dataset,
     Stats: describe_dataset,
     List: list_datasets,
+    Filter: filter_dataset,
+    Split: split_dataset,
+    Merge: merge_datasets,
+    Card: print_card,
 }
 
 
 def main(args: list[str] | None = None) -> None:
     try:
         arguments = tyro.cli(
-            Record | Verify | Stats | List, args=args, prog="python -m demos", description=__doc__
+            Record | Verify | Stats | List | Filter | Split | Merge | Card,
+            args=args,
+            prog="python -m demos",
+            description=__doc__,
         )
         sys.exit(COMMANDS[type(arguments)](arguments))
     except UserError as error:

@@ -151,3 +151,57 @@ def test_an_empty_dataset_is_said(cartpole: Path, capsys: pytest.CaptureFixture[
     assert demos("stats", cartpole) == 2
     assert "has no episodes" in capsys.readouterr().err
     assert demos("verify", cartpole) == 1
+
+
+def test_the_good_episodes_are_filtered_split_and_merged_again(
+    cartpole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = cartpole.parent
+    scores = [each.score for each in Dataset.open(cartpole).episodes()]
+    least = sorted(scores)[1]
+    assert demos("filter", cartpole, "--min-return", least, "--out", folder / "good") == 0
+    good = Dataset.open(folder / "good").episodes()
+    assert [each.score for each in good] == [score for score in scores if score >= least]
+    halves = (folder / "a", folder / "b")
+    assert demos("split", cartpole, "--share", 0.5, "--out", *halves) == 0
+    seeds = [{each.seed for each in Dataset.open(half).episodes()} for half in halves]
+    assert len(seeds[0]) == len(seeds[1]) == 2 and not seeds[0] & seeds[1]
+    # The games of the first half are in the whole, and counted once.
+    assert demos("merge", *halves, cartpole, "--out", folder / "all") == 0
+    assert {each.seed for each in Dataset.open(folder / "all").episodes()} == seeds[0] | seeds[1]
+    assert demos("verify", folder / "all") == 0
+    capsys.readouterr()
+    assert demos("card", folder / "all") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("---\nlicense: cc0-1.0\n") and "4 whole episodes of CartPole-v1" in text
+    assert "python -m demos verify all" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("filter", "cartpole", "--min-return", "1e9", "--out", "x"), "x would have no episodes"),
+        (("split", "cartpole", "--share", "1", "--out", "x", "y"), "--share 1: must be between"),
+        (("split", "cartpole", "--out", "x", "x"), "--out x: must be two different directories"),
+        (("split", "cartpole", "--out", "x", "cartpole"), "cartpole is a dataset already"),
+        (("merge", "cartpole", "chain", "--out", "x"), "chain is of another environment than"),
+        (("merge", "cartpole", "nowhere", "--out", "x"), "nowhere is no dataset"),
+        (("merge", "--out", "x"), "merge needs the directories of datasets"),
+        (("card", "empty"), "empty has no episodes"),
+    ],
+)
+def test_what_cannot_be_edited_is_one_line_and_leaves_nothing(
+    cartpole: Path,
+    args: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(cartpole.parent)
+    assert demos("record", "--env", "toy/Chain-v0", "--episodes", 1, "--out", "chain") == 0
+    Dataset.create(Path("empty"), Dataset.open(cartpole).metadata)
+    capsys.readouterr()
+    assert demos(*args) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+    assert not Path("x").exists()

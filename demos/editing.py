@@ -1,0 +1,75 @@
+"""New datasets from old ones: whole episodes, with the seeds and the policies they came with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from demos.dataset import Dataset, Metadata
+from demos.episode import Episode
+from envs import UserError
+
+
+def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset:
+    """A new dataset of these episodes; a UserError where there would be none in it."""
+    episodes = list(episodes)
+    if not episodes:
+        raise UserError(f"{path} would have no episodes")
+    dataset = Dataset.create(path, metadata)
+    for episode in episodes:
+        dataset.append(episode)
+    return dataset
+
+
+def split(episodes: list[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:
+    """Two parts of whole episodes, chosen at random, each in the order it was in.
+
+    Args:
+        share: of the episodes, in the first part; neither part is left empty.
+
+    Raises:
+        UserError: fewer than 2 episodes, or a share that is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"--share {share:g}: must be between 0 and 1")
+    if len(episodes) < 2:
+        raise UserError(f"{len(episodes)} episodes cannot be split in two")
+    count = min(max(round(share * len(episodes)), 1), len(episodes) - 1)
+    chosen = set(np.random.default_rng(seed).permutation(len(episodes))[:count].tolist())
+    first = [each for i, each in enumerate(episodes) if i in chosen]
+    return first, [each for i, each in enumerate(episodes) if i not in chosen]
+
+
+def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadata, list[Episode]]:
+    """All episodes of several datasets, each game once, and what is true of all of them.
+
+    Raises:
+        UserError: their environments or licences differ; the field is named.
+    """
+    first = datasets[0]
+    for other in datasets[1:]:
+        if differing := first.metadata.spec.differing_fields(other.metadata.spec):
+            name = differing[0]
+            raise UserError(
+                f"{other.path} is of another environment than {first.path}: {name} is"
+                f" {getattr(other.metadata.spec, name)!r}, not"
+                f" {getattr(first.metadata.spec, name)!r}"
+            )
+        if other.metadata.license != first.metadata.license:
+            raise UserError(
+                f"{other.path} has the licence {other.metadata.license}, but {first.path}"
+                f" {first.metadata.license}"
+            )
+    policies = dict.fromkeys(each.metadata.policy for each in datasets)
+    metadata = dataclasses.replace(
+        first.metadata, policy="; ".join(policies), command=command, created=created
+    )
+    games = {
+        (each.seed, each.digests[-1].tobytes()): each
+        for dataset in datasets
+        for each in dataset.episodes()
+    }
+    return metadata, list(games.values())
