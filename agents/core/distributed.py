@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -74,6 +75,18 @@ def joined(device_type: str) -> Iterator[None]:
     yield
     # Only at a clean end: after an error the others are elsewhere, and would be waited for.
     dist.destroy_process_group()
+
+
+def leave(code: int) -> None:
+    """End a rank's process; return in a process that trains alone.
+
+    gloo's threads may still hold tensors, and to let go of one while the interpreter is taken down
+    aborts the process (https://github.com/pytorch/pytorch/pull/179291): it is not taken down.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def main(algo: str, args: list[str] | None = None) -> None:
     """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
     with one_line_errors():
         tune_process()
-        sys.exit(train(algo, sys.argv[1:] if args is None else args))
+        code = train(algo, sys.argv[1:] if args is None else args)
+        distributed.leave(code)
+        sys.exit(code)
 
 
 class one_line_errors:  # noqa: N801
