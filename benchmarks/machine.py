@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,8 @@ import psutil
 import torch
 
 from agents.core.device import cpu_name
-from agents.core.snapshots import write_atomically
+from demos import provenance
+from envs.files import write_atomically
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -41,7 +41,7 @@ def describe() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
-        "commit": commit(),
+        "commit": provenance.commit() or None,
         "load_at_start": round(LOAD_AT_START, 2),
     }
 
@@ -62,16 +62,6 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def commit() -> str | None:
-    """The commit of the working tree, with "-dirty" when files differ; None outside Git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
 
 
 def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:

@@ -14,10 +14,8 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import pyarrow.parquet as pq
 
 from demos.episode import Episode
 from envs import EnvSpec, UserError
+from envs.files import write_atomically
 
 FORMAT = 1
 EPISODE_FILE = re.compile(r"(\d{6})-([0-9a-f]{16})\.parquet")
@@ -96,9 +95,7 @@ class Dataset:
         if (path / "dataset.json").exists():
             raise UserError(f"{path} is a dataset already; choose another name")
         (path / "episodes").mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            path / "dataset.json", (json.dumps(metadata.to_json(), indent=2) + "\n").encode()
-        )
+        write(path / "dataset.json", (json.dumps(metadata.to_json(), indent=2) + "\n").encode())
         return cls(path, metadata)
 
     @classmethod
@@ -145,18 +142,12 @@ class Dataset:
         Raises:
             UserError: it is of another environment (the field is named), or cannot be written.
         """
-        if differing := self.metadata.spec.differing_fields(episode.spec):
-            name = differing[0]
-            raise UserError(
-                f"{self.path} is of another environment: {name} is"
-                f" {getattr(self.metadata.spec, name)!r} there, but"
-                f" {getattr(episode.spec, name)!r} in the episode"
-            )
+        episode.spec.require_same(self.metadata.spec, f"{self.path} is")
         files = self.files()
         index = int(files[-1].name[:6]) + 1 if files else 0
         data = pack(episode)
         path = self.path / "episodes" / f"{index:06d}-{digest(data)}.parquet"
-        write_atomically(path, data)
+        write(path, data)
         return path
 
 
@@ -215,21 +206,9 @@ def read_episode(path: Path, spec: EnvSpec) -> Episode:
         raise UserError(f"{path.name} is no episode: {error}") from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """Write a file so that it is whole or absent; UserError where it cannot be written."""
-    temporary = path.with_name(f".tmp-{path.name}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_atomically(path, data)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written: {error.strerror}") from None

@@ -9,14 +9,13 @@ import numpy as np
 from rich.table import Table
 
 from demos.dataset import Dataset
+from demos.episode import Episode
 from envs import UserError
 
 
 def statistics(dataset: Dataset, *, skip_damaged: bool) -> Table:
     """Returns, lengths and actions of a dataset; a UserError where it has no episodes."""
-    episodes = dataset.episodes(skip_damaged=skip_damaged)
-    if not episodes:
-        raise UserError(f"{dataset.path} has no episodes")
+    episodes = at_least_one(dataset, dataset.episodes(skip_damaged=skip_damaged))
     scores, lengths = np.array([e.score for e in episodes]), np.array([len(e) for e in episodes])
     table = Table(box=None, show_header=False)
     size = sum(path.stat().st_size for path in dataset.files())
@@ -41,6 +40,13 @@ def statistics(dataset: Dataset, *, skip_damaged: bool) -> Table:
     return table
 
 
+def at_least_one(dataset: Dataset, episodes: list[Episode]) -> list[Episode]:
+    """The episodes of a dataset; a UserError where there are none."""
+    if not episodes:
+        raise UserError(f"{dataset.path} has no episodes")
+    return episodes
+
+
 def listing(directory: Path) -> Table:
     """The datasets at or below a directory, the unreadable ones with what is wrong."""
     table = Table("dataset", "environment", "policy", "episodes", box=None)
@@ -58,9 +64,7 @@ def listing(directory: Path) -> Table:
 
 def card(dataset: Dataset) -> str:
     """A dataset card in Markdown: what it is, how good, how it was made, how to check it."""
-    about, episodes = dataset.metadata, dataset.episodes()
-    if not episodes:
-        raise UserError(f"{dataset.path} has no episodes")
+    about, episodes = dataset.metadata, at_least_one(dataset, dataset.episodes())
     scores = np.array([each.score for each in episodes])
     steps, name = sum(len(each) for each in episodes), dataset.path.name
     references = "".join(

@@ -51,13 +51,7 @@ def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadat
     """
     first = datasets[0]
     for other in datasets[1:]:
-        if differing := first.metadata.spec.differing_fields(other.metadata.spec):
-            name = differing[0]
-            raise UserError(
-                f"{other.path} is of another environment than {first.path}: {name} is"
-                f" {getattr(other.metadata.spec, name)!r}, not"
-                f" {getattr(first.metadata.spec, name)!r}"
-            )
+        first.metadata.spec.require_same(other.metadata.spec, f"{other.path} is")
         if other.metadata.license != first.metadata.license:
             raise UserError(
                 f"{other.path} has the licence {other.metadata.license}, but {first.path}"

@@ -139,6 +139,22 @@ class EnvSpec:
         names = [field.name for field in dataclasses.fields(self)]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
+    def require_same(self, other: EnvSpec, who: str) -> None:
+        """Passes when `other` is the same environment.
+
+        Args:
+            who: whose `other` is, as the error begins: "runs/x is", "the saved tapes are".
+
+        Raises:
+            UserError: names the first field that differs, and both values.
+        """
+        if differing := self.differing_fields(other):
+            name = differing[0]
+            raise UserError(
+                f"{who} of another environment: {name} is {getattr(other, name)!r} there,"
+                f" but {getattr(self, name)!r} here"
+            )
+
     def check_reproducible(self) -> None:
         """Passes when this machine would play exactly what the spec says.
 

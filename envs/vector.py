@@ -148,12 +148,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         self._refuse_while_pending("load_state_dict")
         saved_spec = EnvSpec.from_json(json.loads(state["env_spec"]))
-        if differing := self.env_spec.differing_fields(saved_spec):
-            name = differing[0]
-            raise UserError(
-                f"the saved tapes are of another environment: {name} is"
-                f" {getattr(saved_spec, name)!r} there, but {getattr(self.env_spec, name)!r} here"
-            )
+        self.env_spec.require_same(saved_spec, "the saved tapes are")
         if (saved := len(state["tape_lengths"])) != self.num_envs:
             raise UserError(f"{saved} tapes were saved, but num_envs is {self.num_envs}")
         self.tape_steps = state["tape_steps"]

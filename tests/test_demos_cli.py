@@ -10,6 +10,7 @@ from conftest import run_tiny
 
 from demos.__main__ import main
 from demos.dataset import Dataset
+from envs.tapes import tape_seed
 
 
 def demos(*args: object) -> int:
@@ -56,9 +57,7 @@ def test_a_runs_agent_demonstrates(
     wrong = ("--env", "Acrobot-v1", "--policy", run.path, "--out", tmp_path / "e")
     assert demos("record", *wrong) == 2
     error = capsys.readouterr().err
-    assert (
-        "trained on another environment: env_id is 'CartPole-v1' there, but 'Acrobot-v1'" in error
-    )
+    assert "of another environment: env_id is 'CartPole-v1' there, but 'Acrobot-v1'" in error
 
 
 def test_a_script_demonstrates(
@@ -184,7 +183,7 @@ def test_the_good_episodes_are_filtered_split_and_merged_again(
         (("split", "cartpole", "--share", "1", "--out", "x", "y"), "--share 1: must be between"),
         (("split", "cartpole", "--out", "x", "x"), "--out x: must be two different directories"),
         (("split", "cartpole", "--out", "x", "cartpole"), "cartpole is a dataset already"),
-        (("merge", "cartpole", "chain", "--out", "x"), "chain is of another environment than"),
+        (("merge", "cartpole", "chain", "--out", "x"), "chain is of another environment: env_id"),
         (("merge", "cartpole", "nowhere", "--out", "x"), "nowhere is no dataset"),
         (("merge", "--out", "x"), "merge needs the directories of datasets"),
         (("card", "empty"), "empty has no episodes"),
@@ -205,3 +204,10 @@ def test_what_cannot_be_edited_is_one_line_and_leaves_nothing(
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not Path("x").exists()
+
+
+def test_every_game_that_was_begun_is_kept_so_that_short_ones_are_not_favoured(
+    cartpole: Path,
+) -> None:
+    first_four = {tape_seed(0, env_index, 0) for env_index in range(4)}
+    assert {each.seed for each in Dataset.open(cartpole).episodes()} == first_four

@@ -18,7 +18,7 @@ from agents.core.device import resolve_device, tune_process
 from agents.core.launch import algorithm
 from agents.core.run import Run
 from agents.core.types import Agent, Spaces
-from envs import EnvSpec, UserError
+from envs import EnvSpec
 
 
 def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, int]:
@@ -57,12 +57,7 @@ class Demonstrator:
 
     def __init__(self, run: Run, spec: EnvSpec, seed: int, exploration: float | None):
         self.agent, trained_on, step = load_agent(run, "best", "auto")
-        if differing := trained_on.differing_fields(spec):
-            name = differing[0]
-            raise UserError(
-                f"{run.path} was trained on another environment: {name} is"
-                f" {getattr(trained_on, name)!r} there, but {getattr(spec, name)!r} here"
-            )
+        spec.require_same(trained_on, f"{run.path} is")
         self.exploration = own_exploration(self.agent, exploration)
         self.seed, self.rounds = seed, 0
         how = f"{self.agent.explores_by} {self.exploration:g}"

@@ -14,11 +14,10 @@ import numpy as np
 import scipy.stats
 
 import envs
-from agents.core import video
 from agents.core.acting import Draws, Group
 from agents.core.run import Run
 from agents.core.types import Agent
-from envs import EnvSpec, Tape, UserError
+from envs import EnvSpec, Tape, UserError, video
 
 MAX_POOL = 10
 """Environments an evaluation steps together."""

@@ -83,9 +83,10 @@ class OnPolicyAgent:
 
     def learn(self) -> dict[str, Tensor]:
         """What the method makes of the rollout, with the step size that the schedule says."""
+        progress = min(self.steps / self.anneal_steps, 1.0)
         start, end = self.config.learning_rate, self.config.learning_rate_end
-        self.learner.set_learning_rate(schedules.linear(start, end, self.anneal_steps)(self.steps))
-        metrics = self.method.improve(self.rollout, min(self.steps / self.anneal_steps, 1.0))
+        self.learner.set_learning_rate(start + progress * (end - start))
+        metrics = self.method.improve(self.rollout, progress)
         self.steps += self.rollout.size
         self.rollout.clear()
         return metrics

@@ -29,6 +29,7 @@ from torch import Tensor
 from agents.core import snapshots
 from agents.core.snapshots import DamagedCheckpoint
 from agents.core.state import chunk_references, join, split
+from envs import files
 from envs.errors import UserError
 
 FORMAT = 2
@@ -103,12 +104,12 @@ class Run:
         """Write config.json: the algorithm's configuration and the EnvSpec as JSON."""
         record = {"joystick": FORMAT, "algo": self.algo, "config": config, "env_spec": spec}
         text = json.dumps(record, indent=2, default=str) + "\n"
-        snapshots.write_atomically(self.path / "config.json", text.encode())
+        files.write_atomically(self.path / "config.json", text.encode())
 
     def save_score(self, score: dict[str, Any]) -> None:
         """Write eval.json: the result of the last evaluation that was asked for."""
         text = json.dumps(score, indent=2) + "\n"
-        snapshots.write_atomically(self.path / "eval.json", text.encode())
+        files.write_atomically(self.path / "eval.json", text.encode())
 
     def config(self) -> dict[str, Any]:
         """All of config.json: {"joystick": format, "algo", "config": {}, "env_spec": {}}."""
@@ -131,9 +132,9 @@ class Run:
         def save() -> None:
             made = state() if callable(state) else state
             plain, tensors = split(made)
-            files = {"weights.safetensors": weights, "state.safetensors": tensors}
+            parts = {"weights.safetensors": weights, "state.safetensors": tensors}
             manifest = {"state": plain, "chunks": list(chunk_references(made))}
-            snapshots.save(self.path / "checkpoints", step, files, manifest, keep=2)
+            snapshots.save(self.path / "checkpoints", step, parts, manifest, keep=2)
             self._delete_unreferenced_chunks()
 
         return snapshots.unless_disk_full(f"checkpoint of step {step}", self.path, save)
@@ -143,8 +144,8 @@ class Run:
 
         def save() -> None:
             manifest = {"score": score, "plain": plain}
-            files = {"weights.safetensors": weights}
-            snapshots.save(self.path / "best", step, files, manifest, keep=1)
+            parts = {"weights.safetensors": weights}
+            snapshots.save(self.path / "best", step, parts, manifest, keep=1)
 
         return snapshots.unless_disk_full(f"best weights of step {step}", self.path, save)
 
@@ -193,7 +194,8 @@ class Run:
         data = zstandard.ZstdCompressor(level=1).compress(snapshots.pack(tensors))
         file = f"replay/{name}.zst"
         (self.path / "replay").mkdir(exist_ok=True)
-        return {"file": file} | snapshots.write_atomically(self.path / file, data)
+        files.write_atomically(self.path / file, data)
+        return {"file": file} | snapshots.proof(data)
 
     def read_chunk(self, reference: Reference) -> Tensors:
         """The tensors of a chunk, on the CPU.
@@ -215,7 +217,7 @@ class Run:
                     seconds = float(record["time"])
                     kept.append(line + b"\n")
         if data != b"".join(kept):
-            snapshots.write_atomically(self.metrics_path, b"".join(kept))
+            files.write_atomically(self.metrics_path, b"".join(kept))
         return seconds
 
     def _newest_whole(self, directory: str, load: Callable[[Path], T]) -> T:

@@ -21,6 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from envs import files
+
 MANIFEST = "state.json"
 
 
@@ -41,7 +43,7 @@ def newest_first(directory: Path) -> list[Path]:
 def save(
     directory: Path,
     step: int,
-    files: dict[str, dict[str, Tensor]],
+    tensors: dict[str, dict[str, Tensor]],
     manifest: dict[str, Any],
     keep: int,
 ) -> None:
@@ -51,25 +53,28 @@ def save(
         directory: made when missing.
         step: names the snapshot. One of the same step is replaced, later ones are deleted: they
             are of a future that was gone back on.
-        files: safetensors files by name.
+        tensors: safetensors files by name.
         manifest: anything JSON can hold; `read_manifest` returns it, `step` added.
         keep: how many snapshots remain.
     """
     remove_temporaries(directory)
     temporary, final = directory / f".tmp-{step}", directory / f"{step:012d}"
     temporary.mkdir(parents=True)
-    records = {name: write(temporary / name, pack(tensors)) for name, tensors in files.items()}
+    records = {}
+    for name, content in tensors.items():
+        files.write(temporary / name, data := pack(content))
+        records[name] = proof(data)
     body = json.dumps({"step": step, **manifest, "files": records}).encode()
-    write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
-    _flush_directory(temporary)
+    files.write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
+    files.flush_directory(temporary)
     if final.exists():
         # A directory cannot replace another in one operation: between the two, the former counts.
         former = final.with_name(f"{final.name}~")
         shutil.rmtree(former, ignore_errors=True)
         os.replace(final, former)
     os.replace(temporary, final)
-    _flush_directory(directory)
-    _flush_directory(directory.parent)
+    files.flush_directory(directory)
+    files.flush_directory(directory.parent)
     found = newest_first(directory)
     past = [path for path in found if path.name <= final.name and not path.name.endswith("~")]
     for path in set(found) - set(past[:keep]):
@@ -101,7 +106,7 @@ def warn(text: str) -> None:
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Delete what an interrupted `save` or `write_atomically` left behind."""
+    """Delete what an interrupted `save` or `files.write_atomically` left behind."""
     for path in directory.glob(".tmp-*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -128,22 +133,9 @@ def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[st
     return safetensors.torch.load(read(snapshot / name, manifest["files"][name]))
 
 
-def write(path: Path, data: bytes) -> dict[str, int]:
-    """Write a file through to the disk; returns what `read` verifies."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def proof(data: bytes) -> dict[str, int]:
+    """What `read` verifies of a file of these bytes."""
     return {"bytes": len(data), "crc32": zlib.crc32(data)}
-
-
-def write_atomically(path: Path, data: bytes) -> dict[str, int]:
-    """Write or replace a file so that a crash leaves the old one or the new one."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    record = write(temporary, data)
-    os.replace(temporary, path)
-    _flush_directory(path.parent)
-    return record
 
 
 def read(path: Path, record: dict[str, Any]) -> bytes:
@@ -170,11 +162,3 @@ def _copy(tensor: Tensor) -> Tensor:
     # safetensors refuses tensors that share memory, as tied weights do, or are not contiguous.
     copy = torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format)
     return copy.copy_(tensor.detach())
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

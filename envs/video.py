@@ -1,8 +1,7 @@
-"""MP4 files."""
+"""Films: MP4 files of pictures."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from envs import EnvSpec
+from envs.files import aside, settle
+from envs.spec import EnvSpec
 
 
 def fps_of(spec: EnvSpec) -> int:
@@ -21,7 +21,7 @@ def fps_of(spec: EnvSpec) -> int:
 def write(path: Path, frames: Iterable[np.ndarray], fps: int) -> Path:
     """Write RGB uint8 (H, W, 3) frames as H.264; the file appears only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = aside(path)
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(fps))
@@ -36,9 +36,7 @@ def write(path: Path, frames: Iterable[np.ndarray], fps: int) -> Path:
                     stream.height, stream.width = image.shape[:2]
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        settle(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -1,0 +1,10 @@
+"""The commands of `python -m demos`: what is typed, as a dataclass whose `run` gives the exit code.
+
+What they do is in the modules of the same name above.
+"""
+
+from demos.commands.checking import Card, List, Stats, Verify
+from demos.commands.editing import Filter, Merge, Split
+from demos.commands.recording import Record
+
+Command = Record | Verify | Stats | List | Filter | Split | Merge | Card
