@@ -17,13 +17,14 @@ from torch import Tensor
 
 from agents.core import losses, schedules
 from agents.core.acting import Draws, epsilon_greedy
+from agents.core.batches import Batch
 from agents.core.config import BaseConfig, require
 from agents.core.launch import main
 from agents.core.learner import Learner, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
-from agents.core.types import Batch, Decision, Spaces, Step
+from agents.core.types import Decision, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ class DQN:
 
     def prepare(self) -> None:
         self.replay.allocate()
+        copy_parameters(self.learner.network, self.target)
 
     def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
         return Decision(epsilon_greedy(self.learner, obs, draws, exploration), memory_NS)

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from agents.core import losses
+from agents.core.batches import Sequences
 from agents.core.config import BaseConfig
 from agents.core.launch import main
 from agents.core.learner import Learner, means_of
 from agents.core.on_policy import OnPolicyAgent
 from agents.core.rollouts import Rollout
-from agents.core.types import Sequences, Spaces
+from agents.core.types import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from agents.core.device import resolve_device, tune_process
-from agents.core.launch import algorithm, make_groups
-from agents.core.loop import OnlineTraining
+from agents.core.experience import Interaction, make_groups, spaces_of
+from agents.core.launch import algorithm
+from agents.core.loop import Training
 from agents.core.reporter import SilentReporter
-from agents.core.types import Spaces
 from benchmarks.workloads import WORKLOADS
 from envs import spec
 
@@ -54,12 +54,13 @@ class Joystick:
         tune_process()
         torch.manual_seed(config.seed)
         self.config = config
-        envs = make_groups(spec(config.env_id), config)
-        spaces = dataclasses.replace(Spaces.of(envs[0]), num_envs=config.num_envs)
+        env = spec(config.env_id)
+        spaces = spaces_of(env, config.num_envs)
         self.agent = algorithm(algo).build(config, spaces, resolve_device(config.device))
         self.agent.prepare()
         self.counter = UpdateCounter(self.agent.learner.optimiser)
-        self.training = OnlineTraining(self.agent, envs, config, run=None)
+        experience = Interaction(self.agent, make_groups(env, config), config)
+        self.training = Training(self.agent, env, experience, config, run=None)
 
     @property
     def about(self) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents.core.batches import Batch
 from agents.core.learner import Learner, Loss, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.torsos import Activation
-from agents.core.types import Batch, Spaces
+from agents.core.types import Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]

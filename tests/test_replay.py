@@ -20,9 +20,10 @@ from torch import Tensor
 
 from agents.core import replay as replay_module
 from agents.core import replay_store
+from agents.core.batches import Batch
 from agents.core.replay import Replay
 from agents.core.replay_store import ReplayStore
-from agents.core.types import Batch, Spaces, Step
+from agents.core.types import Spaces, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from agents.core.acting import Draws, Group, sample_policy, state_values
+from agents.core.batches import Sequences
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
 from agents.core.rollouts import Rollout
-from agents.core.types import Decision, Sequences, Spaces, Step
+from agents.core.types import Decision, Spaces, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

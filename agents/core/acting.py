@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core.policies import Policy
+from agents.core.policies import Policy, join
 from agents.core.schedules import stream_seed
 from agents.core.types import Agent, Decision, Spaces, Step
 from envs import TapedVectorEnv
@@ -139,6 +139,20 @@ def sample_policy(
     return Decision(spaces.playable(action_1NK[0].cpu().numpy()), next_memory_NS, kept)
 
 
+def imitate(
+    learner: Learner, spaces: Spaces, obs: np.ndarray, draws: Draws, temperature: float
+) -> np.ndarray:
+    """Actions drawn from a policy network, as the environments take them."""
+    policy = policy_of(learner, to_device(obs, learner.device))
+    return spaces.playable(policy.sample(draws, temperature).cpu().numpy())
+
+
+def policy_of(learner: Learner, obs_N: Tensor) -> Policy:
+    """The policy of a policy network on observations (N, ...)."""
+    parts = learner.infer(lambda rows: learner.network(obs_N[rows]), len(obs_N))
+    return join(parts)
+
+
 @torch.no_grad()
 def state_values(learner: Learner, obs: np.ndarray, memory_NS: Tensor) -> Tensor:
     """An actor-critic's values (N,) of observations, given what it remembers."""
@@ -154,4 +168,4 @@ def one_step(learner: Learner, obs_N: Tensor, memory_NS: Tensor) -> tuple[Policy
         lambda rows: network(obs_1N[:, rows], memory_NS[rows], start_1N[:, rows]), len(obs_N)
     )
     policies, values, memories = zip(*parts, strict=True)
-    return policies[0].join(policies), torch.cat(values, dim=1), torch.cat(memories)
+    return join(policies), torch.cat(values, dim=1), torch.cat(memories)

@@ -34,12 +34,16 @@ class BaseConfig:
     """CPU threads for the network and for the emulator; 0 is one per core."""
     num_groups: Literal[1, 2] = 1
     """Groups of environments: with two, one steps while actions are chosen for the other."""
+    init_from: str = ""
+    """A run whose best weights are the first ones, of all parts that both networks have."""
     learning_rate: float = 2.5e-4
     """Step size of the optimiser."""
     optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
     """Adam, plain RMSProp, or the centred one of Mnih et al. 2015."""
     optimiser_epsilon: float = 1e-5
     """Added to the optimiser's denominator."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of Adam (https://arxiv.org/abs/1711.05101); in RMSProp an L2 term."""
     max_grad_norm: float = 0.5
     """Global gradient norm to clip at; 0 does not clip."""
     torso: TorsoName = "auto"
@@ -80,7 +84,7 @@ class BaseConfig:
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
         self.above_zero("learning_rate", "optimiser_epsilon")
-        self.at_least(0, "max_grad_norm")
+        self.at_least(0, "max_grad_norm", "weight_decay")
         self.multiple_of("num_groups", "num_envs")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import envs
 from agents.core.acting import Draws
 from agents.core.config import from_json, require
 from agents.core.device import resolve_device, tune_process
+from agents.core.experience import spaces_of
 from agents.core.launch import algorithm
 from agents.core.run import Run
-from agents.core.types import Agent, Spaces
+from agents.core.types import Agent
 from envs import EnvSpec
 
 
@@ -32,11 +32,8 @@ def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, 
     spec = EnvSpec.from_json(saved["env_spec"])
     spec.check_reproducible()
     module = algorithm(run.algo)
-    env = envs.make(spec, 1)
-    spaces = Spaces.of(env)
-    env.close()
     config = from_json(module.Config, saved["config"])
-    agent = module.build(config, spaces, resolve_device(device))
+    agent = module.build(config, spaces_of(spec), resolve_device(device))
     weights, step = run.weights(checkpoint)
     agent.learner.load_weights(weights)
     return agent, spec, step

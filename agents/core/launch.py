@@ -16,15 +16,18 @@ import tyro
 
 import envs
 from agents.core import distributed
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require, to_json
-from agents.core.device import cores, resolve_device, tune_process
+from agents.core.averages import Diverged
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, to_json
+from agents.core.device import resolve_device, tune_process
 from agents.core.evaluation import Evaluator, film_evaluation
+from agents.core.experience import Interaction, Study, make_groups, spaces_of
 from agents.core.log import Logger
-from agents.core.loop import Diverged, OnlineTraining
+from agents.core.loop import Training
 from agents.core.reporter import Reporter, SilentReporter
 from agents.core.run import Run
-from agents.core.types import Agent, Spaces
-from envs import EnvSpec, TapedVectorEnv, UserError
+from agents.core.transfer import initialise
+from agents.core.types import Agent, OnlineAgent
+from envs import EnvSpec, UserError
 from envs.errors import did_you_mean
 
 SCORE_SEED = 30_000
@@ -147,17 +150,21 @@ def train_on_this_rank(
     else:
         spec = EnvSpec.from_json(resumed.config()["env_spec"])
         spec.check_reproducible()
-    groups = make_groups(spec, config)
-    spaces = dataclasses.replace(Spaces.of(groups[0]), num_envs=sum(e.num_envs for e in groups))
-    agent = module.build(config, spaces, device)
-    if agent.off_policy and distributed.size() > 1:
-        raise UserError(f"{algo} trains in one process: its replay is not shared between ranks")
+    ours = distributed.share(config.num_envs)
+    agent = module.build(config, spaces_of(spec, ours.stop - ours.start), device)
+    online = isinstance(agent, OnlineAgent)
+    if distributed.size() > 1 and not (online and not agent.off_policy):
+        raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
+    begun = ""
+    if config.init_from and resumed is None:
+        begun = initialise(agent.learner, Run.open(config.init_from))
     agent.prepare()
     distributed.make_equal(list(agent.learner.weights().values()))
     run = resumed
     if run is None and distributed.rank() == 0:
         run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
-    training = OnlineTraining(agent, groups, config, run)
+    experience = Interaction(agent, make_groups(spec, config), config) if online else Study(agent)
+    training = Training(agent, spec, experience, config, run)
     if resumed is not None:
         training.restore(resumed)
     logger = open_logger(run, config, spec, training.step)
@@ -168,6 +175,8 @@ def train_on_this_rank(
         ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
         parts = f"{ranks}{device.type}, {threads} threads, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
+        if begun:
+            logger.message(f"begins where another ended: {begun}")
         signum = training.train(logger)
         code = 128 + signum if signum else 0
         if signum:
@@ -178,9 +187,14 @@ def train_on_this_rank(
             score_best(agent, training, logger)
     finally:
         logger.close(code)
-        for env in groups:
-            env.close()
+        experience.close()
     return code
+
+
+def in_words(compared: dict[str, float]) -> str:
+    """`eval/of_demonstrator` 0.93 as ", 93.0% of demonstrator"."""
+    names = {name.rpartition("/")[2].replace("_", " "): value for name, value in compared.items()}
+    return "".join(f", {value:.1%} {name}" for name, value in names.items())
 
 
 def open_logger(run: Run | None, config: Any, spec: EnvSpec, step: int) -> Reporter:
@@ -201,19 +215,7 @@ def open_logger(run: Run | None, config: Any, spec: EnvSpec, step: int) -> Repor
     )
 
 
-def make_groups(spec: EnvSpec, config: Any) -> list[TapedVectorEnv]:
-    """This rank's environments, in groups that step in turn."""
-    ours = distributed.share(config.num_envs)
-    each, left = divmod(ours.stop - ours.start, config.num_groups)
-    require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
-    threads = min(each, cores(config.num_threads))
-    return [
-        envs.make(spec, each, config.seed, num_threads=threads, first_env=first)
-        for first in range(ours.start, ours.stop, each)
-    ]
-
-
-def score_best(agent: Agent, training: OnlineTraining, logger: Reporter) -> None:
+def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
     config, run = training.config, training.run
     assert run is not None
@@ -221,11 +223,13 @@ def score_best(agent: Agent, training: OnlineTraining, logger: Reporter) -> None
         training.evaluate(logger)
     weights, step = run.weights("best")
     agent.learner.load_weights(weights)
-    evaluator = Evaluator(training.envs[0].env_spec, SCORE_SEED, config.num_threads or None)
+    evaluator = Evaluator(training.spec, SCORE_SEED, config.num_threads or None)
     result = evaluator.evaluate(agent, config.final_eval_episodes, step)
-    run.save_score(result.to_json())
-    logger.message(f"score: {result}")
-    logger.summary({f"score/{name}": value for name, value in result.to_json().items()})
+    compared = training.experience.compared(result.mean)
+    score = result.to_json() | compared
+    run.save_score(score)
+    logger.message(f"score: {result}{in_words(compared)}")
+    logger.summary({f"score/{name}": value for name, value in score.items()})
     if config.video and (path := film_evaluation(result, run, logger.message)):
         logger.video(training.step, path)
     logger.artifact(run.path / "best", name=f"{os.path.basename(run.path)}-best", type="model")

@@ -16,30 +16,33 @@ from torch import Tensor, nn
 from agents.core import distributed
 from agents.core.device import resolve_precision, share_cores
 
-
-def fast_adam(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
-    """Adam (https://arxiv.org/abs/1412.6980), one kernel for all parameters."""
-    return torch.optim.Adam(parameters, lr=learning_rate, eps=epsilon, fused=True)
+Optimiser = torch.optim.Optimizer
 
 
-def nature_rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
+def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
+    """Adam (https://arxiv.org/abs/1412.6980), one kernel for all parameters, its weight decay
+    decoupled (https://arxiv.org/abs/1711.05101)."""
+    return torch.optim.AdamW(parameters, lr=rate, eps=epsilon, weight_decay=decay, fused=True)
+
+
+def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
     """Centred RMSProp of Mnih et al. 2015, extended data table 1, but for epsilon.
 
     The paper adds 0.01 to the squared gradient, under the root, and sums gradients over its
     batch of 32; torch adds epsilon outside the root of a mean gradient's square. 0.1 / 32 is
     the same where the gradient vanishes, which is where epsilon matters.
     """
-    return torch.optim.RMSprop(
-        parameters, lr=learning_rate, alpha=0.95, eps=epsilon, centered=True, foreach=True
-    )
+    options = {"alpha": 0.95, "centered": True, "weight_decay": decay, "foreach": True}
+    return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
 
 
-def rmsprop(parameters: Any, learning_rate: float, epsilon: float) -> torch.optim.Optimizer:
+def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
     """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99.
 
     The paper adds epsilon under the root, torch outside.
     """
-    return torch.optim.RMSprop(parameters, lr=learning_rate, alpha=0.99, eps=epsilon, foreach=True)
+    options = {"alpha": 0.99, "weight_decay": decay, "foreach": True}
+    return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
 
 
 INFERENCE_ROWS = 4
@@ -57,6 +60,8 @@ class LearnerConfig(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def optimiser_epsilon(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
     @property
     def max_grad_norm(self) -> float: ...
     @property
@@ -103,10 +108,8 @@ class Learner:
             max(1, self.shards - 1), "learner", torch.set_num_threads, (self.threads_per_shard,)
         )
         self.parameters = list(self.network.parameters())
-        make_optimiser = OPTIMISERS[config.optimiser]
-        self.optimiser = make_optimiser(
-            self.parameters, config.learning_rate, config.optimiser_epsilon
-        )
+        sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
+        self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
         self.max_grad_norm = config.max_grad_norm or float("inf")
 
     def autocast(self) -> AbstractContextManager[Any]:

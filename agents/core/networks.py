@@ -76,7 +76,7 @@ class Body(nn.Module):
     PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
     """
 
-    def __init__(self, config: ActorCriticConfig, obs_shape: tuple[int, ...]):
+    def __init__(self, config: PolicyConfig, obs_shape: tuple[int, ...]):
         super().__init__()
         self.torso = make_torso(
             config.torso,
@@ -142,6 +142,25 @@ class ActorCritic(nn.Module):
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
 
+class PolicyNetwork(nn.Module):
+    """A policy alone, on single observations: the parts of an actor-critic that choose."""
+
+    memory_size = 0
+
+    def __init__(self, config: PolicyConfig, spaces: Spaces):
+        super().__init__()
+        self.normaliser = ObservationNormaliser(
+            spaces.obs_shape, config.normalise_observations and spaces.obs_dtype != torch.uint8
+        )
+        self.body = Body(config, spaces.obs_shape)
+        self.policy_head = make_policy_head(config.hidden, spaces)
+
+    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Policy:
+        """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
+        features_BF = self.body.hidden(self.body.torso(self.normaliser(obs_B)))
+        return self.policy_head(features_BF * kept_BF)
+
+
 class TorsoConfig(Protocol):
     """The settings that every network reads from an algorithm's config."""
 
@@ -166,15 +185,20 @@ class QNetworkConfig(TorsoConfig, Protocol):
     def dueling(self) -> bool: ...
 
 
-class ActorCriticConfig(TorsoConfig, Protocol):
-    """What an actor-critic reads beside them."""
+class PolicyConfig(TorsoConfig, Protocol):
+    """What a policy network reads beside them."""
 
     @property
     def core(self) -> CoreName: ...
     @property
-    def separate_value(self) -> bool: ...
-    @property
     def normalise_observations(self) -> bool: ...
+
+
+class ActorCriticConfig(PolicyConfig, Protocol):
+    """What an actor-critic reads beside them."""
+
+    @property
+    def separate_value(self) -> bool: ...
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from agents.core import schedules
 from agents.core.acting import Draws, sample_policy
+from agents.core.batches import Sequences
 from agents.core.learner import Learner, LearnerConfig
 from agents.core.networks import ActorCritic, ActorCriticConfig
 from agents.core.rollouts import Rollout, RolloutConfig
-from agents.core.types import Decision, Sequences, Spaces, Step
+from agents.core.types import Decision, Spaces, Step
 
 
 class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):

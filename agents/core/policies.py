@@ -7,8 +7,9 @@ one, one for each dimension of a continuous one. Everything is float32 whatever 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +45,22 @@ class Categorical:
             chosen.append((log_prob_NA + temperature * gumbel_NA).argmax(dim=-1))
         return torch.stack(chosen, dim=-1)
 
+    def mode(self) -> Tensor:
+        """The likeliest actions, int64 (..., K)."""
+        return torch.stack([log_prob.argmax(dim=-1) for log_prob in self.log_probs], dim=-1)
+
     def log_prob(self, action: Tensor) -> Tensor:
         """log π(a), shape (...)."""
         parts = zip(self.log_probs, action.unbind(-1), strict=True)
         return sum_of([p.gather(-1, a.unsqueeze(-1)).squeeze(-1) for p, a in parts])
+
+    def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
+        """(1 - ε) log π(a) + ε mean_a' log π(a'), shape (...): of a target that is spread a little.
+
+        Label smoothing of Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+        """
+        even = sum_of([p.mean(dim=-1) for p in self.log_probs])
+        return (1 - smoothing) * self.log_prob(action) + smoothing * even
 
     def entropy(self) -> Tensor:
         """-Σ π log π, shape (...)."""
@@ -71,10 +84,19 @@ class DiagonalGaussian:
         normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device)
         return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
 
+    def mode(self) -> Tensor:
+        """The likeliest actions, (..., K)."""
+        return self.mean
+
     def log_prob(self, action: Tensor) -> Tensor:
         """Σ_k log N(a_k; μ_k, σ_k), shape (...)."""
         z = (action - self.mean) * (-self.log_std).exp()
         return -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+
+    def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
+        """log π(a), shape (...): there is nothing to spread a target over, so ε must be 0."""
+        assert smoothing == 0
+        return self.log_prob(action)
 
     def entropy(self) -> Tensor:
         """Σ_k (½ + ½ log 2π + log σ_k), shape (...)."""
@@ -83,6 +105,12 @@ class DiagonalGaussian:
 
 
 Policy = Categorical | DiagonalGaussian
+
+
+def join(parts: Sequence[Policy]) -> Policy:
+    """The policy of all their observations (..., N), of policies of one kind."""
+    kind: Any = type(parts[0])
+    return kind.join(parts)
 
 
 class CategoricalHead(nn.Module):

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from agents.core import returns
+from agents.core.batches import Batch
 from agents.core.device import reserve
 from agents.core.priorities import Priorities
 from agents.core.schedules import stream_seed
-from agents.core.types import Batch, Spaces, Step
+from agents.core.types import Spaces, Step
 from envs.errors import UserError
 
 IMPORTANCE_EXPONENT = 0.5

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from agents.core import distributed, returns
 from agents.core.acting import state_values
+from agents.core.batches import Sequences
 from agents.core.device import reserve
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
 from agents.core.normalise import RewardScaler
 from agents.core.schedules import stream_seed
-from agents.core.types import Sequences, Spaces, Step
+from agents.core.types import Spaces, Step
 from envs.errors import UserError
 
 

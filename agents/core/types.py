@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -134,71 +134,8 @@ class Step:
     rows: slice = field(default_factory=lambda: slice(None))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
-
-    obs: Tensor
-    action_B: Tensor
-    reward_B: Tensor
-    discount_B: Tensor
-    next_obs: Tensor
-    weight_B: Tensor
-    slot_B: Tensor
-
-    @property
-    def size(self) -> int:
-        """Transitions in it."""
-        return len(self.slot_B)
-
-    @property
-    def weight(self) -> Tensor:
-        """Importance of each transition's loss."""
-        return self.weight_B
-
-    def split(self, shards: int) -> list[Batch]:
-        """The batch in `shards` nearly equal parts, in order; views, not copies."""
-        columns = [getattr(self, field.name).tensor_split(shards) for field in fields(self)]
-        return [Batch(*parts) for parts in zip(*columns, strict=True)]
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """A minibatch: B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
-
-    Attributes:
-        memory_BS: what was remembered before the first step of each.
-        start_LB: bool, the step is the first of its episode.
-        return_LB: advantage plus value: what a value is fitted to.
-        size: steps in the minibatch over all ranks.
-    """
-
-    obs_LB: Tensor
-    memory_BS: Tensor
-    start_LB: Tensor
-    action_LBK: Tensor
-    log_prob_LB: Tensor
-    value_LB: Tensor
-    advantage_LB: Tensor
-    return_LB: Tensor
-    size: int
-
-    weight = 1.0
-    """Every step counts the same."""
-
-    def split(self, shards: int) -> list[Sequences]:
-        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
-        parts = {
-            name: value.tensor_split(shards, dim=0 if name == "memory_BS" else 1)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        columns = zip(*parts.values(), strict=True)
-        return [replace(self, **dict(zip(parts, column, strict=True))) for column in columns]
-
-
 class Agent(Protocol):
-    """The contract of every online agent. The loop collects, then lets it learn, and so on.
+    """The contract of every agent. The loop gives it experience, then lets it learn, and so on.
 
     `prepare` reserves what training needs and evaluation does not, or raises a UserError.
     `exploration(step)` is the ε or temperature (`explores_by`) of training at a step, and what
@@ -207,8 +144,8 @@ class Agent(Protocol):
 
     Attributes:
         explores_by: what exploration is called; the config has `eval_<that>` for evaluations.
-        horizon_steps: steps of each environment between two calls of `learn`.
-        off_policy: whether `learn` may run before the last step was observed.
+        horizon_steps: steps between two calls of `learn`: of each environment, or of those
+            demonstrated.
         memory_size: width of what it remembers of an episode; 0 for nothing.
     """
 
@@ -216,7 +153,6 @@ class Agent(Protocol):
     learner: Learner
     explores_by: str
     horizon_steps: int
-    off_policy: bool
     memory_size: int
 
     def prepare(self) -> None: ...
@@ -227,10 +163,35 @@ class Agent(Protocol):
         self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float
     ) -> Decision: ...
 
-    def observe(self, step: Step) -> None: ...
-
     def learn(self) -> dict[str, Tensor]: ...
 
     def state_dict(self, store: Any) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None: ...
+
+
+@runtime_checkable
+class OnlineAgent(Agent, Protocol):
+    """An agent that learns from what it does.
+
+    Attributes:
+        off_policy: whether `learn` may run before the last step was observed.
+    """
+
+    off_policy: bool
+
+    def observe(self, step: Step) -> None: ...
+
+
+class OfflineAgent(Agent, Protocol):
+    """An agent that learns from demonstrations; its config has `validate_every_steps`, `patience`.
+
+    `validate` returns "validation/loss" and more of what is held out, {} where nothing is.
+
+    Attributes:
+        reference_scores: mean returns of random play and of the demonstrator.
+    """
+
+    reference_scores: tuple[float, float]
+
+    def validate(self) -> dict[str, Tensor]: ...

@@ -1,0 +1,145 @@
+"""Behaviour cloning: a policy fitted to what a demonstrator did, as any classifier is.
+
+ALVINN: An autonomous land vehicle in a neural network, Pomerleau 1988,
+https://proceedings.neurips.cc/paper/1988/hash/812b4ba287f5ee0bc9d43bbf5bbe87fb-Abstract.html.
+  L(θ) = E_demonstrations[ -log π(a|s; θ) ]
+Nothing is learned from the environment; it only scores the clone. `--demos auto` takes the shipped
+demonstrations, and a step is a demonstrated step that was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import envs
+from agents.core import imitation, schedules
+from agents.core.acting import Draws, imitate, policy_of
+from agents.core.batches import Demonstrated
+from agents.core.config import BaseConfig, require
+from agents.core.imitation import Minibatches
+from agents.core.launch import main
+from agents.core.learner import Learner
+from agents.core.networks import PolicyNetwork
+from agents.core.policies import join
+from agents.core.types import Decision, Spaces
+from envs import UserError
+
+VALIDATION_STEPS = 8192
+"""Held-out steps of a validation at most, of all of them at equal distances."""
+
+STATISTICS_STEPS = 50_000
+"""Steps, chosen so, that vector observations are scaled by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    demos: str = "auto"  # Dataset: a directory, a shipped one's name, or the environment's.
+    fraction: float = 1.0  # Share of the training episodes to learn from.
+    validation_share: float = 0.2  # Share of the episodes that are held out.
+    validate_every_steps: int = 50_000  # Steps between two validations; 0 is never.
+    patience: int = 0  # Validations without a smaller loss that end the run; 0 never does.
+    batch_size: int = 256  # Steps in a minibatch.
+    label_smoothing: float = 0.0  # Share of the target that is spread over all actions.
+    class_weights: bool = False  # Rare actions count as much as common ones.
+    shift_pixels: int = 4  # Images are moved by up to this, each way.
+    dropout: float = 0.0  # Share of the hidden layer's features that is left out.
+    weight_decay: float = 1e-4  # Decoupled (https://arxiv.org/abs/1711.05101).
+    normalise_observations: bool = False  # Scale vector observations by their deviation.
+    eval_temperature: float = 0.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "batch_size")
+        self.at_least(0, "validate_every_steps", "patience", "shift_pixels", "eval_temperature")
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
+        for name in ("dropout", "label_smoothing", "validation_share"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
+        require(self.core == "none", "core", self.core, "none: a clone has no memory yet")
+
+
+# fmt: off
+PRESETS = {
+    "atari": Config(learning_rate=1e-3, total_steps=2_000_000, eval_every_steps=500_000,
+        layer_norm=True),
+    "control": Config(env_id="CartPole-v1", learning_rate=1e-3, total_steps=400_000, batch_size=64,
+        activation="tanh", hidden=64, eval_every_steps=100_000),
+}
+PRESETS["continuous"] = replace(PRESETS["control"], normalise_observations=True)
+# fmt: on
+
+
+def build(config: Config, spaces: Spaces, device: torch.device) -> BC:
+    smoothing, most = config.label_smoothing, 0 if spaces.continuous else 1
+    require(smoothing <= most, "label_smoothing", smoothing, "0 where actions are continuous")
+    return BC(config, spaces, PolicyNetwork(config, spaces), device)
+
+
+class BC:
+    """Does what the demonstrator would, as far as it was seen."""
+
+    explores_by, memory_size = "temperature", 0
+
+    def __init__(
+        self, config: Config, spaces: Spaces, network: PolicyNetwork, device: torch.device
+    ):
+        self.config, self.spaces, self.network = config, spaces, network
+        self.learner = Learner(network, config, device)
+        self.horizon_steps, self.exploration = config.batch_size, schedules.constant(1.0)
+
+    def prepare(self) -> None:
+        config, network = self.config, self.network
+        self.lesson = imitation.load(config, envs.spec(config.env_id), self.learner.device)
+        self.reference_scores, training = self.lesson.reference_scores, self.lesson.training
+        weight_N = torch.ones(training.size)
+        if config.class_weights:
+            self.spaces.require_discrete()
+            weight_N = training.balancing(self.spaces.num_actions)
+        augmented = (config.shift_pixels, config.hidden, config.dropout)
+        self.batches = Minibatches(training, config.batch_size, config.seed, weight_N, *augmented)
+        self.horizon_steps = self.batches.batch_size
+        if network.normaliser.enabled:
+            seen = training.observations(training.spread(STATISTICS_STEPS))
+            network.normaliser.update(seen.unsqueeze(0))
+
+    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return Decision(imitate(self.learner, self.spaces, obs, draws, exploration), memory_NS)
+
+    def learn(self) -> dict[str, Tensor]:
+        return self.learner.update(self.loss, self.batches.draw())[0]
+
+    def loss(self, batch: Demonstrated) -> tuple[Tensor, dict[str, Tensor]]:
+        policy = self.learner.network(batch.obs, batch.kept_BF)
+        loss_B = -policy.smoothed_log_prob(batch.action_BK, self.config.label_smoothing)
+        return loss_B, {"losses/bc_loss": loss_B, "losses/entropy": policy.entropy()}
+
+    def validate(self) -> dict[str, Tensor]:
+        """Of held-out steps: how unlikely the demonstrator's actions are, and which are equal."""
+        if (held_out := self.lesson.held_out) is None:
+            return {}
+        index_N = held_out.spread(VALIDATION_STEPS)
+        parts = index_N.split(self.horizon_steps)
+        policies = [policy_of(self.learner, held_out.observations(part)) for part in parts]
+        policy, action_NK = join(policies), held_out.actions(index_N)
+        return {
+            "validation/loss": -policy.log_prob(action_NK).mean(),
+            "validation/agreement": imitation.agreement(policy.mode(), action_NK),
+        }
+
+    def state_dict(self, store: Any) -> dict[str, Any]:
+        batches, digest = self.batches.drawn, self.lesson.digest
+        return {"learner": self.learner.state_dict(), "batches": batches, "demos": digest}
+
+    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
+        if state["demos"] != self.lesson.digest:
+            raise UserError(f"--demos {self.config.demos}: not the episodes the run began with")
+        self.learner.load_state_dict(state["learner"])
+        self.batches.drawn = state["batches"]
+
+
+if __name__ == "__main__":
+    main("bc")

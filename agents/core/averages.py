@@ -1,0 +1,36 @@
+"""What is logged between two reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Diverged(RuntimeError):
+    """A loss or gradient was not finite: nothing after the last checkpoint is worth keeping."""
+
+
+class Averages:
+    """Means of tensors over an interval, summed on their device and fetched once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += bool(metrics)
+
+    def flush(self) -> dict[str, float]:
+        """The means since the last flush; raises Diverged where one is not finite."""
+        if not self._sums:
+            return {}
+        values = torch.stack(list(self._sums.values())).tolist()
+        means = {name: v / self._count for name, v in zip(self._sums, values, strict=True)}
+        self._sums, self._count = {}, 0
+        for name, mean in means.items():
+            if not np.isfinite(mean):
+                raise Diverged(f"{name} is {mean}")
+        return means

@@ -1,0 +1,196 @@
+"""Where experience comes from: environments that an agent acts in, or what others did."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import envs
+from agents.core import distributed
+from agents.core.acting import Draws, Group
+from agents.core.averages import Averages
+from agents.core.config import BaseConfig, require
+from agents.core.device import cores
+from agents.core.reporter import Reporter
+from agents.core.types import OfflineAgent, OnlineAgent, Spaces
+from envs import EnvSpec, TapedVectorEnv
+from envs.open_tapes import join_states
+
+
+class Experience(Protocol):
+    """A source of experience, in rounds.
+
+    Attributes:
+        round_steps: how much further a round is, over all ranks.
+        exhausted: there is no more to learn from it.
+    """
+
+    round_steps: int
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+        """A round from `step` on, and what the agent learns from it; returns what to average."""
+        ...
+
+    def compared(self, score: float) -> dict[str, float]:
+        """An evaluation's mean return beside what it is to be measured by."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Interaction:
+    """An agent's own life in environments, in groups of which one steps while others choose."""
+
+    exhausted = False
+
+    def __init__(self, agent: OnlineAgent, envs: list[TapedVectorEnv], config: BaseConfig):
+        self.agent, self.envs, self.num_envs = agent, envs, config.num_envs
+        ours, begin = distributed.share(config.num_envs), 0
+        self.groups: list[Group] = []
+        for env in envs:
+            rows = slice(begin, begin := begin + env.num_envs)
+            of_all = slice(ours.start + rows.start, ours.start + rows.stop)
+            draws = Draws(config.seed, config.num_envs, of_all)
+            self.groups.append(Group(agent, env, draws, rows))
+            self.groups[-1].reset()
+        self.round_steps = config.num_envs * agent.horizon_steps
+        self.returns: deque[float] = deque(maxlen=20)
+        # A GPU can learn while the emulator steps; on a CPU both want every core.
+        self.overlap = agent.off_policy and agent.learner.device.type != "cpu"
+
+    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+        """The agent's horizon of steps, and what it learns from them.
+
+        Of two groups one steps while actions are chosen for the other.
+        """
+        horizon, metrics = self.agent.horizon_steps, {}
+        for group in self.groups:
+            group.send(self.agent.exploration(step))
+        if self.overlap:
+            metrics = self.agent.learn()
+        for t in range(1, horizon + 1):
+            step += self.num_envs
+            for group in self.groups:
+                taken, info = group.recv()
+                if t < horizon:
+                    group.send(self.agent.exploration(step))
+                self.agent.observe(taken)
+                if "episode" in info:
+                    self.record_episodes(step, info, logger)
+        return metrics if self.overlap else self.agent.learn()
+
+    def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
+        ended = np.flatnonzero(info["_episode"])
+        self.returns.extend(info["episode"]["r"][ended].tolist())
+        episode = {
+            "charts/episodic_return": info["episode"]["r"][ended].mean(),
+            "charts/episodic_length": info["episode"]["l"][ended].mean(),
+            "charts/episodic_return_20": np.mean(self.returns),
+        }
+        logger.metrics(step, {name: float(value) for name, value in episode.items()})
+
+    def compared(self, score: float) -> dict[str, float]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of all ranks' environments, which does not depend on who plays them."""
+        ours = [group.state_dict() for group in self.groups]
+        groups = [
+            group for rank in distributed.gather(ours, self.agent.learner.device) for group in rank
+        ]
+        return {
+            "env": join_states([group["env"] for group in groups]),
+            "memory": torch.cat([group["memory"] for group in groups]),
+            "generator": groups[0]["generator"],
+            "returns": list(self.returns),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for group in self.groups:
+            group.load_state_dict(state)
+        self.returns.extend(state["returns"])
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class Study:
+    """Learning from demonstrations: a step is a demonstrated step that was trained on.
+
+    It ends early when `patience` validations in a row had no smaller loss than the least.
+    """
+
+    def __init__(self, agent: OfflineAgent):
+        self.agent, self.round_steps = agent, agent.horizon_steps
+        self.every_steps = agent.config.validate_every_steps
+        self.patience = agent.config.patience or float("inf")
+        self.least_loss, self.in_vain = float("inf"), 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self.in_vain >= self.patience
+
+    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+        metrics, reached = self.agent.learn(), step + self.round_steps
+        if self.every_steps and reached // self.every_steps > step // self.every_steps:
+            self.validate(reached, logger)
+        return metrics
+
+    def validate(self, step: int, logger: Reporter) -> None:
+        averages = Averages()
+        averages.add(self.agent.validate())
+        if not (means := averages.flush()):
+            return
+        logger.metrics(step, means)
+        better = means["validation/loss"] < self.least_loss
+        self.least_loss = min(self.least_loss, means["validation/loss"])
+        self.in_vain = 0 if better else self.in_vain + 1
+
+    def compared(self, score: float) -> dict[str, float]:
+        """Of the way from random play to the demonstrator, 1.0 is as good as it."""
+        random, demonstrator = self.agent.reference_scores
+        if demonstrator == random:
+            return {}
+        return {"eval/of_demonstrator": (score - random) / (demonstrator - random)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"least_loss": self.least_loss, "in_vain": self.in_vain}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.least_loss, self.in_vain = state["least_loss"], state["in_vain"]
+
+    def close(self) -> None: ...
+
+
+def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
+    """This rank's environments, in groups that step in turn."""
+    ours = distributed.share(config.num_envs)
+    each, left = divmod(ours.stop - ours.start, config.num_groups)
+    require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
+    threads = min(each, cores(config.num_threads))
+    return [
+        envs.make(spec, each, config.seed, num_threads=threads, first_env=first)
+        for first in range(ours.start, ours.stop, each)
+    ]
+
+
+def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
+    """What an agent for so many environments is built for."""
+    env = envs.make(spec, 1)
+    try:
+        return replace(Spaces.of(env), num_envs=num_envs)
+    finally:
+        env.close()
