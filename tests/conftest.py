@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+import envs
 from agents.core.launch import train
 from agents.core.run import Run
+from demos import Dataset, Metadata, record
+from demos.policies import RandomPolicy
+
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="joystick-cache-")
 
 # Without --anneal-steps the learning rate would depend on how far a run is meant to go.
 ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--anneal-steps", "100000"]
 
 TINY = {
     "a2c": ROLLOUT,
+    "bc": ["--batch-size", "8"],
     "dqn": ["--batch-size", "8", "--buffer-size", "2000", "--learning-starts-steps", "64"],
     "ppo": [*ROLLOUT, "--batch-size", "32"],
     "ppo-lstm": [
@@ -27,6 +36,28 @@ TINY = {
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
 
 ALGORITHMS = sorted(TINY)
+
+
+def tiny(algo: str, env_id: str) -> list[str]:
+    """Settings of a small run of `algo`, with demonstrations where it imitates."""
+    demos = ["--demos", str(demonstrations(env_id))] if module_of(algo) == "bc" else []
+    return [*TINY[algo], *demos, "--env", env_id]
+
+
+@cache
+def demonstrations(env_id: str, episodes: int = 3) -> Path:
+    """A dataset of random play."""
+    path = Path(tempfile.mkdtemp(prefix="joystick-demos-")) / "random"
+    spec = envs.spec(env_id)
+    dataset = Dataset.create(
+        path, Metadata(spec=spec, policy="random", created="today", command="tests")
+    )
+    env = envs.make(spec, 1)
+    env.close()
+    policy = RandomPolicy(env.single_action_space, seed=0)
+    for episode in record(spec, policy, episodes, seed=0, num_envs=episodes):
+        dataset.append(episode)
+    return path
 
 
 def module_of(algo: str) -> str:
@@ -45,7 +76,8 @@ def _one_thread() -> None:
 def run_tiny(runs_dir: Path, algo: str, *args: str) -> Run:
     """Run the real command line of `algo` in this process, small and quiet; returns its run."""
     before = set(runs_dir.glob("*"))
-    command = ["--runs-dir", str(runs_dir), *TINY[algo], *QUIET, "--eval-every-steps", "0", *args]
+    settings = tiny(algo, args[args.index("--env") + 1])
+    command = ["--runs-dir", str(runs_dir), *settings, *QUIET, "--eval-every-steps", "0", *args]
     assert train(module_of(algo), command) == 0
     (path,) = set(runs_dir.glob("*")) - before
     return Run.open(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ALGORITHMS, QUIET, TINY, module_of, read_metrics, run_tiny
+from conftest import ALGORITHMS, QUIET, module_of, read_metrics, run_tiny, tiny
 
 from agents.core.launch import train
 from agents.core.run import Run
@@ -29,10 +29,8 @@ def command(algo: str, env_id: str, runs_dir: Path, *args: str) -> list[str]:
             f"agents.{module_of(algo)}",
             "--runs-dir",
             str(runs_dir),
-            "--env",
-            env_id,
         ),
-        *(*TINY[algo], *QUIET, "--eval-every-steps", "0"),
+        *(*tiny(algo, env_id), *QUIET, "--eval-every-steps", "0"),
         *("--checkpoint-every-steps", str(EVERY), *args),
     ]
 
@@ -152,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         return learn(self)
 
     monkeypatch.setattr(dqn.DQN, "learn", poisoned)
-    args = ["--runs-dir", str(tmp_path), *TINY["dqn"], *QUIET, "--env", "CartPole-v1"]
+    args = ["--runs-dir", str(tmp_path), *tiny("dqn", "CartPole-v1"), *QUIET]
     every = [
         "--checkpoint-every-steps",
         "400",

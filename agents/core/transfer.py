@@ -10,7 +10,7 @@ from agents.core.learner import Learner
 from agents.core.run import Run
 from envs import UserError
 
-SAME_PART = ((r"^(body|bodies\.\d)\.", ""), (r"^head\.values\.0\.", "hidden."))
+SAME_PART = ((r"^(body|bodies\.\d)\.", ""), (r"^head\.(values|value|advantage)\.0\.", "hidden."))
 """Parts that are called differently in a Q-network and in the bodies of an actor-critic."""
 
 
@@ -24,7 +24,7 @@ def part(name: str) -> str:
 def initialise(learner: Learner, run: Run) -> str:
     """Give the learner's network the run's best weights, of all parts that both have.
 
-    Both bodies of an actor-critic take the one that there is. Returns what was taken, in words.
+    Two bodies, or the streams of a dueling head, both take the one that there is. Returns what was taken, in words.
 
     Raises:
         UserError: the run has no whole weights, or none that fit.

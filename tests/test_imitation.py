@@ -1,0 +1,242 @@
+"""Demonstrations in minibatches: what is drawn, moved, weighted and left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import demonstrations, run_tiny, tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+import envs
+from agents.bc import PRESETS
+from agents.core.augmentation import random_shift, shift
+from agents.core.imitation import Demonstrations, Minibatches, agreement, load, subset
+from agents.core.launch import train
+from agents.core.policies import Categorical
+from agents.core.run import Run
+from agents.core.transfer import part
+from demos import Dataset
+from demos.frames import decode
+from envs import UserError
+
+CPU = torch.device("cpu")
+
+
+def demonstrations_of(env_id: str) -> Demonstrations:
+    episodes = Dataset.open(demonstrations(env_id)).episodes()
+    return Demonstrations(decode(episodes, episodes[0].spec), episodes, CPU)
+
+
+@pytest.mark.parametrize("env_id", ["Pong", "CartPole-v1"])
+def test_observations_and_actions_are_those_of_the_episodes(env_id: str) -> None:
+    source, at = demonstrations_of(env_id), 0
+    for episode in Dataset.open(demonstrations(env_id)).episodes():
+        life = [obs for obs, *_ in envs.replay(episode.tape)][: len(episode)]
+        index = torch.arange(at, at + len(episode))
+        np.testing.assert_array_equal(source.observations(index).numpy(), np.stack(life))
+        np.testing.assert_array_equal(source.actions(index)[:, 0].numpy(), episode.actions)
+        at += len(episode)
+    assert at == source.size
+
+
+def minibatches(source: Demonstrations, **changed: object) -> Minibatches:
+    settings = {"batch_size": 16, "seed": 1, "weight_N": torch.arange(source.size).float()}
+    still = {"shift_pixels": 0, "num_features": 5, "dropout": 0.0}
+    return Minibatches(source, **(settings | still | changed))  # pyright: ignore
+
+
+def test_an_epoch_shows_every_step_once_and_each_in_another_order() -> None:
+    batches = minibatches(demonstrations_of("CartPole-v1"))
+    epochs = [
+        torch.cat([batches.draw().weight_B for _ in range(batches.per_epoch)]) for _ in range(2)
+    ]
+    for drawn in epochs:
+        assert len(drawn.unique()) == len(drawn) == batches.per_epoch * 16
+    assert not torch.equal(*epochs)
+
+
+def test_what_is_drawn_depends_on_the_seed_and_the_count_alone() -> None:
+    source = demonstrations_of("toy/Catch-v0")
+    first, second = (minibatches(source, dropout=0.5, shift_pixels=2) for _ in range(2))
+    drawn = [first.draw() for _ in range(5)][-1]
+    second.drawn = 4
+    again, other = second.draw(), minibatches(source, seed=2, dropout=0.5).draw()
+    for name, value in vars(drawn).items():
+        assert torch.equal(value, getattr(again, name)), name
+    assert not torch.equal(drawn.kept_BF, other.kept_BF)
+
+
+def test_a_dataset_smaller_than_a_minibatch_is_one_minibatch() -> None:
+    source = demonstrations_of("toy/Catch-v0")
+    batches = minibatches(source, batch_size=10_000)
+    assert batches.draw().size == source.size == batches.batch_size
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest() -> None:
+    source = demonstrations_of("CartPole-v1")
+    kept_BF = minibatches(source, dropout=0.25, num_features=2_000).draw().kept_BF
+    assert set(kept_BF.unique().tolist()) == {0.0, float(np.float32(1 / 0.75))}
+    assert kept_BF.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert minibatches(source).draw().kept_BF.eq(1).all()
+
+
+def test_balanced_actions_count_the_same() -> None:
+    source = demonstrations_of("Pong")
+    weight_N, action_N = source.balancing(num_actions=9), source.action_NK[:, 0]
+    sums = [weight_N[action_N == action].sum().item() for action in action_N.unique()]
+    assert sums == pytest.approx([source.size / len(sums)] * len(sums), rel=1e-4)
+    assert weight_N.mean().item() == pytest.approx(1.0)
+
+
+def test_an_image_moves_down_and_right_and_zeros_come_in() -> None:
+    image = torch.arange(1, 10).view(1, 3, 3)
+    assert shift(image, 1, 0).tolist() == [[[0, 0, 0], [1, 2, 3], [4, 5, 6]]]
+    assert shift(image, 0, -1).tolist() == [[[2, 3, 0], [5, 6, 0], [8, 9, 0]]]
+    assert shift(image, 0, 0).tolist() == image.tolist()
+
+
+@given(st.integers(1, 40), st.integers(1, 4))
+def test_every_image_of_a_batch_is_moved_within_bounds(size: int, most: int) -> None:
+    images = torch.randint(1, 255, (size, 2, 9, 9), dtype=torch.uint8)
+    moved = random_shift(images, most, torch.Generator().manual_seed(size))
+    ways = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1)]
+    for image, after in zip(images, moved, strict=True):
+        assert any(torch.equal(shift(image, *way), after) for way in ways)
+    assert random_shift(images, 0, torch.Generator()) is images
+
+
+def test_agreement_is_of_whole_actions_and_of_variance() -> None:
+    chosen, done = torch.tensor([[0, 1], [1, 1], [2, 0]]), torch.tensor([[0, 1], [1, 0], [2, 0]])
+    assert agreement(chosen, done).item() == pytest.approx(2 / 3)
+    done = torch.tensor([[0.0], [2.0]])
+    assert agreement(done, done).item() == 1.0
+    assert agreement(torch.ones(2, 1), done).item() == 0.0  # The mean explains nothing.
+
+
+def test_a_smoothed_target_is_spread_over_all_actions() -> None:
+    # 0.9 log 0.5 + 0.1 (log 0.5 + 2 log 0.25) / 3
+    policy = Categorical((torch.tensor([[0.5, 0.25, 0.25]]).log(),))
+    action = torch.tensor([[0]])
+    assert policy.smoothed_log_prob(action, 0.1).item() == pytest.approx(-0.7393569)
+    assert torch.equal(policy.smoothed_log_prob(action, 0.0), policy.log_prob(action))
+
+
+def test_a_larger_fraction_holds_a_smaller_one() -> None:
+    episodes = Dataset.open(demonstrations("toy/Catch-v0", 20)).episodes()
+    parts = [{e.seed for e in subset(episodes, share, seed=3)} for share in (0.01, 0.25, 1.0)]
+    assert [len(part) for part in parts] == [1, 5, 20]
+    assert parts[0] < parts[1] < parts[2]
+
+
+def test_held_out_episodes_are_not_learned_from() -> None:
+    config = PRESETS["control"].__class__(demos=str(demonstrations("toy/Catch-v0", 20)))
+    lesson = load(config, envs.spec("toy/Catch-v0"), CPU)
+    assert lesson.held_out is not None
+    episodes = Dataset.open(demonstrations("toy/Catch-v0", 20)).episodes()
+    assert lesson.training.size + lesson.held_out.size == sum(map(len, episodes))
+    assert lesson.held_out.size == sum(map(len, episodes)) // 5  # Catch's are all as long.
+    assert lesson.reference_scores == (0.0, np.mean([e.score for e in episodes]))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    with pytest.raises(UserError) as error:
+        train("bc", [*args, "--wandb", "disabled"])
+    return str(error.value)
+
+
+def test_bad_demonstrations_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = ("--runs-dir", str(tmp_path / "runs"))
+    catch = str(demonstrations("toy/Catch-v0"))
+    empty = tmp_path / "empty"
+    Dataset.create(empty, Dataset.open(demonstrations("toy/Catch-v0")).metadata)
+    for env_id, demos, message in [
+        ("toy/Catch-v0", "nowhere", "no dataset at 'nowhere' (shipped are:"),
+        ("toy/Catch-v0", "auto", "no demonstrations of toy/Catch-v0 are shipped"),
+        ("CartPole-v1", catch, "is of another environment: env_id is 'toy/Catch-v0' there"),
+        ("toy/Catch-v0", str(empty), "empty has no episodes"),
+    ]:
+        assert message in refused(capsys, "--env", env_id, "--demos", demos, *runs)
+    assert not (tmp_path / "runs").exists()
+    for flag, value, message in [
+        ("--fraction", "0", "--fraction 0.0: must be above 0 and at most 1"),
+        ("--dropout", "1", "--dropout 1.0: must be from 0 to below 1"),
+        ("--core", "lstm", "--core lstm: must be none"),
+    ]:
+        args = ("--env", "toy/Catch-v0", "--demos", catch, flag, value)
+        assert message in refused(capsys, *args)
+
+
+def test_a_resumed_run_refuses_other_demonstrations(tmp_path: Path) -> None:
+    source, copy = Dataset.open(demonstrations("toy/Catch-v0")), tmp_path / "demos"
+    dataset = Dataset.create(copy, source.metadata)
+    for episode in source.episodes():
+        dataset.append(episode)
+    args = ("--env", "toy/Catch-v0", "--total-steps", "64", "--demos", str(copy))
+    run = run_tiny(tmp_path / "runs", "bc", *args)
+    dataset.append(source.episodes()[0])
+    with pytest.raises(UserError, match="not the episodes the run began with"):
+        train("bc", ["--resume", str(run.path), "--total-steps", "128"])
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
+    often = ("--validate-every-steps", "64", "--patience", "2", "--learning-rate", "0.05")
+    args = ("--env", "toy/Catch-v0", "--total-steps", "1000000", *often)
+    run = run_tiny(tmp_path, "bc", *args)  # Random play cannot be foreseen.
+    step, state, _ = run.restore()
+    assert 64 * 3 <= step < 1_000_000 and state["in_vain"] == 2
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "bc"])
+def test_training_begins_with_the_weights_of_a_clone(
+    tmp_path: Path, algo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = ("--hidden", "32", "--layer-norm", "--activation", "relu")
+    steps = ("--total-steps", "64", "--eval-every-steps", "64", "--eval-episodes", "1")
+    clone = run_tiny(tmp_path / "clone", "bc", "--env", "toy/Catch-v0", *steps, *shape)
+    begin = ("--init-from", str(clone.path), "--learning-rate", "1e-12", "--weight-decay", "0")
+    if algo == "ppo":
+        begin += ("--separate-value",)
+    run = run_tiny(tmp_path / "runs", algo, "--env", "toy/Catch-v0", *steps, *shape, *begin)
+    assert "begins where another ended" in capsys.readouterr().out
+    theirs = {part(name): value for name, value in clone.weights("best")[0].items()}
+    taken = [
+        name
+        for name, value in run.weights("last")[0].items()
+        if part(name) in theirs and torch.allclose(theirs[part(name)], value, atol=1e-6)
+    ]
+    torso, hidden, head = (
+        sum(name.startswith(each) for name in theirs) for each in ("torso", "hidden", "policy_head")
+    )
+    expected = {
+        "ppo": 2 * (torso + hidden) + head,
+        "dqn": torso + 2 * hidden,
+        "bc": torso + hidden + head,
+    }
+    assert len(taken) == expected[algo]
+
+
+def test_a_run_with_nothing_in_common_cannot_be_begun_with(tmp_path: Path) -> None:
+    steps = ("--total-steps", "64", "--eval-every-steps", "64", "--eval-episodes", "1")
+    clone = run_tiny(tmp_path / "clone", "bc", "--env", "CartPole-v1", *steps)
+    args = ["--init-from", str(clone.path), "--hidden", "20", "--runs-dir", str(tmp_path / "runs")]
+    with pytest.raises(UserError, match="no part of its network has the shape of ours"):
+        train("bc", [*tiny("bc", "toy/Catch-v0"), *args])
+    with pytest.raises(UserError, match="no run directory at nowhere"):
+        train("bc", [*tiny("bc", "toy/Catch-v0"), "--init-from", "nowhere"])
+
+
+def test_the_share_of_the_demonstrators_return_is_reported(tmp_path: Path) -> None:
+    scored = ("--final-eval-episodes", "2", "--total-steps", "64")
+    run = run_tiny(tmp_path, "bc", "--env", "CartPole-v1", *scored)
+    score = json.loads((run.path / "eval.json").read_text())
+    episodes = Dataset.open(demonstrations("CartPole-v1")).episodes()
+    expected = score["eval/return_mean"] / np.mean([e.score for e in episodes])
+    assert score["eval/of_demonstrator"] == pytest.approx(expected)
+    assert isinstance(Run.open(run.path).config()["config"]["demos"], str)
