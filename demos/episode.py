@@ -99,17 +99,16 @@ class Episode:
         if not np.isfinite(self.rewards).all():
             step = int(np.flatnonzero(~np.isfinite(self.rewards))[0]) + 1
             raise UserError(f"the reward of step {step} is {self.rewards[step - 1]}")
-        if self.observations is not None:
-            if len(self.observations) != steps + 1:
-                raise UserError(
-                    f"there are {len(self.observations)} observations, but an episode of {steps}"
-                    f" steps has {steps + 1}"
-                )
-            if self.observations.dtype.kind not in "buif":
-                raise UserError(f"observations are {self.observations.dtype}, allowed are numbers")
+        if self.observations is not None and len(self.observations) != steps + 1:
+            raise UserError(
+                f"there are {len(self.observations)} observations, but an episode of {steps}"
+                f" steps has {steps + 1}"
+            )
         for name in ("actions", "rewards", "digests", "observations"):
-            if getattr(self, name) is not None:
-                array = getattr(self, name).copy()
+            if (array := getattr(self, name)) is not None:
+                if array.dtype.kind not in "buif":
+                    raise UserError(f"{name} are {array.dtype}, allowed are numbers")
+                array = array.copy()
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
 

@@ -193,6 +193,7 @@ def test_observations_that_are_not_those_of_the_recording_are_not_passed_on() ->
     [
         ({"observations": np.zeros((300, 4))}, "there are 300 observations, but an episode of 300"),
         ({"observations": np.full(301, None)}, "observations are object, allowed are numbers"),
+        ({"actions": np.full(300, "up")}, "actions are <U2, allowed are numbers"),
         ({"seed": None}, "an episode without a seed needs its observations"),
         ({"seed": 2**31, "spec": envs.spec("Pong")}, "allowed is 0 to 2147483647"),
     ],
