@@ -6,7 +6,7 @@
 from demos.dataset import Damage, Dataset, Metadata
 from demos.episode import Episode, Witness
 from demos.recording import Policy, record
-from demos.verification import Difference, verify
+from demos.verification import Difference, observations_of, verify
 
 __all__ = [
     "Damage",
@@ -16,6 +16,7 @@ __all__ = [
     "Metadata",
     "Policy",
     "Witness",
+    "observations_of",
     "record",
     "verify",
 ]

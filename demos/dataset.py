@@ -1,7 +1,7 @@
 """A dataset: a directory of episodes of one environment, each in a Parquet file of its own.
 
     <dataset>/dataset.json                            what is true of all of them
-    <dataset>/episodes/000017-<digest>.parquet        one row a step: action, reward, observation
+    <dataset>/episodes/000017-<digest>.parquet        an episode, as `demos.packing` has it
 
 A file's name holds the digest of its bytes, so that damage is found before anything reads it, and
 one damaged episode costs no other. Files are written aside, flushed and renamed: a recording that
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -20,11 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from demos.episode import Episode
+from demos.packing import pack, unpack
 from envs import EnvSpec, UserError
 from envs.files import write_atomically
 
@@ -92,11 +88,16 @@ class Dataset:
     @classmethod
     def create(cls, path: Path, metadata: Metadata) -> Dataset:
         """A new, empty dataset; UserError where there is one already."""
-        if (path / "dataset.json").exists():
-            raise UserError(f"{path} is a dataset already; choose another name")
+        cls.require_absent(path)
         (path / "episodes").mkdir(parents=True, exist_ok=True)
         write(path / "dataset.json", (json.dumps(metadata.to_json(), indent=2) + "\n").encode())
         return cls(path, metadata)
+
+    @staticmethod
+    def require_absent(path: Path) -> None:
+        """Passes where there is no dataset yet; a UserError says where there is one."""
+        if (path / "dataset.json").exists():
+            raise UserError(f"{path} is a dataset already; choose another name")
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
@@ -119,11 +120,25 @@ class Dataset:
     def scan(self) -> Iterator[Episode | Damage]:
         """Each episode, or what is wrong with it."""
         for path in self.files():
-            index = int(path.name[:6])
             try:
-                yield read_episode(path, self.metadata.spec)
+                yield self.read(path)
             except UserError as error:
-                yield Damage(index, str(error))
+                yield Damage(int(path.name[:6]), str(error))
+
+    def read(self, path: Path) -> Episode:
+        """The episode of one of the files; a UserError says what is wrong with it."""
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path.name} cannot be read: {error.strerror}") from None
+        if digest(data) != path.stem[7:]:
+            raise UserError(f"{path.name} was truncated or changed since it was written")
+        try:
+            episode = unpack(data, self.metadata.spec)
+        except UserError as error:
+            raise UserError(f"{path.name} is no episode: {error}") from None
+        self._require_kind(episode, path.name)
+        return episode
 
     def episodes(self, *, skip_damaged: bool = False) -> list[Episode]:
         """All of them; a UserError names the first that is damaged, unless they are skipped."""
@@ -140,9 +155,11 @@ class Dataset:
         """Write one more episode through to the disk.
 
         Raises:
-            UserError: it is of another environment (the field is named), or cannot be written.
+            UserError: it is of another environment (the field is named), has observations where the
+                dataset has none or none where it has them, or cannot be written.
         """
         episode.spec.require_same(self.metadata.spec, f"{self.path} is")
+        self._require_kind(episode, "the episode")
         files = self.files()
         index = int(files[-1].name[:6]) + 1 if files else 0
         data = pack(episode)
@@ -150,60 +167,18 @@ class Dataset:
         write(path, data)
         return path
 
+    def _require_kind(self, episode: Episode, who: str) -> None:
+        has = "no" if episode.observations is None else "stored"
+        needs = "no" if self.metadata.replayable else "stored"
+        if has != needs:
+            raise UserError(
+                f"{who} has {has} observations, but those of {self.path} have {needs} ones"
+            )
+
 
 def digest(data: bytes) -> str:
     """What a file's name says of its bytes."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
-def pack(episode: Episode) -> bytes:
-    """An episode as the bytes of a Parquet file."""
-    about = {
-        "seed": episode.seed,
-        "terminated": episode.terminated,
-        "policy": episode.policy,
-        "digests": [bytes(each).hex() for each in episode.digests],
-        "action_shape": episode.actions.shape[1:],
-    }
-    flat = pa.array(episode.actions.reshape(-1))
-    width = int(np.prod(episode.actions.shape[1:]))
-    vector = episode.actions.ndim > 1
-    actions = pa.FixedSizeListArray.from_arrays(flat, width) if vector else flat
-    table = pa.table({"action": actions, "reward": pa.array(episode.rewards)})
-    sink = io.BytesIO()
-    with pq.ParquetWriter(
-        sink, table.schema, compression="zstd", compression_level=19, store_schema=False
-    ) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({"joystick": json.dumps(about)})
-    return sink.getvalue()
-
-
-def read_episode(path: Path, spec: EnvSpec) -> Episode:
-    """The episode of a file; a UserError says what is wrong with it."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}") from None
-    if digest(data) != path.stem[7:]:
-        raise UserError(f"{path.name} was truncated or changed since it was written")
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        about, table = json.loads(file.metadata.metadata[b"joystick"]), file.read()
-        actions = table.column("action").combine_chunks()
-        shape = (len(actions), *about["action_shape"])
-        flat = actions.flatten() if len(shape) > 1 else actions
-        return Episode(
-            spec=spec,
-            seed=about["seed"],
-            actions=flat.to_numpy(zero_copy_only=False).reshape(shape),
-            rewards=table.column("reward").to_numpy(),
-            terminated=about["terminated"],
-            digests=np.array([list(bytes.fromhex(each)) for each in about["digests"]], np.uint8),
-            policy=about["policy"],
-        )
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path.name} is no episode: {error}") from None
 
 
 def write(path: Path, data: bytes) -> None:

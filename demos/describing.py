@@ -12,6 +12,16 @@ from demos.dataset import Dataset
 from demos.episode import Episode
 from envs import UserError
 
+# By whether the episodes are replayable.
+CONTENTS = {
+    True: "actions and rewards, with its seed and digests of every frame",
+    False: "observations, actions and rewards, with digests of them",
+}
+PROOF = {
+    True: "plays all of them again and compares",
+    False: "compares them with their digests, because the environment is not reproducible",
+}
+
 
 def statistics(dataset: Dataset, *, skip_damaged: bool) -> Table:
     """Returns, lengths and actions of a dataset; a UserError where it has no episodes."""
@@ -27,6 +37,7 @@ def statistics(dataset: Dataset, *, skip_damaged: bool) -> Table:
         "return": f"{scores.mean():.2f} on average, {scores.min():g} to {scores.max():g}",
         "steps": f"{lengths.sum():,} ({lengths.min()} to {lengths.max()} an episode)",
         "terminated": f"{sum(e.terminated for e in episodes)}",
+        "observations": "replayed" if dataset.metadata.replayable else "stored",
         "on disk": f"{size:,} bytes, {size / lengths.sum():.2f} a step",
     }
     for name, value in rows.items():
@@ -84,8 +95,8 @@ task_categories: [reinforcement-learning]
 {references}| Steps | {steps:,} |
 | Made | {about.created}, by commit {about.commit or "unknown"} |
 
-Made by `{about.command}`. Each episode is a Parquet file of actions and rewards, with its seed and
-digests of every frame: `python -m demos verify {name}` plays all of them again and compares.
+Made by `{about.command}`. Each episode is a Parquet file of {CONTENTS[about.replayable]}:
+`python -m demos verify {name}` {PROOF[about.replayable]}.
 
 ```json
 {json.dumps(about.spec.to_json(), indent=2)}

@@ -47,7 +47,8 @@ def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadat
     """All episodes of several datasets, each game once, and what is true of all of them.
 
     Raises:
-        UserError: their environments or licences differ; the field is named.
+        UserError: their environments or licences differ (the field is named), or only some of them
+            have stored observations.
     """
     first = datasets[0]
     for other in datasets[1:]:
@@ -56,6 +57,12 @@ def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadat
             raise UserError(
                 f"{other.path} has the licence {other.metadata.license}, but {first.path}"
                 f" {first.metadata.license}"
+            )
+        if other.metadata.replayable != first.metadata.replayable:
+            stored, bare = (first, other) if other.metadata.replayable else (other, first)
+            raise UserError(
+                f"{stored.path} has stored observations, but {bare.path} replays without any:"
+                " they cannot be merged"
             )
     policies = dict.fromkeys(each.metadata.policy for each in datasets)
     metadata = dataclasses.replace(

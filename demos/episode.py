@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envs import EnvSpec, Tape, UserError
+from envs.tapes import seeds_end
 
 DIGEST_EVERY_STEPS, DIGEST_BYTES = 256, 16
 
@@ -21,7 +22,7 @@ class Witness:
     """
 
     def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
-        self._stacked = spec.frame_stack > 1
+        self._spec = spec
         self._hash = hashlib.blake2b(digest_size=DIGEST_BYTES)
         self._digests: list[bytes] = []
         self.steps = 0
@@ -42,7 +43,12 @@ class Witness:
         return np.frombuffer(every, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _see(self, obs: np.ndarray) -> None:
-        self._hash.update(np.ascontiguousarray(obs[-1] if self._stacked else obs).data)
+        self._hash.update(np.ascontiguousarray(newest(self._spec, obs)).data)
+
+
+def newest(spec: EnvSpec, obs: np.ndarray) -> np.ndarray:
+    """The newest frame of a stack, the whole of any other observation."""
+    return obs[-1] if spec.frame_stack > 1 else obs
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +60,8 @@ class Episode:
     """
 
     spec: EnvSpec
-    seed: int
-    """Seed of the reset that the episode begins with, 0 <= seed < 2**31."""
+    seed: int | None
+    """Seed of the reset that the episode begins with; None where nobody kept it."""
     actions: np.ndarray
     """(T, ...) as on a tape."""
     rewards: np.ndarray
@@ -66,13 +72,19 @@ class Episode:
     """uint8 (ceil(T / 256), 16), as `Witness.digests`."""
     policy: str
     """Who played, as `record --policy` names it."""
+    observations: np.ndarray | None = None
+    """(T + 1, ...) in the environment's dtype, of a stack the newest frame: what the reset and each
+    action led to. None where the episode can be lived again."""
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
         if steps == 0:
             raise UserError("an episode has at least 1 step, this one has 0")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"an episode's seed is {self.seed}, allowed is 0 to {2**31 - 1}")
+        if self.seed is None and self.observations is None:
+            raise UserError("an episode without a seed needs its observations")
+        if not 0 <= (self.seed or 0) < seeds_end(self.spec):
+            most = seeds_end(self.spec) - 1
+            raise UserError(f"an episode's seed is {self.seed}, allowed is 0 to {most}")
         expected = {
             "rewards": ((steps,), np.dtype(np.float32)),
             "digests": ((-(-steps // DIGEST_EVERY_STEPS), DIGEST_BYTES), np.dtype(np.uint8)),
@@ -87,10 +99,18 @@ class Episode:
         if not np.isfinite(self.rewards).all():
             step = int(np.flatnonzero(~np.isfinite(self.rewards))[0]) + 1
             raise UserError(f"the reward of step {step} is {self.rewards[step - 1]}")
-        for name in ("actions", "rewards", "digests"):
-            array = getattr(self, name).copy()
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        if self.observations is not None and len(self.observations) != steps + 1:
+            raise UserError(
+                f"there are {len(self.observations)} observations, but an episode of {steps}"
+                f" steps has {steps + 1}"
+            )
+        for name in ("actions", "rewards", "digests", "observations"):
+            if (array := getattr(self, name)) is not None:
+                if array.dtype.kind not in "buif":
+                    raise UserError(f"{name} are {array.dtype}, allowed are numbers")
+                array = array.copy()
+                array.setflags(write=False)
+                object.__setattr__(self, name, array)
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -102,5 +122,10 @@ class Episode:
 
     @property
     def tape(self) -> Tape:
-        """What replays it."""
+        """What replays it; a UserError where nothing does."""
+        if self.observations is not None or self.seed is None:
+            raise UserError(
+                f"an episode of {self.spec.env_id} cannot be played again: it is kept as its"
+                " observations, because its seed and actions do not lead to them"
+            )
         return Tape(self.spec, self.seed, self.actions)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 import envs
-from demos.episode import Episode, Witness
-from envs import EnvSpec
+from demos.episode import Episode, Witness, newest
+from demos.verification import verify
+from envs import EnvSpec, Tape
 
 
 class Policy(Protocol):
@@ -44,23 +46,82 @@ def record(
 ) -> Iterator[Episode]:
     """Yields episodes as they end, every one that was begun: the first to end are the short ones.
 
-    Game k is always the same seeded one, whatever `num_envs` is.
+    Game k is always the same seeded one, whatever `num_envs` is. The first episode is lived again:
+    where that is not what was recorded, each episode has its observations.
     """
+    judge = Judge()
     for first in range(0, episodes, num_envs):
         count = min(num_envs, episodes - first)
-        yield from _round(spec, policy, count, first, seed, num_threads)
+        yield from _round(spec, policy, count, first, seed, num_threads, judge)
+
+
+class Judge:
+    """Finds out with the first episode whether episodes replay from their seed and actions.
+
+    Attributes:
+        replayable: None as long as nothing is known.
+    """
+
+    replayable: bool | None = None
+
+    def judged(self, episode: Episode) -> Episode:
+        """The episode, without its observations where it can do without."""
+        bare = replace(episode, observations=None)
+        if self.replayable is None:
+            self.replayable = verify(bare) is None
+        return bare if self.replayable else episode
+
+
+class Game:
+    """All that is kept of one game while it is played."""
+
+    def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
+        self._spec, self._witness = spec, Witness(spec, first_obs)
+        self._rewards: list[float] = []
+        self._terminated = False
+        self._observations: list[np.ndarray] | None = [newest(spec, first_obs).copy()]
+
+    def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
+        """One step, and the observation that it led to, at an end the final one."""
+        self._witness.step(obs, reward, terminated, truncated)
+        self._rewards.append(reward)
+        self._terminated = terminated
+        if self._observations is not None:
+            self._observations.append(newest(self._spec, obs).copy())
+
+    def forget_observations(self) -> None:
+        """The episode replays: it will have none."""
+        self._observations = None
+
+    def episode(self, tape: Tape, policy: str) -> Episode:
+        """The whole game, with observations unless they were forgotten."""
+        return Episode(
+            spec=self._spec,
+            seed=tape.seed,
+            actions=tape.actions,
+            rewards=np.array(self._rewards, np.float32),
+            terminated=self._terminated,
+            digests=self._witness.digests(),
+            policy=policy,
+            observations=None if self._observations is None else np.stack(self._observations),
+        )
 
 
 def _round(
-    spec: EnvSpec, policy: Policy, count: int, first: int, seed: int, num_threads: int | None
+    spec: EnvSpec,
+    policy: Policy,
+    count: int,
+    first: int,
+    seed: int,
+    num_threads: int | None,
+    judge: Judge,
 ) -> Iterator[Episode]:
     """One episode of each of `count` environments, the run's from `first` on."""
     policy.begin(count)
     env = envs.make(spec, count, seed=seed, tape_steps=1, num_threads=num_threads, first_env=first)
     try:
         obs, _ = env.reset()
-        witnesses = [Witness(spec, each) for each in obs]
-        rewards: list[list[float]] = [[] for _ in range(count)]
+        games = [Game(spec, each) for each in obs]
         playing, start = np.ones(count, bool), np.ones(count, bool)
         while playing.any():
             obs, reward, terminated, truncated, info = env.step(policy.act(obs, start))
@@ -69,21 +130,11 @@ def _round(
                 start.reshape(-1, *(1,) * (obs.ndim - 1)), info.get("final_obs", obs), obs
             )
             for i in np.flatnonzero(playing):
-                rewards[i].append(float(reward[i]))
-                witnesses[i].step(
-                    reached[i], float(reward[i]), bool(terminated[i]), bool(truncated[i])
-                )
+                if judge.replayable:
+                    games[i].forget_observations()
+                games[i].step(reached[i], float(reward[i]), bool(terminated[i]), bool(truncated[i]))
                 if start[i]:
                     playing[i] = False
-                    tape = info["tape"][i]
-                    yield Episode(
-                        spec=spec,
-                        seed=tape.seed,
-                        actions=tape.actions,
-                        rewards=np.array(rewards[i], np.float32),
-                        terminated=bool(terminated[i]),
-                        digests=witnesses[i].digests(),
-                        policy=policy.name,
-                    )
+                    yield judge.judged(games[i].episode(info["tape"][i], policy.name))
     finally:
         env.close()

@@ -35,7 +35,7 @@ class Pool(Protocol):
         """Seeds and resets the environments in `mask`; the first call must name all of them.
 
         Args:
-            seeds: int64 (N,), 31 bits; those outside the mask are not used.
+            seeds: integers (N,), below `tapes.seeds_end`; those outside the mask are not used.
             mask: bool (N,), at least one of them True.
 
         Returns:

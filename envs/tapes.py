@@ -19,7 +19,7 @@ class Tape:
 
     spec: EnvSpec
     seed: int
-    """Seed of the reset that the tape begins with, 0 <= seed < 2**31."""
+    """Seed of the reset that the tape begins with, 0 <= seed < `seeds_end(spec)`."""
     actions: np.ndarray
     """(L, ...) one action per step; uint8 where all of them fit, else of the space's dtype."""
 
@@ -28,6 +28,11 @@ def tape_seed(run_seed: int, env_index: int, tape_index: int) -> int:
     """Returns the seed, 31 bits, of the k-th tape of the i-th environment of a run."""
     sequence = np.random.SeedSequence(run_seed, spawn_key=(env_index, tape_index))
     return int(sequence.generate_state(1)[0]) >> 1
+
+
+def seeds_end(spec: EnvSpec) -> int:
+    """Returns the first number that is too large to seed the environment with."""
+    return {"atari": 2**31, "gymnasium": 2**64}[spec.family]
 
 
 def action_dtype(space: Space) -> np.dtype:

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import envs
-from demos.dataset import Damage, Dataset, Metadata, pack
+from demos.dataset import Damage, Dataset, Metadata
 from demos.episode import Episode, Witness
+from demos.packing import pack
 from demos.policies import RandomPolicy
 from demos.recording import record
 from demos.verification import verify
@@ -106,7 +107,7 @@ def test_of_a_stack_only_the_newest_frame_is_seen() -> None:
         ({"rewards": np.zeros(4, np.float32)}, "rewards are float32 (4,), but an episode of 300"),
         ({"rewards": np.zeros(300)}, "rewards are float64 (300,)"),
         ({"digests": np.zeros((1, 16), np.uint8)}, "digests are uint8 (1, 16), but an episode of"),
-        ({"seed": -1}, "seed is -1, allowed is 0 to 2147483647"),
+        ({"seed": -1}, "seed is -1, allowed is 0 to 18446744073709551615"),
         ({"rewards": np.full(300, np.nan, np.float32)}, "the reward of step 1 is nan"),
         ({"steps": 0}, "an episode has at least 1 step"),
     ],

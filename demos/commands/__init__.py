@@ -5,6 +5,7 @@ What they do is in the modules of the same name above.
 
 from demos.commands.checking import Card, List, Stats, Verify
 from demos.commands.editing import Filter, Merge, Split
+from demos.commands.exchange import Export, Import
 from demos.commands.recording import Record
 
-Command = Record | Verify | Stats | List | Filter | Split | Merge | Card
+Command = Record | Verify | Stats | List | Filter | Split | Merge | Card | Export | Import

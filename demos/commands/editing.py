@@ -48,8 +48,7 @@ class Split:
             raise UserError(f"--out {self.out[0]}: must be two different directories")
         parts = split(dataset.episodes(), self.share, self.seed)
         for path in self.out:
-            if (path / "dataset.json").exists():
-                raise UserError(f"{path} is a dataset already; choose another name")
+            Dataset.require_absent(path)
         for path, part in zip(self.out, parts, strict=True):
             said(save(path, remade(dataset), part))
         return 0

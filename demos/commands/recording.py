@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,13 +46,17 @@ class Record:
             command=provenance.command_line(),
             commit=provenance.commit(),
         )
-        dataset, kept, refused = Dataset.create(self.out, about), 0, 0
+        Dataset.require_absent(self.out)
+        dataset, kept, refused = None, 0, 0
         # All games of a round are kept where all are wanted: its first to end are the short ones.
         most = self.episodes if self.min_return == -float("inf") else self.max_played
         shown = [TextColumn(c) if isinstance(c, str) else c for c in COLUMNS]
         with Progress(*shown) as progress:
             task = progress.add_task("recording", total=self.episodes)
             for episode in record(spec, policy, most, self.seed, self.num_envs):
+                if dataset is None:
+                    replayable = episode.observations is None
+                    dataset = Dataset.create(self.out, replace(about, replayable=replayable))
                 if episode.score < self.min_return:
                     refused += 1
                     continue
@@ -63,4 +67,6 @@ class Record:
                     break
         below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
         print(f"{kept} episodes in {self.out}{below}")
+        if dataset is not None and not dataset.metadata.replayable:
+            print(f"{spec.env_id} is not reproducible: the observations are stored")
         return 0 if kept == self.episodes else 1

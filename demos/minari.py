@@ -1,0 +1,177 @@
+"""Datasets in the format of Minari (https://minari.farama.org), which keeps every observation.
+
+What we write there comes back as it was: Minari keeps whatever metadata it is given, so that of a
+dataset and of each episode go along as JSON. Only local directories are read and written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium import Space
+
+import envs
+from demos.dataset import Dataset
+from demos.episode import Episode
+from demos.verification import observations_of
+from envs import EnvSpec, UserError
+from envs.tapes import playable_actions
+
+if TYPE_CHECKING:
+    from minari.data_collector import EpisodeBuffer
+
+DIRECTORY = "MINARI_DATASETS_PATH"
+
+KEY = "joystick"
+"""Where our metadata is among Minari's, of a dataset and of an episode."""
+
+
+def library() -> ModuleType:
+    """Minari; a UserError says how to install it."""
+    try:
+        import h5py  # noqa: F401
+        import minari
+    except ImportError:
+        raise UserError("Minari is not installed: pip install -e '.[minari]'") from None
+    return minari
+
+
+def datasets_directory() -> Path:
+    """Where Minari keeps its datasets."""
+    return Path(os.environ.get(DIRECTORY) or Path.home() / ".minari" / "datasets")
+
+
+def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
+    """Write a dataset as one of Minari's, without loss; it appears only when it is whole.
+
+    Observations are those that the environment emits, stacks of frames included; they are emulated
+    and held against the digests.
+
+    Args:
+        dataset_id: its name there, such as "pong/expert-v0".
+        directory: of Minari's datasets.
+
+    Raises:
+        UserError: Minari is missing, the name is none or taken, an episode is damaged or not what
+            was recorded, or the environment cannot be built here.
+    """
+    minari = library()
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    try:
+        namespace, *_ = parse_dataset_id(dataset_id)
+    except (TypeError, ValueError):
+        raise UserError(f"--id {dataset_id}: must be of the form pong/expert-v0") from None
+    target, files = directory / dataset_id, dataset.files()
+    if target.exists():
+        raise UserError(f"{target} is there already; choose another --id")
+    if not files:
+        raise UserError(f"{dataset.path} has no episodes")
+    about = dataset.metadata
+    observation_space, action_space = spaces_of(about.spec)
+
+    def each(make: Callable[[Episode], Any]) -> Any:
+        return (make(dataset.read(path)) for path in files)
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".tmp-", dir=directory) as aside, told(aside):
+            written = minari.create_dataset_from_buffers(
+                dataset_id,
+                each(lambda episode: buffer(episode, action_space)),
+                env=recoverable(about.spec, observation_space),
+                observation_space=observation_space,
+                action_space=action_space,
+                algorithm_name=about.policy,
+                description=f"{about.spec.protocol}, played by {about.policy}",
+                jpeg_encoding=False,
+            )
+            written.storage.update_metadata({KEY: about.to_json()})
+            written.storage.update_episode_metadata(each(note))
+            with told(directory):
+                if namespace is not None and namespace not in list_local_namespaces():
+                    create_namespace(namespace)
+            os.rename(Path(aside) / dataset_id, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}") from None
+    return target
+
+
+def buffer(episode: Episode, action_space: Space) -> EpisodeBuffer:
+    """An episode as Minari takes it."""
+    from minari.data_collector import EpisodeBuffer
+
+    last = np.arange(len(episode)) == len(episode) - 1
+    # Minari says lists, and keeps the dtypes of arrays.
+    steps: dict[str, Any] = {
+        "observations": emitted(episode),
+        "actions": playable_actions(action_space, episode.actions),
+        "rewards": episode.rewards,
+        "terminations": last & episode.terminated,
+        "truncations": last & (not episode.terminated),
+    }
+    return EpisodeBuffer(seed=episode.seed, infos={}, **steps)
+
+
+def note(episode: Episode) -> dict[str, str]:
+    """What Minari has no place for, as metadata of the episode."""
+    about = {
+        "policy": episode.policy,
+        "digests": [bytes(each).hex() for each in episode.digests],
+        "action_dtype": episode.actions.dtype.str,
+    }
+    return {KEY: json.dumps(about)}
+
+
+def emitted(episode: Episode) -> np.ndarray:
+    """The observations (T + 1, ...) as the environment emits them, stacks of frames included."""
+    frames, depth = np.stack(list(observations_of(episode))), episode.spec.frame_stack
+    if depth == 1:
+        return frames
+    # The emulator begins an episode with a stack of black frames.
+    black = np.zeros((depth - 1, *frames.shape[1:]), frames.dtype)
+    stacks = np.lib.stride_tricks.sliding_window_view(np.concatenate([black, frames]), depth, 0)
+    return np.moveaxis(stacks, -1, 1)
+
+
+def spaces_of(spec: EnvSpec) -> tuple[Space, Space]:
+    """The spaces of an environment's observations and actions."""
+    env = envs.make(spec, 1)
+    env.close()
+    return env.single_observation_space, env.single_action_space
+
+
+def recoverable(spec: EnvSpec, observation_space: Space) -> gymnasium.Env | None:
+    """The environment that Minari is to recover; None where Gymnasium's looks different."""
+    if spec.family != "gymnasium":
+        return None
+    env = gymnasium.make(spec.env_id, max_episode_steps=spec.max_episode_frames or None)
+    env.close()
+    return env if env.observation_space == observation_space else None
+
+
+@contextmanager
+def told(directory: str | Path) -> Iterator[None]:
+    """Minari's datasets are in this directory, and it says nothing of fields that have no value."""
+    before = os.environ.get(DIRECTORY)
+    # Of a relative one, Minari looks for its files in the wrong place.
+    os.environ[DIRECTORY] = str(Path(directory).resolve())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        os.environ.pop(DIRECTORY)
+        if before is not None:
+            os.environ[DIRECTORY] = before

@@ -1,0 +1,84 @@
+"""Datasets out of Minari's: ours as they were, others' as `demos.minari_foreign` finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from demos.dataset import Metadata
+from demos.episode import Episode
+from demos.minari import KEY, datasets_directory, library
+from demos.minari_foreign import Reading, others, readable, rows
+from envs import UserError
+from envs.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from minari import MinariDataset
+
+
+def read(source: str, env_id: str | None = None, *, replayable_only: bool = False) -> Reading:
+    """Read a dataset of Minari's.
+
+    Args:
+        source: its directory, or its name in Minari's own.
+        env_id: its environment, where Minari has none or one that a module must be imported for.
+        replayable_only: leave out the episodes that do not live again, instead of storing all.
+
+    Raises:
+        UserError: Minari is missing; there is no such dataset; it cannot be read; its environment
+            is unknown here or its spaces cannot be kept.
+    """
+    minari, path = library(), located(source)
+    with readable(source):
+        raw = json.loads((path / "metadata.json").read_bytes())
+        if not {"observation_space", "action_space"} <= raw.keys():
+            # Minari would build the environment, from code that the file names.
+            raise UserError(f"{source} does not say what its observations and actions are")
+        theirs = minari.MinariDataset(path)
+    if KEY in raw:
+        return ours(theirs, Metadata.from_json(raw[KEY]), source)
+    return others(theirs, raw, source, env_id, replayable_only=replayable_only)
+
+
+def located(source: str) -> Path:
+    """The directory of a dataset's data."""
+    directory = datasets_directory()
+    for path in (Path(source), directory / source):
+        for data in (path / "data", path):
+            if (data / "metadata.json").is_file():
+                return data
+    known = [each.parents[1] for each in directory.rglob("data/metadata.json")]
+    raise UserError(
+        f"'{source}' is no dataset of Minari's, neither here nor in {directory}"
+        + did_you_mean(source, [str(each.relative_to(directory)) for each in known])
+    )
+
+
+def ours(theirs: MinariDataset, metadata: Metadata, source: str) -> Reading:
+    """A dataset that `minari.export` wrote."""
+    spec = metadata.spec
+
+    def episodes() -> Iterator[Episode]:
+        with readable(source):
+            for data, about in rows(theirs):
+                note = json.loads(about[KEY])
+                seen = data["observations"]
+                if spec.frame_stack > 1:
+                    seen = seen[:, -1]
+                digests = [list(bytes.fromhex(each)) for each in note["digests"]]
+                yield Episode(
+                    spec=spec,
+                    seed=about.get("seed"),
+                    actions=data["actions"].astype(note["action_dtype"]),
+                    rewards=data["rewards"],
+                    terminated=bool(data["terminations"][-1]),
+                    digests=np.array(digests, np.uint8),
+                    policy=note["policy"],
+                    observations=None if metadata.replayable else seen,
+                )
+
+    return Reading(metadata, episodes())
