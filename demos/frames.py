@@ -13,16 +13,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
-from demos.episode import Episode, Witness
+from demos.episode import Episode, newest
+from demos.verification import observations_of
 from envs import EnvSpec, UserError, replay
 from envs.files import write_atomically
 
@@ -65,13 +67,12 @@ def decode(
     if not episodes:
         raise UserError("there are no episodes to decode")
     for episode in episodes:
-        seen = {name: getattr(spec, name) for name in PREPROCESSING}
-        spec.require_same(dataclasses.replace(episode.spec, **seen), "the episodes are")
+        ours = {name: getattr(spec, name) for name in PREPROCESSING}
+        spec.require_same(dataclasses.replace(episode.spec, **ours), "the episodes are")
     cache, padding = cache or cache_directory(), spec.frame_stack - 1
     sizes = [padding + len(episode) + 1 for episode in episodes]
     first = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    example = next(replay(dataclasses.replace(episodes[0].tape, spec=spec)))[0]
-    frame = newest_frame(example, spec)
+    frame = next(seen(episodes[0], spec))
     data = unnamed_array(cache, (sum(sizes), *frame.shape), frame.dtype)
 
     def fill(index: int) -> None:
@@ -79,8 +80,10 @@ def decode(
         rows = data[begin : begin + len(episode) + 1]
         path = cache / f"{name_of(episode, spec)}.zst"
         if not read_kept(path, rows):
-            relive(episode, spec, rows)
-            keep(path, rows)
+            for t, frame in enumerate(seen(episode, spec)):
+                rows[t] = frame
+            if episode.observations is None:
+                keep(path, rows)
         done(episode)
 
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
@@ -89,32 +92,25 @@ def decode(
     return Frames(spec, data, first)
 
 
-def relive(episode: Episode, spec: EnvSpec, rows: np.ndarray) -> None:
-    """Write the frames of an episode's life to `rows` (T + 1, ...).
+def seen(episode: Episode, spec: EnvSpec) -> Iterator[np.ndarray]:
+    """Yields the newest frames (T + 1) of an episode, as `spec` sees it.
 
     Raises:
-        UserError: its rewards, its end or, seen as it was, its frames are not as recorded.
+        UserError: the life is not what was recorded: under another preprocessing by its rewards
+            and its end, else by its frames too.
     """
-    life = replay(dataclasses.replace(episode.tape, spec=spec))
-    first_obs = next(life)[0]
-    rows[0], ended = newest_frame(first_obs, spec), (False, False)
-    witness = Witness(spec, first_obs)
-    rewards = np.empty_like(episode.rewards)
-    for t, (obs, reward, terminated, truncated) in enumerate(life):
-        if ended != (False, False):
-            raise UserError(f"the episode of seed {episode.seed} ends early; `verify` says where")
-        rows[t + 1], rewards[t], ended = newest_frame(obs, spec), reward, (terminated, truncated)
-        witness.step(obs, reward, terminated, truncated)
-    same = np.array_equal(rewards, episode.rewards) and ended[0] == episode.terminated
     if spec == episode.spec:
-        same = same and np.array_equal(witness.digests(), episode.digests)
-    if not same:
-        raise UserError(f"the episode of seed {episode.seed} is not as recorded; run `verify`")
-
-
-def newest_frame(obs: np.ndarray, spec: EnvSpec) -> np.ndarray:
-    """The last of an observation's stacked frames, or all of an observation that has no stack."""
-    return obs[-1] if spec.frame_stack > 1 else obs
+        yield from observations_of(episode)
+        return
+    life = replay(dataclasses.replace(episode.tape, spec=spec))
+    yield newest(spec, next(life)[0])
+    rewards, ended = [], False
+    for obs, reward, terminated, _ in islice(life, len(episode)):
+        rewards.append(reward)
+        ended = terminated
+        yield newest(spec, obs)
+    if not np.array_equal(rewards, episode.rewards) or ended != episode.terminated:
+        raise UserError(f"the episode of seed {episode.seed} is not as recorded; `verify` it")
 
 
 def cache_directory() -> Path:
@@ -126,8 +122,10 @@ def cache_directory() -> Path:
 def name_of(episode: Episode, spec: EnvSpec) -> str:
     """A digest of all that decides the frames of an episode, as `spec` sees it."""
     parts = (json.dumps(spec.to_json()), episode.seed, episode.actions.dtype.str)
-    text = repr(parts).encode() + episode.actions.tobytes() + episode.digests.tobytes()
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    text = hashlib.blake2b(repr(parts).encode(), digest_size=16)
+    for array in (episode.actions, episode.rewards, episode.digests):
+        text.update(array.tobytes())
+    return text.hexdigest()
 
 
 def unnamed_array(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -45,9 +45,9 @@ def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.Mo
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()
 
     def emulate(*args: object) -> None:
-        raise AssertionError("lived again")
+        raise AssertionError("lived again, and kept again")
 
-    monkeypatch.setattr("demos.frames.relive", emulate)
+    monkeypatch.setattr("demos.frames.keep", emulate)
     assert np.array_equal(decode(episodes, episodes[0].spec, tmp_path).data, first)
 
 
@@ -88,20 +88,32 @@ def test_a_life_is_seen_under_another_preprocessing(tmp_path: Path) -> None:
         np.testing.assert_array_equal(observation(frames, 0, t), obs)
 
 
+def test_another_life_is_refused_under_another_preprocessing_too(tmp_path: Path) -> None:
+    (episode, *_) = episodes_of("Pong")
+    small = dataclasses.replace(episode.spec, screen_size=42)
+    false = dataclasses.replace(episode, rewards=episode.rewards + 1)
+    with pytest.raises(UserError, match="is not as recorded; `verify` it"):
+        decode([false], small, tmp_path)
+
+
+def test_stored_observations_need_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (episode, *_) = episodes_of("CartPole-v1")
+    stored = dataclasses.replace(episode, observations=lived(episode))
+    monkeypatch.setattr("demos.verification.replay", None)
+    frames = decode([stored], stored.spec, tmp_path)
+    np.testing.assert_array_equal(frames.data, stored.observations)
+    assert not list(tmp_path.iterdir())
+
+
 def test_other_environments_and_false_recordings_are_refused(tmp_path: Path) -> None:
     (episode, *_), other = episodes_of("CartPole-v1"), envs.spec("Acrobot-v1")
     with pytest.raises(UserError, match="the episodes are of another environment: env_id"):
         decode([episode], other, tmp_path)
     false = dataclasses.replace(episode, rewards=episode.rewards + 1)
-    with pytest.raises(UserError, match="is not as recorded; run `verify`"):
+    with pytest.raises(UserError, match="not as it was recorded: step 1: the reward is 1, but"):
         decode([false], episode.spec, tmp_path)
-    too_long = dataclasses.replace(
-        episode,
-        actions=np.append(episode.actions, episode.actions[-1:]),
-        rewards=np.append(episode.rewards, np.float32(1)),
-    )
-    with pytest.raises(UserError, match="ends early; `verify` says where"):
-        decode([too_long], episode.spec, tmp_path)
     with pytest.raises(UserError, match="there are no episodes"):
         decode([], episode.spec, tmp_path)
 

@@ -24,7 +24,8 @@ def part(name: str) -> str:
 def initialise(learner: Learner, run: Run) -> str:
     """Give the learner's network the run's best weights, of all parts that both have.
 
-    Two bodies, or the streams of a dueling head, both take the one that there is. Returns what was taken, in words.
+    Two bodies, or the streams of a dueling head, both take the one that there is.
+    Returns what was taken, in words.
 
     Raises:
         UserError: the run has no whole weights, or none that fit.
