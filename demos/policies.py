@@ -1,4 +1,4 @@
-"""Policies by the name a person gives: `random`, `script:module:function`, a run's directory.
+"""Policies by the name a person gives: `random`, `script:module:function`, `sb3:FILE.zip`, a run.
 
 Who is not of this package is found by the name of an entry point of the group `joystick.policies`,
 so that nothing here imports an agent.
@@ -20,7 +20,7 @@ from demos.recording import Policy
 from envs import EnvSpec, UserError
 from envs.errors import did_you_mean
 
-SOURCES = ("random", "script:module:function", "runs/<run>")
+SOURCES = ("random", "script:module:function", "sb3:FILE.zip", "runs/<run>")
 
 
 class RandomPolicy:
@@ -54,7 +54,8 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
     """The policy of that name; a UserError says what cannot be found, and what is allowed.
 
     Args:
-        exploration: ε or temperature of a run's agent; by default that of its evaluations.
+        exploration: ε or temperature of a run's agent, by default that of its evaluations; or of a
+            checkpoint.
     """
     if name == "random":
         env = envs.make(spec, 1)
@@ -62,6 +63,11 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
         return RandomPolicy(env.single_action_space, seed)
     if name.startswith("script:"):
         return Script(name, function(name))
+    if name.startswith("sb3:"):
+        # Only here, because importing torch takes seconds.
+        from demos.sb3 import checkpoint
+
+        return checkpoint(name, spec, seed, exploration)
     if Path(name).is_dir():
         (run,) = metadata.entry_points(group="joystick.policies", name="run")
         return run.load()(name, spec, seed, exploration)

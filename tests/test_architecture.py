@@ -132,15 +132,26 @@ def test_nothing_unpickles(file: Path):
     assert [m for m in modules if m.split(".")[0] in SERIALISERS] == []
     assert [m for m in modules if m in ("torch.load", "torch.serialization.load")] == []
     calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
-    assert [c.lineno for c in calls if dotted(c.func) in ("torch.load", "pd.read_pickle")] == []
+    assert [c.lineno for c in calls if dotted(c.func) == "pd.read_pickle"] == []
     unsafe = [
         call.lineno
         for call in calls
         for keyword in call.keywords
-        if keyword.arg == "allow_pickle"
-        and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is False)
+        if keyword.arg == "allow_pickle" and not is_constant(keyword.value, False)
     ]
     assert unsafe == []
+    loads = [call for call in calls if dotted(call.func) == "torch.load"]
+    of_weights = [
+        call
+        for call in loads
+        for keyword in call.keywords
+        if keyword.arg == "weights_only" and is_constant(keyword.value, True)
+    ]
+    assert loads == of_weights
+
+
+def is_constant(node: ast.expr, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
 
 
 @each(FILES)

@@ -25,11 +25,13 @@ class Record:
 
     out: Path  # Directory of the dataset, a new one.
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"  # Environment.
-    policy: str = "random"  # Who plays: random, script:module:function or a run's directory.
+    policy: str = "random"
+    """Who plays: random, script:module:function, sb3:FILE.zip (a checkpoint of Stable-Baselines3),
+    or a run's directory."""
     episodes: int = 20  # Episodes to keep.
     min_return: float = -float("inf")  # Episodes of a lower return are not kept.
     max_played: int = 10_000  # Episodes to play at most where some are not kept.
-    exploration: float | None = None  # ε or temperature of a run's agent; None is its own.
+    exploration: float | None = None  # ε or temperature of a run or checkpoint; None is its own.
     num_envs: int = 8  # Games at a time.
     seed: int = 0  # Seed of the games.
 

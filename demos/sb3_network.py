@@ -1,0 +1,172 @@
+"""The network of a checkpoint of Stable-Baselines3, by the names and shapes of its tensors."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space, spaces
+from torch import Tensor, nn
+from torch.nn import functional
+
+from demos.sb3_archive import Archive, text, usable
+from envs import UserError
+
+NATURE = {0: (8, 4), 2: (4, 2), 4: (3, 1)}
+"""Kernel and stride of the convolutions, by their numbers in the archive."""
+CLASSES = {
+    "features_extractor_class": (
+        "stable_baselines3.common.torch_layers",
+        ("NatureCNN", "FlattenExtractor"),
+    ),
+    "activation_fn": (
+        "torch.nn.modules.activation",
+        ("ELU", "GELU", "LeakyReLU", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Tanh"),
+    ),
+}
+"""Module and names of the classes that `policy_kwargs` may name."""
+UNDERSTOOD = {
+    *(":type:", ":serialized:", "net_arch", "activation_fn", "ortho_init", "log_std_init"),
+    *("full_std", "use_expln", "optimizer_class", "optimizer_kwargs", "share_features_extractor"),
+    *("features_extractor_class", "features_extractor_kwargs", "normalize_images", "n_quantiles"),
+}
+"""The `policy_kwargs` that are followed, that show in the tensors or that only training needs."""
+
+Layer = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What the policies of one module of Stable-Baselines3 call their tensors."""
+
+    extractor: str
+    trunk: str
+    head: tuple[str, ...] = ()
+    unused: tuple[str, ...]
+    """How the names begin of those that choosing an action does not need."""
+    activation: str = "ReLU"
+    """Between the layers of an MLP, by default."""
+    explores_by: str = "epsilon"
+
+
+FAMILIES = {
+    "stable_baselines3.dqn.policies": Family(
+        extractor="q_net.features_extractor", trunk="q_net.q_net", unused=("q_net_target.",)
+    ),
+    "sb3_contrib.qrdqn.policies": Family(
+        extractor="quantile_net.features_extractor",
+        trunk="quantile_net.quantile_net",
+        unused=("quantile_net_target.",),
+    ),
+    "stable_baselines3.common.policies": Family(
+        extractor="features_extractor",
+        trunk="mlp_extractor.policy_net",
+        head=("action_net",),
+        # The actor's extractor is there twice, and the critic may have one of its own.
+        unused=(
+            *("pi_features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net."),
+            *("value_net.", "log_std"),
+        ),
+        activation="Tanh",
+        explores_by="temperature",
+    ),
+}
+
+
+def network(archive: Archive, family: Family, obs_space: Space, action_space: Space) -> list[Layer]:
+    """From observations (N, ...) to values or logits (N, A), or to means (N, K).
+
+    Raises:
+        UserError: it cannot be represented; the message goes on after the file's name.
+    """
+    kwargs, tensors = archive.settings.get("policy_kwargs"), archive.tensors
+    kwargs = kwargs if isinstance(kwargs, dict) else {}
+    if unknown := sorted(kwargs.keys() - UNDERSTOOD):
+        raise UserError(f"has the policy_kwargs '{unknown[0]}', which cannot be followed")
+    class_named(kwargs, "features_extractor_class", default="NatureCNN")
+    between = getattr(nn, class_named(kwargs, "activation_fn", default=family.activation))()
+
+    cnn = [f"{family.extractor}.cnn.{number}" for number in NATURE]
+    cnn = [*cnn, f"{family.extractor}.linear.0"] if f"{cnn[0]}.weight" in tensors else []
+    depth = sum(bool(re.fullmatch(rf"{family.trunk}\.\d+\.weight", name)) for name in tensors)
+    mlp = [*(f"{family.trunk}.{2 * each}" for each in range(depth)), *family.head]
+    mlp = mlp or [f"{family.trunk}.0"]
+    used = tuple(f"{name}." for name in [*cnn, *mlp])
+    if unknown := [name for name in tensors if not name.startswith((*used, *family.unused))]:
+        raise UserError(f"has a tensor '{unknown[0]}', which no MLP and no Nature CNN has")
+
+    layers: list[Layer] = [Tensor.float]
+    if kwargs.get("normalize_images", True) and is_image(obs_space):
+        layers += [lambda pixels: pixels / 255]
+    for name, (kernel, stride) in zip(cnn, NATURE.values(), strict=False):
+        convolution = affine(tensors, name, functional.conv2d, (kernel, kernel), stride=stride)
+        layers += [convolution, functional.relu]
+    layers += [flatten]
+    for name in cnn[len(NATURE) :]:
+        layers += [affine(tensors, name), functional.relu]
+    for name in mlp[:-1]:
+        layers += [affine(tensors, name), between]
+    layers += [affine(tensors, name) for name in mlp[-1:]]
+    count = actions(action_space)
+    check_fit(layers, obs_space, count, quantiles="n_quantiles" in archive.settings)
+    # Of QR-DQN the mean over the quantiles; the others are as if they had one.
+    return [*layers, lambda outputs: outputs.view(len(outputs), -1, count).mean(dim=1)]
+
+
+def class_named(kwargs: dict[str, Any], key: str, default: str) -> str:
+    """The name of the class that a keyword's text tells, if it is one of `CLASSES`."""
+    module, names = CLASSES[key]
+    known = {f"<class '{module}.{name}'>": name for name in names}
+    if (said := text(kwargs, key)) and said not in known:
+        raise UserError(f"has the {key} {said}, allowed are {', '.join(names)} of {module}")
+    return known.get(said, default)
+
+
+def affine(
+    tensors: dict[str, Tensor],
+    name: str,
+    operation: Callable[..., Tensor] = functional.linear,
+    kernel: tuple[int, ...] = (),
+    **options: int,
+) -> Layer:
+    """The layer of that name."""
+    weight, bias = (usable(tensors, f"{name}.{each}") for each in ("weight", "bias"))
+    if weight.ndim < 2 or weight.shape[2:] != kernel:
+        raise UserError(f"has a layer '{name}' of another kind: {list(weight.shape)}")
+    return partial(operation, weight=weight, bias=bias, **options)
+
+
+def check_fit(layers: list[Layer], obs_space: Space, count: int, *, quantiles: bool) -> None:
+    """Pass when the layers lead from an observation to the actions."""
+    try:
+        width = through(layers, torch.zeros(1, *(obs_space.shape or ()))).shape[1]
+    except RuntimeError as error:
+        raise UserError(f"has layers that do not fit: {error}") from None
+    if width != count and not (quantiles and width and width % count == 0):
+        raise UserError(f"has {width} outputs, which do not fit {count} actions")
+
+
+def through(layers: list[Layer], inputs: Tensor) -> Tensor:
+    return reduce(lambda outputs, layer: layer(outputs), layers, inputs)
+
+
+def flatten(batch: Tensor) -> Tensor:
+    return batch.flatten(start_dim=1)
+
+
+def is_image(space: Space) -> bool:
+    """Whether Stable-Baselines3 divides these observations by 255."""
+    assert isinstance(space, spaces.Box)
+    of_bytes = space.dtype == np.uint8 and len(space.shape) == 3
+    return of_bytes and bool((space.low == 0).all() and (space.high == 255).all())
+
+
+def actions(space: Space) -> int:
+    """How many actions there are, of a continuous one how many numbers."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
