@@ -27,7 +27,8 @@ def action_meanings(spec: EnvSpec) -> tuple[str, ...]:
 def action_name(spec: EnvSpec, action: np.ndarray | int) -> str:
     """What an action is called: "RIGHTFIRE" in an Atari game, else its number or numbers."""
     numbers = np.atleast_1d(action).reshape(-1)
-    if numbers[0] < len(meanings := action_meanings(spec)):
+    meanings = action_meanings(spec)
+    if meanings and 0 <= numbers[0] < len(meanings):
         return meanings[int(numbers[0])]
     return " ".join(f"{x:.2f}" if numbers.dtype.kind == "f" else f"{x}" for x in numbers)
 

@@ -6,5 +6,6 @@ What they do is in the modules of the same name above.
 from demos.commands.checking import Card, List, Stats, Verify
 from demos.commands.editing import Filter, Merge, Split
 from demos.commands.recording import Record
+from demos.commands.replaying import Replay
 
-Command = Record | Verify | Stats | List | Filter | Split | Merge | Card
+Command = Record | Verify | Replay | Stats | List | Filter | Split | Merge | Card
