@@ -65,6 +65,13 @@ def moments(episode: Episode) -> Generator[Moment, None, None]:
         yield Moment(picture, (counted, f"action {done}"))
 
 
+def checked_speed(speed: float) -> float:
+    """The value of `--speed`; a UserError where nobody could watch it."""
+    if not 0.01 <= speed <= 100:
+        raise UserError(f"--speed {speed:g}: must be between 0.01 and 100")
+    return speed
+
+
 def captioned(moment: Moment) -> np.ndarray:
     """The picture with its lines in a band below it, where they hide nothing.
 

@@ -29,7 +29,9 @@ class Keys:
     held: tuple[str, ...] = ()
     """Pressed now, the first to be pressed first."""
     struck: tuple[str, ...] = ()
-    """Went down since; again and again where they are held for long."""
+    """Went down since."""
+    repeated: tuple[str, ...] = ()
+    """Are held for so long that they count again."""
     closed: bool = False
     """The window was closed."""
 
@@ -65,8 +67,8 @@ class Window:
         window = pygame.display.get_surface()
         if window is None:
             desktop = np.array(pygame.display.get_desktop_sizes()[0])
-            times = max(1, int((SHARE_OF_DESKTOP * desktop / size).min()))
-            window = pygame.display.set_mode(tuple(times * size), pygame.RESIZABLE)
+            halves = int((2 * SHARE_OF_DESKTOP * desktop / size).min())
+            window = pygame.display.set_mode(size * max(2, halves) // 2, pygame.RESIZABLE)
         room = np.array(window.get_size())
         fitting = np.maximum(1, size * (room / size).min()).astype(int)
         window.fill((0, 0, 0))
@@ -76,27 +78,28 @@ class Window:
     def wait(self) -> Keys:
         """As `Screen.wait`; a moment that is late is not caught up with."""
         self._due = max(self._due + self._period_s, time.perf_counter())
-        struck: list[str] = []
+        keys = Keys()
         while True:
-            closed = self._read(struck)
-            keys = Keys(tuple(self._held), tuple(struck), closed)
+            keys = self._read(keys)
             left_s = self._due - time.perf_counter()
             if keys.quits or left_s <= 0:
                 return keys
             time.sleep(min(left_s, MOST_SLEEP_S))
 
-    def _read(self, struck: list[str]) -> bool:
-        pygame, closed = self._pygame, False
+    def _read(self, before: Keys) -> Keys:
+        pygame, closed = self._pygame, before.closed
+        struck, repeated = list(before.struck), list(before.repeated)
         for event in pygame.event.get():
             if event.type == pygame.KEYDOWN:
-                struck.append(pygame.key.name(event.key))
-                self._held[struck[-1]] = None
+                key = pygame.key.name(event.key)
+                (repeated if key in self._held else struck).append(key)
+                self._held[key] = None
             elif event.type == pygame.KEYUP:
                 self._held.pop(pygame.key.name(event.key), None)
             elif event.type == pygame.WINDOWFOCUSLOST:
                 self._held.clear()
             closed |= event.type == pygame.QUIT
-        return closed
+        return Keys(tuple(self._held), tuple(struck), tuple(repeated), closed)
 
 
 @contextmanager

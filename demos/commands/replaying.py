@@ -15,7 +15,7 @@ from rich.progress import track
 
 from demos import terminal
 from demos.dataset import Dataset
-from demos.replaying import Moment, captioned, moments, one_episode
+from demos.replaying import Moment, captioned, checked_speed, moments, one_episode
 from demos.window import window
 from envs import UserError, video
 from envs.errors import did_you_mean
@@ -64,13 +64,6 @@ def usual_target() -> str:
     if sys.stdout.isatty():
         return "terminal"
     raise UserError("there is neither a display nor a terminal: name a film with --to FILE.mp4")
-
-
-def checked_speed(speed: float) -> float:
-    """The value of `--speed`; a UserError where nobody could watch it."""
-    if not 0.01 <= speed <= 100:
-        raise UserError(f"--speed {speed:g}: must be between 0.01 and 100")
-    return speed
 
 
 def watch(shown: Iterable[Moment], title: str, fps: float) -> None:
