@@ -87,7 +87,7 @@ def play(spec: EnvSpec, seed: int, speed: float) -> Generator[Episode, None, Non
         controls = controls_of(spec, pool.single_action_space)
         with window(spec.env_id, speed * fps_of(spec)) as screen:
             print(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
-            yield from games(spec, pool, controls, screen, seed)
+            yield from games(spec, pool, controls, screen, seed, DEAF_S)
     finally:
         pool.close()
 
@@ -98,7 +98,7 @@ def games(
     controls: Controls,
     screen: Screen,
     seed: int,
-    deaf_s: float = DEAF_S,
+    deaf_s: float,
 ) -> Iterator[Episode]:
     """Yields the games that are saved; game k is always the same seeded one."""
     saved = 0
