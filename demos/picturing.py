@@ -15,7 +15,7 @@ from envs.scores import reference_scores
 
 ENDINGS = (".png", ".svg", ".pdf")
 
-BINS = 20
+BINS, LINES = 20, {"random": ":", "human": "--"}
 
 MOST_SERIES = 8
 """Numbers of an action vector that are drawn, so that they can be told apart."""
@@ -40,10 +40,8 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
     returns, lengths, actions = figure.subplots(1, 3)
     returns.hist([each.score for each in episodes], bins=BINS)
     returns.set(xlabel="return", ylabel="episodes")
-    for (who, score), line in zip(
-        reference_scores(about.spec.game).items(), (":", "--"), strict=False
-    ):
-        returns.axvline(score, color="black", linestyle=line, label=who)
+    for who, score in reference_scores(about.spec.game).items():
+        returns.axvline(score, color="black", linestyle=LINES[who], label=who)
         returns.legend()
     lengths.hist([len(each) for each in episodes], bins=BINS)
     lengths.set(xlabel="steps", ylabel="episodes")

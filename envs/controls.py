@@ -11,6 +11,9 @@ from envs.atari import atari_vector_env
 from envs.registered import make_env
 from envs.spec import EnvSpec
 
+# Those of ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
+ATARI_KEYS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
+
 
 @functools.lru_cache
 def action_meanings(spec: EnvSpec) -> tuple[str, ...]:
@@ -42,8 +45,12 @@ def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
     Raises:
         UserError: the environment cannot be built here.
     """
-    atari = {"full_action_space": spec.full_action_space} if spec.game else {}
-    env = make_env(spec, atari)
+    if meanings := action_meanings(spec):
+        return {
+            tuple(key for word, key in ATARI_KEYS.items() if word in meaning): action
+            for action, meaning in enumerate(meanings)
+        }
+    env = make_env(spec, {})
     try:
         if not env.has_wrapper_attr("get_keys_to_action"):
             return {}
