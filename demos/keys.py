@@ -52,9 +52,7 @@ class Controls:
         playable = [combination for combination in self.actions if combination <= set(held)]
         if not playable:
             return None
-        return self.actions[
-            max(playable, key=lambda c: (len(c), sorted(map(held.index, c), reverse=True)))
-        ]
+        return self.actions[max(playable, key=lambda c: (len(c), sorted(map(held.index, c))))]
 
     def __str__(self) -> str:
         """The keys of each action, one line each."""

@@ -114,7 +114,7 @@ def test_a_recording_that_is_not_what_was_played_is_found(
         (("record", "--env", "Pnog"), "unknown environment 'Pnog': allowed are"),
         (
             ("record", "--policy", "rndom"),
-            "unknown policy 'rndom' (allowed: random, human, script:",
+            "unknown policy 'rndom' (allowed: random, human, ",
         ),
         (("record", "--policy", "script:os"), "is not of the form script:module:function"),
         (("record", "--policy", "script:nowhere:f"), "cannot be imported: No module named"),

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from test_demos import dataset, episode, played
@@ -73,6 +73,7 @@ def test_actions_without_names_are_shown_as_numbers(env_id: str, pattern: str) -
     assert all(re.fullmatch(f"action {pattern}", each.lines[1]) for each in [*moments(it)][1:])
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 700), width=st.integers(1, 700))
 def test_no_pixel_is_hidden_by_the_text(height: int, width: int) -> None:
     rng = np.random.default_rng(height * 1000 + width)
@@ -206,6 +207,15 @@ def test_an_environment_that_ends_pygame_leaves_the_window_open(unseen) -> None:
         assert unseen.display.get_surface() is not None
         screen.show(DOT)
     assert not unseen.display.get_init()
+
+
+def test_a_picture_fits_a_window_of_any_shape(unseen) -> None:
+    with window("wide", fps=1000) as screen:
+        unseen.display.set_mode((2000, 300), unseen.RESIZABLE)
+        screen.show(DOT)
+        surface = unseen.display.get_surface()
+        edge, middle = (surface.get_at((x, 100))[:3] for x in (5, 1000))
+    assert edge == (0, 0, 0) and middle == (200, 200, 200)
 
 
 def test_a_window_or_the_terminal_is_where_it_is_shown(

@@ -28,7 +28,7 @@ class Replay:
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
     episode: int = 0  # Which, from 0.
-    to: str | None = None  # window, terminal or a film's file, FILE.mp4 or FILE.gif.
+    to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
     speed: float = 1.0  # Times as fast as real time.
 
     def run(self) -> int:
