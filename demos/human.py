@@ -55,6 +55,7 @@ class Game:
         self._see(pool.reset(np.array([seed]), np.array([True]))[0])
 
     def step(self, action: Any) -> None:
+        """Play an action; a UserError where the environment has none such."""
         played = playable_actions(self._pool.single_action_space, np.asarray(action)[None])
         self._pool.send(played)
         now = self._pool.recv()
@@ -69,6 +70,7 @@ class Game:
 
     @property
     def tape(self) -> Tape:
+        """What replays the game so far."""
         dtype = action_dtype(self._pool.single_action_space)
         return Tape(self.spec, self._seed, np.array(self.actions, dtype))
 

@@ -122,6 +122,7 @@ def window(title: str, fps: float) -> Iterator[Window]:
 
 
 def imported_pygame() -> Any:
+    """The module; a UserError where it is missing."""
     # Otherwise it prints a line of its own when it is imported.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
@@ -132,6 +133,7 @@ def imported_pygame() -> Any:
 
 
 def open_display(pygame: Any) -> None:
+    """Get ready for windows; a UserError where nobody would see them."""
     try:
         pygame.display.init()
     except pygame.error as error:
