@@ -1,7 +1,8 @@
-"""`python -m demos` records, verifies and describes demonstrations.
+"""`python -m demos` records, verifies, shows and describes demonstrations.
 
 python -m demos record --env Pong --policy runs/<run> --episodes 20 --out pong-expert
 python -m demos verify pong-expert
+python -m demos replay pong-expert
 python -m demos stats pong-expert
 """
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,13 @@ class Dataset:
             raise UserError(f"{path}/dataset.json cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"{path}/dataset.json is damaged: {error}") from None
+
+    def remove_empty(self) -> None:
+        """Undo `create`; a dataset with episodes stays."""
+        with suppress(OSError):
+            (self.path / "episodes").rmdir()
+            (self.path / "dataset.json").unlink()
+            self.path.rmdir()
 
     def files(self) -> list[Path]:
         """The files of the episodes, in order."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from demos.dataset import Dataset
+from demos.dataset import Damage, Dataset
 from demos.episode import Episode
-from envs import UserError
+from envs import EnvSpec, UserError
+from envs.controls import action_name
+from envs.scores import human_normalised, reference_scores
 
 # By whether the episodes are replayable.
 CONTENTS = {
@@ -23,32 +26,61 @@ PROOF = {
 }
 
 
-def statistics(dataset: Dataset, *, skip_damaged: bool) -> Table:
-    """Returns, lengths and actions of a dataset; a UserError where it has no episodes."""
-    episodes = at_least_one(dataset, dataset.episodes(skip_damaged=skip_damaged))
+def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool) -> Table:
+    """Returns, lengths and actions of a dataset's episodes, at least one."""
+    spec = dataset.metadata.spec
     scores, lengths = np.array([e.score for e in episodes]), np.array([len(e) for e in episodes])
     table = Table(box=None, show_header=False)
     size = sum(path.stat().st_size for path in dataset.files())
-    duplicates = len(episodes) - len({e.digests[-1].tobytes() for e in episodes})
+    twice = duplicates(dataset.scan() if skip_damaged else episodes)
     rows = {
-        "environment": dataset.metadata.spec.protocol,
+        "environment": spec.protocol,
         "policy": dataset.metadata.policy,
-        "episodes": f"{len(episodes)} ({duplicates} twice)",
+        "episodes": f"{len(episodes)} ({sum(len(each) - 1 for each in twice)} twice)",
+        "the same": shortened([" = ".join(map(str, each)) for each in twice]),
         "return": f"{scores.mean():.2f} on average, {scores.min():g} to {scores.max():g}",
+        "human-normalised": normalised(spec, scores),
         "steps": f"{lengths.sum():,} ({lengths.min()} to {lengths.max()} an episode)",
         "terminated": f"{sum(e.terminated for e in episodes)}",
         "observations": "replayed" if dataset.metadata.replayable else "stored",
         "on disk": f"{size:,} bytes, {size / lengths.sum():.2f} a step",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     actions = np.concatenate([e.actions for e in episodes])
     if actions.ndim == 1 and actions.dtype.kind in "iu":
         values, counts = np.unique(actions, return_counts=True)
         for value, count in zip(values, counts, strict=True):
-            share = count / len(actions)
-            table.add_row(f"action {value}", f"{'█' * round(40 * share)} {share:.1%}")
+            share, name = count / len(actions), action_name(spec, value)
+            named = f"action {value}" + (f" {name}" if name != str(value) else "")
+            table.add_row(named, f"{'█' * round(40 * share)} {share:.1%}")
     return table
+
+
+def duplicates(episodes: Iterable[Episode | Damage]) -> list[list[int]]:
+    """The numbers of the episodes that are one and the same life, from 0, each life on its own."""
+    lives: dict[bytes, list[int]] = {}
+    for number, each in enumerate(episodes):
+        if isinstance(each, Episode):
+            life = each.digests[-1].tobytes() + each.actions.tobytes()
+            lives.setdefault(life, []).append(number)
+    return [numbers for numbers in lives.values() if len(numbers) > 1]
+
+
+def shortened(items: list[str], most: int = 10) -> str:
+    """The first of a list, and how many are left out."""
+    left_out = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + left_out
+
+
+def normalised(spec: EnvSpec, scores: np.ndarray) -> str:
+    """The human-normalised mean return and what it is measured by; "" where nobody knows."""
+    human = human_normalised(spec.game, float(scores.mean()))
+    if human is None:
+        return ""
+    known = (f"{who} {score:g}" for who, score in reference_scores(spec.game).items())
+    return f"{human:.1%} ({', '.join(known)})"
 
 
 def at_least_one(dataset: Dataset, episodes: list[Episode]) -> list[Episode]:
@@ -81,6 +113,8 @@ def card(dataset: Dataset) -> str:
     references = "".join(
         f"| Mean return, {who} | {score:g} |\n" for who, score in about.reference_scores.items()
     )
+    of_human = normalised(about.spec, scores)
+    human = f"| Human-normalised | {of_human} |\n" if of_human else ""
     return f"""---
 license: {about.license.lower()}
 task_categories: [reinforcement-learning]
@@ -92,7 +126,7 @@ task_categories: [reinforcement-learning]
 | | |
 |---|---|
 | Return | {scores.mean():.2f} on average, {scores.min():g} to {scores.max():g} |
-{references}| Steps | {steps:,} |
+{human}{references}| Steps | {steps:,} |
 | Made | {about.created}, by commit {about.commit or "unknown"} |
 
 Made by `{about.command}`. Each episode is a Parquet file of {CONTENTS[about.replayable]}:

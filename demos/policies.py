@@ -20,7 +20,7 @@ from demos.recording import Policy
 from envs import EnvSpec, UserError
 from envs.errors import did_you_mean
 
-SOURCES = ("random", "script:module:function", "sb3:FILE.zip", "runs/<run>")
+SOURCES = ("random", "human", "script:module:function", "sb3:FILE.zip", "runs/<run>")
 
 
 class RandomPolicy:

@@ -71,7 +71,7 @@ class RegisteredPool:
         self._envs.close()
 
     def _build(self) -> Env:
-        env = _make(self._spec, {"render_mode": "rgb_array"} if self._rgb else {})
+        env = make_env(self._spec, {"render_mode": "rgb_array"} if self._rgb else {})
         if not isinstance(env.action_space, _SUPPORTED_ACTIONS):
             raise UserError(
                 f"{self._spec.env_id} has actions of the kind {type(env.action_space).__name__},"
@@ -80,7 +80,8 @@ class RegisteredPool:
         return _Pictures(env) if self._rgb else _plain_observations(env)
 
 
-def _make(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
+def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
+    """Builds one environment as Gymnasium has it; a UserError says why it cannot be."""
     try:
         return gymnasium.make(
             spec.env_id,

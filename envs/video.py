@@ -1,16 +1,24 @@
-"""Films: MP4 files of pictures."""
+"""Films of pictures: MP4 and GIF files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av import VideoFrame
+from av.container import OutputContainer
+from av.filter import Graph
 
+from envs.errors import UserError
 from envs.files import aside, settle
 from envs.spec import EnvSpec
+
+MAX_GIF_FPS = 50
+"""Viewers play a GIF of shorter delays than 1/50 s at 10 frames per second."""
 
 
 def fps_of(spec: EnvSpec) -> int:
@@ -18,25 +26,91 @@ def fps_of(spec: EnvSpec) -> int:
     return 60 // spec.frameskip if spec.family == "atari" else 30
 
 
-def write(path: Path, frames: Iterable[np.ndarray], fps: int) -> Path:
-    """Write RGB uint8 (H, W, 3) frames as H.264; the file appears only when it is whole."""
+def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
+    """Write RGB uint8 (H, W, 3) frames; the file appears only when it is whole.
+
+    A name in .mp4 is H.264, and one in .gif a GIF that keeps up to 256 colours a frame as they are.
+
+    Raises:
+        UserError: another ending.
+    """
+    if path.suffix not in ENCODERS:
+        raise UserError(f"{path}: a film's name must end in {' or '.join(ENCODERS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = aside(path)
     try:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps))
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": "20", "preset": "veryfast"}
-            for image in frames:
-                # yuv420p halves both sides, so they must be even.
-                image = np.ascontiguousarray(
-                    image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-                )
-                if not stream.codec_context.is_open:
-                    stream.height, stream.width = image.shape[:2]
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
+        with av.open(str(temporary), "w", format=path.suffix[1:]) as container:
+            ENCODERS[path.suffix](container, frames, Fraction(fps).limit_denominator(1000))
         settle(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _encode_mp4(container: OutputContainer, frames: Iterable[np.ndarray], fps: Fraction) -> None:
+    stream = container.add_stream("libx264", rate=fps)
+    stream.pix_fmt = "yuv420p"
+    stream.options = {"crf": "20", "preset": "veryfast"}
+    for image in frames:
+        # yuv420p halves both sides, so they must be even.
+        image = np.ascontiguousarray(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
+        if not stream.codec_context.is_open:
+            stream.height, stream.width = image.shape[:2]
+        container.mux(stream.encode(VideoFrame.from_ndarray(image, format="rgb24")))
+    container.mux(stream.encode())
+
+
+def _encode_gif(container: OutputContainer, frames: Iterable[np.ndarray], fps: Fraction) -> None:
+    stream = container.add_stream("gif", rate=min(fps, Fraction(MAX_GIF_FPS)))
+    stream.pix_fmt = "pal8"
+    for frame in _reduced(frames, fps):
+        if not stream.codec_context.is_open:
+            stream.height, stream.width = frame.height, frame.width
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def _reduced(frames: Iterable[np.ndarray], fps: Fraction) -> Iterator[VideoFrame]:
+    """The frames, each in a palette of its own, and so many of them as a GIF can show."""
+    graph = None
+    for index, image in enumerate(frames):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = index, 1 / fps
+        graph = graph or _palettes(frame, fps)
+        graph.push(frame)
+        yield from _ready(graph)
+    if graph:
+        graph.push(None)
+        yield from _ready(graph)
+
+
+def _palettes(frame: VideoFrame, fps: Fraction) -> Graph:
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=1 / fps
+    )
+    if fps > MAX_GIF_FPS:
+        rate = graph.add("fps", f"{MAX_GIF_FPS}:eof_action=pass")
+        last.link_to(rate)
+        last = rate
+    split, generate = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+    use, sink = graph.add("paletteuse", "new=1:dither=none"), graph.add("buffersink")
+    last.link_to(split)
+    split.link_to(generate, 0, 0)
+    split.link_to(use, 1, 0)
+    generate.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _ready(graph: Graph) -> Iterator[VideoFrame]:
+    with suppress(BlockingIOError, EOFError):
+        while True:
+            frame = graph.pull()
+            assert isinstance(frame, VideoFrame)
+            yield frame
+
+
+ENCODERS = {".mp4": _encode_mp4, ".gif": _encode_gif}
+"""What writes a film, by the ending of its name."""

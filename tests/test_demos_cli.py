@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,10 @@ def test_a_recording_that_is_not_what_was_played_is_found(
     ("args", "message"),
     [
         (("record", "--env", "Pnog"), "unknown environment 'Pnog': allowed are"),
-        (("record", "--policy", "rndom"), "unknown policy 'rndom' (allowed: random, script:"),
+        (
+            ("record", "--policy", "rndom"),
+            "unknown policy 'rndom' (allowed: random, human, ",
+        ),
         (("record", "--policy", "script:os"), "is not of the form script:module:function"),
         (("record", "--policy", "script:nowhere:f"), "cannot be imported: No module named"),
         (("record", "--episodes", "0"), "episodes is 0, at least 1 is allowed"),
@@ -211,3 +215,57 @@ def test_every_game_that_was_begun_is_kept_so_that_short_ones_are_not_favoured(
 ) -> None:
     first_four = {tape_seed(0, env_index, 0) for env_index in range(4)}
     assert {each.seed for each in Dataset.open(cartpole).episodes()} == first_four
+
+
+def test_statistics_name_what_people_score_and_what_actions_are_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "breakout"
+    assert demos("record", "--env", "Breakout", "--episodes", 2, "--out", out) == 0
+    assert Dataset.open(out).metadata.reference_scores == {"random": 1.7, "human": 30.5}
+    mean = np.mean([each.score for each in Dataset.open(out).episodes()])
+    human = f"{(mean - 1.7) / (30.5 - 1.7):.1%} (random 1.7, human 30.5)"
+    capsys.readouterr()
+    assert demos("stats", out) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("0 NOOP", "1 FIRE", "2 RIGHT", "3 LEFT", human))
+    assert demos("card", out, "--out", tmp_path / "card.md") == 0
+    card = (tmp_path / "card.md").read_text()
+    assert f"| Human-normalised | {human} |" in card and "| Mean return, human | 30.5 |" in card
+
+
+def test_episodes_that_are_there_twice_are_named(
+    cartpole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset.open(cartpole)
+    for number in (2, 0, 2):
+        dataset.append(dataset.episodes()[number])
+    damaged = dataset.files()[1]
+    damaged.write_bytes(b"")
+    capsys.readouterr()
+    assert demos("stats", cartpole, "--skip-damaged") == 0
+    said = capsys.readouterr().out
+    assert "6 (3 twice)" in said and "0 = 5, 2 = 4 = 6" in said
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "toy/Target-v0", "toy/Pair-v0"])
+def test_statistics_are_drawn(tmp_path: Path, env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    # Text between dollars would be mathematics to matplotlib.
+    monkeypatch.chdir(tmp_path)
+    assert demos("record", "--env", env_id, "--episodes", 3, "--out", r"$\d$") == 0
+    for ending, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")):
+        drawn = tmp_path / f"picture{ending}"
+        assert demos("stats", r"$\d$", "--picture", drawn) == 0
+        assert drawn.read_bytes().startswith(magic)
+
+
+def test_what_cannot_be_drawn_is_one_line(
+    cartpole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert demos("stats", cartpole, "--picture", "x.jpg") == 2
+    assert "x.jpg: its name must end in .png, .svg, .pdf" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert demos("stats", cartpole, "--picture", "x.png") == 2
+    assert "needs matplotlib: pip install -e '.[pictures]'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -12,7 +13,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 import envs
+from envs import video
 from envs.atari import atari_vector_env
+from envs.controls import action_meanings, action_name, keys_to_action
+from envs.scores import human_normalised, reference_scores
 
 
 def short(name: str, frames: int) -> envs.EnvSpec:
@@ -363,3 +367,38 @@ def test_an_environment_that_cannot_be_built_says_why(monkeypatch: pytest.Monkey
     monkeypatch.setattr(gymnasium, "make", missing)
     with pytest.raises(envs.UserError, match="CartPole-v1 cannot be built here: Box2D is missing"):
         envs.make("CartPole-v1")
+
+
+def test_the_actions_of_a_game_have_the_emulators_names() -> None:
+    seaquest = envs.spec("Seaquest")
+    gymnasiums = gymnasium.make("ALE/Seaquest-v5").get_wrapper_attr("get_action_meanings")()
+    assert list(action_meanings(seaquest)) == gymnasiums and len(gymnasiums) == 18
+    everything = dataclasses.replace(envs.spec("Pong"), full_action_space=True)
+    assert len(action_meanings(everything)) == 18
+    names = [action_name(envs.spec("Pong"), action) for action in (np.uint8(4), 17)]
+    assert names == ["RIGHTFIRE", "17"]
+    assert action_meanings(envs.spec("CartPole-v1")) == ()
+    assert action_name(envs.spec("Pendulum-v1"), np.array([0.5], np.float32)) == "0.50"
+
+
+def test_the_keys_of_a_game_are_those_of_ale_py() -> None:
+    env = gymnasium.make("ALE/Seaquest-v5")
+    theirs = env.get_wrapper_attr("get_keys_to_action")()
+    type(env.unwrapped).get_keys_to_action.cache_clear()  # pyright: ignore
+    ours = keys_to_action(envs.spec("Seaquest"))
+    assert {frozenset(keys): action for keys, action in ours.items()} == {
+        frozenset(keys): action for keys, action in theirs.items()
+    }
+
+
+def test_scores_are_normalised_between_chance_and_people() -> None:
+    assert [human_normalised("pong", score) for score in (-20.7, 14.6)] == [0.0, 1.0]
+    assert human_normalised("breakout", 400.0) == pytest.approx((400 - 1.7) / (30.5 - 1.7))
+    assert human_normalised("adventure", 1.0) is None is human_normalised(None, 1.0)
+    assert reference_scores("pong") == {"random": -20.7, "human": 14.6}
+    assert reference_scores(None) == {}
+
+
+def test_a_film_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(envs.UserError, match=r"x.avi: a film's name must end in .mp4 or .gif"):
+        video.write(tmp_path / "x.avi", [], fps=15)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from agents.core.acting import Draws, Group
 from agents.core.run import Run
 from agents.core.types import Agent
 from envs import EnvSpec, Tape, UserError, video
+from envs.scores import human_normalised
 
 MAX_POOL = 10
 """Environments an evaluation steps together."""
@@ -86,16 +86,6 @@ class Evaluation:
             f"at {self.explores_by} {self.exploration:g} "
             f"({self.spec.protocol}, weights of step {self.step:,})"
         )
-
-
-def human_normalised(game: str | None, score: float) -> float | None:
-    """Human-normalised score (Mnih et al. 2015) with DQN Zoo's reference scores."""
-    with open(Path(__file__).with_name("atari_human_random.csv"), newline="") as table:
-        rows = {row["game"]: row for row in csv.DictReader(table)}
-    if game not in rows:
-        return None
-    random, human = float(rows[game]["random"]), float(rows[game]["human"])
-    return (score - random) / (human - random)
 
 
 class Evaluator:

@@ -7,5 +7,6 @@ from demos.commands.checking import Card, List, Stats, Verify
 from demos.commands.editing import Filter, Merge, Split
 from demos.commands.exchange import Export, Import
 from demos.commands.recording import Record
+from demos.commands.replaying import Replay
 
-Command = Record | Verify | Stats | List | Filter | Split | Merge | Card | Export | Import
+Command = Record | Verify | Replay | Stats | List | Filter | Split | Merge | Card | Export | Import

@@ -12,8 +12,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from demos.dataset import Dataset
-from demos.describing import card, listing, statistics
+from demos.dataset import Dataset, write
+from demos.describing import at_least_one, card, listing, statistics
+from demos.picturing import picture
 from demos.verification import verify
 from envs import UserError
 
@@ -62,9 +63,15 @@ class Stats:
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
     skip_damaged: bool = False  # Describe the episodes that are whole.
+    picture: Path | None = None  # Also draw histograms into a file, FILE.png, .svg or .pdf.
 
     def run(self) -> int:
-        Console().print(statistics(Dataset.open(self.dataset), skip_damaged=self.skip_damaged))
+        dataset = Dataset.open(self.dataset)
+        episodes = dataset.episodes(skip_damaged=self.skip_damaged)
+        at_least_one(dataset, episodes)
+        if self.picture is not None:
+            picture(self.picture, dataset, episodes)
+        Console().print(statistics(dataset, episodes, skip_damaged=self.skip_damaged))
         return 0
 
 
@@ -81,10 +88,15 @@ class List:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A dataset card in Markdown, on the terminal."""
+    """A dataset card in Markdown."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    out: Path | None = None  # File to write it to; None prints it.
 
     def run(self) -> int:
-        print(card(Dataset.open(self.dataset)), end="")
+        text = card(Dataset.open(self.dataset))
+        if self.out is None:
+            print(text, end="")
+        else:
+            write(self.out, text.encode())
         return 0

@@ -1,0 +1,88 @@
+"""`python -m demos replay`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from demos import terminal
+from demos.dataset import Dataset
+from demos.replaying import Moment, captioned, checked_speed, moments, one_episode
+from demos.window import window
+from envs import UserError, video
+from envs.errors import did_you_mean
+from envs.video import fps_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Watch an episode; q, Escape or Ctrl-C end it."""
+
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    episode: int = 0  # Which, from 0.
+    to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
+    speed: float = 1.0  # Times as fast as real time.
+
+    def run(self) -> int:
+        target = self.to or usual_target()
+        is_film = Path(target).suffix in video.ENCODERS
+        if target not in ("window", "terminal") and not is_film:
+            near = did_you_mean(target, ["window", "terminal"])
+            films = ", ".join(f"FILE{ending}" for ending in video.ENCODERS)
+            raise UserError(f"--to {target}: allowed are window, terminal, {films}{near}")
+        speed = checked_speed(self.speed)
+        episode = one_episode(Dataset.open(self.dataset), self.episode)
+        title, fps = f"{self.dataset.name}, episode {self.episode}", speed * fps_of(episode.spec)
+        with closing(moments(episode)) as shown:
+            if is_film:
+                quiet = not sys.stdout.isatty()
+                steps = track(shown, f"filming {title}", len(episode) + 1, disable=quiet)
+                return film(Path(target), steps, fps)
+            try:
+                if target == "terminal":
+                    terminal.play(shown, fps, Console())
+                else:
+                    watch(shown, title, fps)
+            except KeyboardInterrupt:
+                pass
+        return 0
+
+
+def usual_target() -> str:
+    """A window where there is a display, else the terminal."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform in ("win32", "darwin") or any(map(os.environ.get, displays)):
+        return "window"
+    if sys.stdout.isatty():
+        return "terminal"
+    raise UserError("there is neither a display nor a terminal: name a film with --to FILE.mp4")
+
+
+def watch(shown: Iterable[Moment], title: str, fps: float) -> None:
+    """Show moments in a window until they end or the person quits."""
+    with window(title, fps) as screen:
+        for moment in shown:
+            screen.show(moment)
+            if screen.wait().quits:
+                return
+
+
+def film(path: Path, shown: Iterable[Moment], fps: float) -> int:
+    """Write a film; the exit code."""
+    try:
+        video.write(path, map(captioned, shown), fps)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    except KeyboardInterrupt:
+        print(f"{path} was not written", file=sys.stderr)
+        return 130
+    print(f"{path}: {fps:g} steps a second")
+    return 0

@@ -1,0 +1,182 @@
+"""A person plays whole games, and says of each whether it is kept.
+
+The game that is seen is stepped on its pictures alone. What the episode holds of it is read from
+its tape, lived once more on the environment's own observations: every kept game is proved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+
+from demos.episode import Episode, Witness
+from demos.keys import Controls, controls_of
+from demos.replaying import Moment
+from demos.window import Screen, window
+from envs import EnvSpec, Tape, UserError, replay
+from envs.controls import action_name
+from envs.families import open_pool
+from envs.pool import Pool
+from envs.tapes import action_dtype, playable_actions, tape_seed
+from envs.video import fps_of
+
+NAME = "human"
+
+State = Literal["paused", "playing", "asked", "over", "saved", "discarded", "quit"]
+
+ENTER, DISCARD = {"return", "enter"}, {"d", "backspace"}
+
+DEAF_S = 1.0
+"""So long after a game's end keys do not count: they were meant for the game."""
+
+SAID: dict[State, tuple[str, str]] = {
+    "asked": ("Only whole games are kept", "enter goes on, d discards, q quits"),
+    "over": ("GAME OVER", "s saves, d discards, q quits"),
+}
+
+
+class Game:
+    """One game from its seeded reset on, as it is seen.
+
+    Attributes:
+        picture: uint8 (H, W, 3), what there is to see now.
+        actions, rewards: of the steps so far.
+    """
+
+    def __init__(self, spec: EnvSpec, pool: Pool, seed: int):
+        self.spec, self._pool, self._seed = spec, pool, seed
+        self.actions: list[Any] = []
+        self.rewards: list[float] = []
+        self.terminated = self.truncated = False
+        self._see(pool.reset(np.array([seed]), np.array([True]))[0])
+
+    def step(self, action: Any) -> None:
+        """Play an action; a UserError where the environment has none such."""
+        played = playable_actions(self._pool.single_action_space, np.asarray(action)[None])
+        self._pool.send(played)
+        now = self._pool.recv()
+        self.actions.append(played[0])
+        self.rewards.append(float(now.reward[0]))
+        self.terminated, self.truncated = bool(now.terminated[0]), bool(now.truncated[0])
+        self._see(now.obs if now.final_obs is None else now.final_obs)
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated
+
+    @property
+    def tape(self) -> Tape:
+        """What replays the game so far."""
+        dtype = action_dtype(self._pool.single_action_space)
+        return Tape(self.spec, self._seed, np.array(self.actions, dtype))
+
+    def _see(self, pictures: np.ndarray) -> None:
+        self.picture = pictures.reshape(pictures.shape[-3:])
+
+
+def play(spec: EnvSpec, seed: int, speed: float) -> Generator[Episode, None, None]:
+    """Yields the games that a person plays in a window and saves, until the person quits.
+
+    Raises:
+        UserError: there is no display, or the environment cannot be drawn or played with keys.
+    """
+    pool = open_pool(spec, num_envs=1, num_threads=1, rgb=True)
+    try:
+        controls = controls_of(spec, pool.single_action_space)
+        with window(spec.env_id, speed * fps_of(spec)) as screen:
+            print(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
+            yield from games(spec, pool, controls, screen, seed, DEAF_S)
+    finally:
+        pool.close()
+
+
+def games(
+    spec: EnvSpec,
+    pool: Pool,
+    controls: Controls,
+    screen: Screen,
+    seed: int,
+    deaf_s: float,
+) -> Iterator[Episode]:
+    """Yields the games that are saved; game k is always the same seeded one."""
+    saved = 0
+    for number in count():
+        game = Game(spec, pool, tape_seed(seed, 0, number))
+        verdict = one_game(game, controls, screen, saved, deaf_s)
+        if verdict == "quit":
+            return
+        if verdict == "saved":
+            saved += 1
+            yield proved(game)
+
+
+def one_game(game: Game, controls: Controls, screen: Screen, saved: int, deaf_s: float) -> State:
+    """Play until the game is "saved", "discarded" or "quit"."""
+    state, hears_from = "paused", 0.0
+    while state not in ("saved", "discarded"):
+        screen.show(Moment(game.picture, lines(game, state, saved, controls.keys)))
+        keys = screen.wait()
+        if keys.quits:
+            return "quit"
+        if time.perf_counter() < hears_from:
+            continue
+        state = after(state, set(keys.struck), controls.keys)
+        if state == "playing" and (action := controls.action(keys)) is not None:
+            game.step(action)
+            if game.over:
+                state, hears_from = "over", time.perf_counter() + deaf_s
+    return state
+
+
+def after(state: State, struck: set[str], game_keys: frozenset[str]) -> State:
+    """What the keys that were struck make of a state."""
+    if state in ("over", "asked") and struck & DISCARD:
+        return "discarded"
+    if state == "over":
+        return "saved" if "s" in struck else state
+    if struck & ENTER:
+        return "playing" if state == "asked" else "asked"
+    if state == "playing":
+        return "paused" if "p" in struck else state
+    return "playing" if state == "paused" and struck & {"p", *game_keys} else state
+
+
+def lines(game: Game, state: State, saved: int, keys: frozenset[str]) -> tuple[str, ...]:
+    """What is written below the game."""
+    counted = f"step {len(game.actions)}   return {sum(game.rewards):g}   {saved} saved"
+    if state == "paused":
+        return (
+            counted,
+            "PAUSED   p or a key of the game goes on",
+            f"keys: {', '.join(sorted(keys))}",
+        )
+    done = f"action {action_name(game.spec, game.actions[-1])}" if game.actions else ""
+    return counted, *SAID.get(state, (done, "p pauses, enter stops, q quits"))
+
+
+def proved(game: Game) -> Episode:
+    """The episode of a game that is over, lived once more.
+
+    Raises:
+        UserError: the life was another one, so that nothing of it could be trusted.
+    """
+    life = replay(game.tape)
+    witness, rewards, ends = Witness(game.spec, next(life)[0]), [], (False, False)
+    for obs, reward, *ends in life:
+        witness.step(obs, reward, *ends)
+        rewards.append(reward)
+    if rewards != game.rewards or tuple(ends) != (game.terminated, game.truncated):
+        raise UserError(f"{game.spec.env_id} does not replay from seed and actions")
+    return Episode(
+        spec=game.spec,
+        seed=game.tape.seed,
+        actions=game.tape.actions,
+        rewards=np.array(rewards, np.float32),
+        terminated=game.terminated,
+        digests=witness.digests(),
+        policy=NAME,
+    )

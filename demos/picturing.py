@@ -1,0 +1,63 @@
+"""Statistics of a dataset as a picture: returns, lengths and actions."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from demos.dataset import Dataset, write
+from demos.episode import Episode
+from envs import UserError
+from envs.controls import action_name
+from envs.scores import reference_scores
+
+ENDINGS = (".png", ".svg", ".pdf")
+
+BINS, LINES = 20, {"random": ":", "human": "--"}
+
+MOST_SERIES = 8
+"""Numbers of an action vector that are drawn, so that they can be told apart."""
+
+
+def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
+    """Draw histograms of the returns, the lengths and the actions of episodes, at least one.
+
+    Raises:
+        UserError: another ending, matplotlib is missing, or the file cannot be written.
+    """
+    if path.suffix not in ENDINGS:
+        raise UserError(f"--picture {path}: its name must end in {', '.join(ENDINGS)}")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("--picture needs matplotlib: pip install -e '.[pictures]'") from None
+    about = dataset.metadata
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    title = f"{dataset.path.name}: {len(episodes)} episodes of {about.policy}"
+    figure.suptitle(title, parse_math=False)
+    returns, lengths, actions = figure.subplots(1, 3)
+    returns.hist([each.score for each in episodes], bins=BINS)
+    returns.set(xlabel="return", ylabel="episodes")
+    for who, score in reference_scores(about.spec.game).items():
+        returns.axvline(score, color="black", linestyle=LINES[who], label=who)
+        returns.legend()
+    lengths.hist([len(each) for each in episodes], bins=BINS)
+    lengths.set(xlabel="steps", ylabel="episodes")
+    played = np.concatenate([each.actions for each in episodes])
+    if played.ndim == 1 and played.dtype.kind in "iu":
+        values, counts = np.unique(played, return_counts=True)
+        names = [action_name(about.spec, value) for value in values]
+        actions.barh(names, counts / len(played))
+        actions.invert_yaxis()
+        actions.set(xlabel="share of the steps", ylabel="action")
+    else:
+        numbers = played.reshape(len(played), -1)[:, :MOST_SERIES]
+        labels = [f"number {i}" for i in range(numbers.shape[1])]
+        actions.hist(numbers, bins=BINS, label=labels, histtype="step")
+        actions.set(xlabel="action", ylabel="steps")
+        actions.legend()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
+    write(path, drawn.getvalue())

@@ -1,0 +1,100 @@
+"""Moments on a terminal: two pixels a character, one above the other."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+
+import numpy as np
+from PIL import Image
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.segment import Segment
+from rich.style import Style
+
+from demos.replaying import Moment
+from envs import UserError
+
+
+class HalfBlocks:
+    """A moment as large as the console allows, with its lines below it."""
+
+    def __init__(self, moment: Moment):
+        self.moment = moment
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = self.moment.lines
+        rows = max(1, console.height - len(lines))
+        for row in fitted(self.moment.picture, options.max_width, rows):
+            # Equal characters share their colours' escape codes.
+            for colours, cells in groupby(row.reshape(len(row), 6).tolist()):
+                above, below = Color.from_rgb(*colours[:3]), Color.from_rgb(*colours[3:])
+                yield Segment("▀" * len(list(cells)), Style(color=above, bgcolor=below))
+            yield Segment.line()
+        yield Segment("\n".join(line[: options.max_width] for line in lines))
+
+
+def fitted(picture: np.ndarray, columns: int, rows: int) -> np.ndarray:
+    """A picture (H, W, 3) in so many characters at most, its shape kept.
+
+    Returns:
+        uint8 (R, C, 2, 3): the colours of each character's upper and lower half.
+    """
+    height, width = picture.shape[:2]
+    scale = min(columns / width, 2 * rows / height)
+    size = max(1, round(scale * width)), 2 * max(1, round(scale * height / 2))
+    shrunk = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    return shrunk.reshape(size[1] // 2, 2, size[0], 3).swapaxes(1, 2)
+
+
+def play(moments: Iterable[Moment], fps: float, console: Console) -> None:
+    """Show moments in real time; q and Escape end it.
+
+    Raises:
+        UserError: the console is no terminal.
+    """
+    if not console.is_terminal:
+        raise UserError("the output is no terminal: name a film with --to FILE.mp4")
+    due = time.perf_counter()
+    with Live(console=console, screen=True, auto_refresh=False) as live, keypresses():
+        for moment in moments:
+            live.update(HalfBlocks(moment), refresh=True)
+            due = max(due + 1 / fps, time.perf_counter())
+            if quits_before(due):
+                return
+
+
+@contextmanager
+def keypresses() -> Iterator[None]:
+    """Keys are read as they are pressed, not line by line, where the input is a Unix terminal."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def quits_before(due: float) -> bool:
+    """Wait until then; True at once where the person quits."""
+    while (left_s := due - time.perf_counter()) > 0:
+        if sys.platform == "win32" or not sys.stdin.isatty():
+            time.sleep(left_s)
+        elif select.select([sys.stdin], [], [], left_s)[0]:
+            typed = os.read(sys.stdin.fileno(), 64)
+            # An arrow key begins with the byte that is Escape when it is alone.
+            if b"q" in typed or typed == b"\x1b":
+                return True
+    return False

@@ -1,0 +1,59 @@
+"""What the actions of an environment are called, and which keys play them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from envs.atari import atari_vector_env
+from envs.registered import make_env
+from envs.spec import EnvSpec
+
+# Those of ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
+ATARI_KEYS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
+
+
+@functools.lru_cache
+def action_meanings(spec: EnvSpec) -> tuple[str, ...]:
+    """The names of an Atari game's actions, "NOOP", "RIGHTFIRE", in order; of others none."""
+    if spec.game is None:
+        return ()
+    env = atari_vector_env(spec, 1, 1, rgb=True)
+    try:
+        return tuple(action.name for action in env.ale.get_action_set())
+    finally:
+        env.close()
+
+
+def action_name(spec: EnvSpec, action: np.ndarray | int) -> str:
+    """What an action is called: "RIGHTFIRE" in an Atari game, else its number or numbers."""
+    numbers = np.atleast_1d(action).reshape(-1)
+    meanings = action_meanings(spec)
+    if meanings and 0 <= numbers[0] < len(meanings):
+        return meanings[int(numbers[0])]
+    return " ".join(f"{x:.2f}" if numbers.dtype.kind == "f" else f"{x}" for x in numbers)
+
+
+def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
+    """Which keys play which action, as the environment says it itself; empty where it does not.
+
+    The form is that of `gymnasium.utils.play`: a key, a text of keys or a tuple of them, each a
+    character or a number, to an action.
+
+    Raises:
+        UserError: the environment cannot be built here.
+    """
+    if meanings := action_meanings(spec):
+        return {
+            tuple(key for word, key in ATARI_KEYS.items() if word in meaning): action
+            for action, meaning in enumerate(meanings)
+        }
+    env = make_env(spec, {})
+    try:
+        if not env.has_wrapper_attr("get_keys_to_action"):
+            return {}
+        return env.get_wrapper_attr("get_keys_to_action")()
+    finally:
+        env.close()

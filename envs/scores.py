@@ -1,0 +1,29 @@
+"""What chance and people score in Atari games."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from pathlib import Path
+
+
+@functools.lru_cache
+def _table() -> dict[str, dict[str, float]]:
+    with open(Path(__file__).with_name("atari_human_random.csv"), newline="") as file:
+        rows = csv.DictReader(file)
+        return {r["game"]: {"random": float(r["random"]), "human": float(r["human"])} for r in rows}
+
+
+def reference_scores(game: str | None) -> dict[str, float]:
+    """DQN Zoo's mean returns of "random" and "human" in an `EnvSpec.game`.
+
+    Empty outside the 57 games of the table.
+    """
+    return dict(_table().get(game or "", {}))
+
+
+def human_normalised(game: str | None, score: float) -> float | None:
+    """(score - random) / (human - random) (Mnih et al. 2015); None outside the table."""
+    if not (known := reference_scores(game)):
+        return None
+    return (score - known["random"]) / (known["human"] - known["random"])
