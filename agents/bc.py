@@ -1,7 +1,7 @@
 """Behaviour cloning: a policy fitted to what a demonstrator did, as any classifier is.
 
-ALVINN: An autonomous land vehicle in a neural network, Pomerleau 1988,
-https://proceedings.neurips.cc/paper/1988/hash/812b4ba287f5ee0bc9d43bbf5bbe87fb-Abstract.html.
+Efficient training of artificial neural networks for autonomous navigation, Pomerleau 1991,
+https://doi.org/10.1162/neco.1991.3.1.88.
   L(θ) = E_demonstrations[ -log π(a|s; θ) ]
 Nothing is learned from the environment; it only scores the clone. `--demos auto` takes the shipped
 demonstrations, and a step is a demonstrated step that was trained on.
@@ -46,7 +46,7 @@ class Config(BaseConfig):
     batch_size: int = 256  # Steps in a minibatch.
     label_smoothing: float = 0.0  # Share of the target that is spread over all actions.
     class_weights: bool = False  # Rare actions count as much as common ones.
-    shift_pixels: int = 4  # Images are moved by up to this, each way.
+    shift_pixels: int = 0  # Images are moved by up to this, each way; 4 is usual, Pong wants 0.
     dropout: float = 0.0  # Share of the hidden layer's features that is left out.
     weight_decay: float = 1e-4  # Decoupled (https://arxiv.org/abs/1711.05101).
     normalise_observations: bool = False  # Scale vector observations by their deviation.
@@ -64,7 +64,7 @@ class Config(BaseConfig):
 
 # fmt: off
 PRESETS = {
-    "atari": Config(learning_rate=1e-3, total_steps=2_000_000, eval_every_steps=500_000,
+    "atari": Config(learning_rate=5e-4, total_steps=400_000, eval_every_steps=200_000,
         layer_norm=True),
     "control": Config(env_id="CartPole-v1", learning_rate=1e-3, total_steps=400_000, batch_size=64,
         activation="tanh", hidden=64, eval_every_steps=100_000),

@@ -87,12 +87,10 @@ class DQN:
 
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
-        self.target = learner.target_copy()
-        self.replay_store = ReplayStore(replay)
+        self.target, self.replay_store = learner.target_copy(), ReplayStore(replay)
         self.penalty = {"huber": losses.huber, "squared": losses.squared}[config.loss]
-        self.exploration = schedules.linear(
-            config.epsilon_start, config.epsilon_end, config.epsilon_decay_steps
-        )
+        epsilons = config.epsilon_start, config.epsilon_end
+        self.exploration = schedules.linear(*epsilons, config.epsilon_decay_steps)
         self.steps, self.updates, self.updates_due = 0, 0, 0.0
 
     def prepare(self) -> None:

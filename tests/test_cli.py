@@ -22,7 +22,7 @@ EVERYONE = [
     (["--learning-rate", "-1"], "--learning-rate -1.0: must be above 0"),
     (["--learning-rate", "nan"], "--learning-rate nan: must be above 0"),
     (["--max-grad-norm", "-1"], "--max-grad-norm -1.0: must be at least 0"),
-    (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1"),
+    (["--init-from", "runs/no-such-run"], "no run directory at runs/no-such-run"),
     (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
     (["--num-envs", "7", "--num-groups", "2"], "--num-envs 7: must be a multiple of num_groups 2"),
     (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
@@ -34,7 +34,10 @@ EVERYONE = [
     (["--env", "toy/Catch-v0", "--torso", "nature", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
 ]
 
+GAMMA = (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1")
+
 POLICIES = [
+    GAMMA,
     (["--horizon-steps", "0"], "--horizon-steps 0: must be at least 1"),
     (
         ["--core", "lstm", "--sequence-steps", "3", "--horizon-steps", "8"],
@@ -50,7 +53,17 @@ BAD_VALUES = {
         *POLICIES,
         (["--gae-lambda", "1.5"], "--gae-lambda 1.5: must be between 0 and 1"),
     ],
+    "bc": [
+        (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+        (["--fraction", "0"], "--fraction 0.0: must be above 0 and at most 1"),
+        (["--dropout", "1"], "--dropout 1.0: must be from 0 to below 1"),
+        (["--label-smoothing", "-1"], "--label-smoothing -1.0: must be from 0 to below 1"),
+        (["--patience", "-1"], "--patience -1: must be at least 0"),
+        (["--core", "lstm"], "--core lstm: must be none"),
+        (["--demos", "nowhere"], "no dataset at 'nowhere'"),
+    ],
     "dqn": [
+        GAMMA,
         (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
         (["--epsilon-end", "1.5"], "--epsilon-end 1.5: must be between 0 and 1"),

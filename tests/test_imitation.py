@@ -164,13 +164,6 @@ def test_bad_demonstrations_are_refused_in_one_line(
     ]:
         assert message in refused(capsys, "--env", env_id, "--demos", demos, *runs)
     assert not (tmp_path / "runs").exists()
-    for flag, value, message in [
-        ("--fraction", "0", "--fraction 0.0: must be above 0 and at most 1"),
-        ("--dropout", "1", "--dropout 1.0: must be from 0 to below 1"),
-        ("--core", "lstm", "--core lstm: must be none"),
-    ]:
-        args = ("--env", "toy/Catch-v0", "--demos", catch, flag, value)
-        assert message in refused(capsys, *args)
 
 
 def test_a_resumed_run_refuses_other_demonstrations(tmp_path: Path) -> None:
