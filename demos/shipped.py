@@ -26,7 +26,7 @@ def find(name: str, spec: EnvSpec) -> Path:
     datasets = shipped()
     if name == "auto":
         for path in datasets.values():
-            if Dataset.open(path).metadata.spec == spec:
+            if Dataset.open(path).metadata.spec.env_id == spec.env_id:
                 return path
         known = ", ".join(datasets)
         raise UserError(

@@ -31,7 +31,7 @@ EVERYONE = [
     (["--preset", "atarri"], "did you mean 'atari'"),
     (["--resume", "runs/no-such-run"], "no-such-run"),
     (["--env", "CartPole-v1", "--torso", "impala"], "use --torso mlp"),
-    (["--env", "toy/Catch-v0", "--torso", "nature", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
+    (["--env", "CartPole-v1", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
 ]
 
 GAMMA = (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1")
