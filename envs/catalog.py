@@ -6,6 +6,8 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import os
+import sys
 from typing import Any
 
 import ale_py
@@ -69,6 +71,23 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
     if registered is None or str(registered.entry_point).startswith("ale_py"):
         raise unknown_name(env_id)
     return {"gymnasium_version": gymnasium.__version__}
+
+
+def require_trusted(env_id: str) -> None:
+    """Passes when a file may have the module of "module:Id-v0" imported: when a person did, or
+    names it in the variable JOYSTICK_MODULES. A stranger's file would otherwise run a module of
+    the working directory.
+
+    Raises:
+        UserError: nobody named the module.
+    """
+    module = env_id.rpartition(":")[0]
+    allowed = os.environ.get("JOYSTICK_MODULES", "").split(",")
+    if module and module not in sys.modules and module not in allowed:
+        raise UserError(
+            f"'{env_id}' would import the module '{module}' because a file says so: set"
+            f" JOYSTICK_MODULES={module} to allow it"
+        )
 
 
 def unknown_name(name: str) -> UserError:

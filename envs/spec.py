@@ -12,6 +12,7 @@ from envs.catalog import (
     atari_ids,
     atari_nicknames,
     gymnasium_build,
+    require_trusted,
     unknown_name,
 )
 from envs.errors import UserError, at_least
@@ -159,10 +160,12 @@ class EnvSpec:
         """Passes when this machine would play exactly what the spec says.
 
         Raises:
-            UserError: names the field in which this machine differs, and both values.
+            UserError: names the field in which this machine differs, and both values; or the spec
+                needs a module that no person named (`envs.catalog.require_trusted`).
         """
         if self.family == "atari" and self.game is None:
             raise unknown_name(self.env_id)
+        require_trusted(self.env_id)
         here = atari_build(self.game) if self.game else gymnasium_build(self.env_id)
         for name, value in here.items():
             if value != getattr(self, name):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import envs
@@ -209,6 +209,7 @@ def test_a_policy_is_told_where_episodes_start() -> None:
     assert starts == [True, *[False] * (len(it) - 1)]
 
 
+@settings(deadline=None)
 @given(
     steps=st.integers(1, 600),
     kind=st.sampled_from(["uint8", "int64", "float32"]),

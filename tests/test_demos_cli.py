@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -269,3 +270,24 @@ def test_what_cannot_be_drawn_is_one_line(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert demos("stats", cartpole, "--picture", "x.png") == 2
     assert "needs matplotlib: pip install -e '.[pictures]'" in capsys.readouterr().err
+
+
+def test_a_file_cannot_have_a_module_imported(
+    cartpole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stranger's dataset beside a stranger's module must not run it."""
+    monkeypatch.chdir(cartpole)
+    monkeypatch.syspath_prepend(str(cartpole))
+    (cartpole / "stranger.py").write_text("open('ran', 'w')")
+    about = json.loads((cartpole / "dataset.json").read_text())
+    about["spec"]["env_id"] = "stranger:CartPole-v1"
+    (cartpole / "dataset.json").write_text(json.dumps(about))
+    for command in (("verify", cartpole), ("replay", cartpole, "--to", "film.mp4")):
+        assert demos(*command) == 2
+        error = capsys.readouterr().err
+        assert "would import the module 'stranger'" in error
+        assert "set JOYSTICK_MODULES=stranger to allow it" in error
+    assert not (cartpole / "ran").exists()
+    monkeypatch.setenv("JOYSTICK_MODULES", "stranger")
+    assert demos("verify", cartpole) == 0
+    assert (cartpole / "ran").exists()

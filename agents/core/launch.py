@@ -167,7 +167,7 @@ def train_on_this_rank(
     training = Training(agent, spec, experience, config, run)
     if resumed is not None:
         training.restore(resumed)
-    logger = open_logger(run, config, spec, training.step)
+    logger = open_logger(run, config, spec, training.step, spec.frameskip if online else 1)
     code = 1
     try:
         learner = agent.learner
@@ -197,7 +197,9 @@ def in_words(compared: dict[str, float]) -> str:
     return "".join(f", {value:.1%} {name}" for name, value in names.items())
 
 
-def open_logger(run: Run | None, config: Any, spec: EnvSpec, step: int) -> Reporter:
+def open_logger(
+    run: Run | None, config: Any, spec: EnvSpec, step: int, frames_per_step: int
+) -> Reporter:
     """What the first rank reports to, from this step on; the others report nothing."""
     if run is None or distributed.rank() > 0:
         return SilentReporter()
@@ -207,7 +209,7 @@ def open_logger(run: Run | None, config: Any, spec: EnvSpec, step: int) -> Repor
         run,
         {**to_json(config), "exp_name": run.algo, "protocol": spec.protocol},
         total_steps=config.total_steps,
-        frames_per_step=spec.frameskip,
+        frames_per_step=frames_per_step,
         wandb_mode=config.wandb,
         tags=(run.algo, spec.env_id, *config.tags),
         start_step=step,
