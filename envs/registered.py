@@ -10,6 +10,7 @@ from gymnasium import Env, Space, spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import DtypeObservation, FlattenObservation, TransformObservation
 
+from envs.catalog import require_trusted
 from envs.errors import UserError
 from envs.pool import Transition
 from envs.spec import EnvSpec
@@ -82,6 +83,7 @@ class RegisteredPool:
 
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
     """Builds one environment as Gymnasium has it; a UserError says why it cannot be."""
+    require_trusted(spec.env_id)
     try:
         return gymnasium.make(
             spec.env_id,

@@ -282,11 +282,17 @@ def test_a_file_cannot_have_a_module_imported(
     about = json.loads((cartpole / "dataset.json").read_text())
     about["spec"]["env_id"] = "stranger:CartPole-v1"
     (cartpole / "dataset.json").write_text(json.dumps(about))
-    for command in (("verify", cartpole), ("replay", cartpole, "--to", "film.mp4")):
-        assert demos(*command) == 2
-        error = capsys.readouterr().err
-        assert "would import the module 'stranger'" in error
-        assert "set JOYSTICK_MODULES=stranger to allow it" in error
+    pytest.importorskip("minari")
+    for command in (
+        ("verify", cartpole),
+        ("replay", cartpole, "--to", "film.mp4"),
+        ("stats", cartpole, "--picture", "stats.png"),
+        ("export", cartpole, "--to", "minari", "--id", "a/b-v0", "--out", cartpole / "minari"),
+    ):
+        code, error = demos(*command), capsys.readouterr().err
+        if command[0] != "stats":  # It needs no environment.
+            assert code == 2 and "would import the module 'stranger'" in error
+            assert "set JOYSTICK_MODULES=stranger to allow it" in error
     assert not (cartpole / "ran").exists()
     monkeypatch.setenv("JOYSTICK_MODULES", "stranger")
     assert demos("verify", cartpole) == 0

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from rich.progress import Progress
 from torch import Tensor
 
 from agents.core.augmentation import random_shift
@@ -120,13 +121,21 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
     learned = subset(learned, config.fraction, config.seed)
     text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
-    training = Demonstrations(decode(learned, spec), learned, device)
-    validation = Demonstrations(decode(held_out, spec), held_out, device) if held_out else None
+    training = seen(learned, spec, device)
+    validation = seen(held_out, spec, device) if held_out else None
     references = dataset.metadata.reference_scores
     demonstrator = float(np.mean([each.score for each in episodes]))
     scores = (references.get("random", 0.0), demonstrator)
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()
     return Lesson(training, validation, scores, digest)
+
+
+def seen(episodes: list[Episode], spec: EnvSpec, device: torch.device) -> Demonstrations:
+    """Episodes as `spec` sees them, with a bar while they are decoded."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task(f"frames of {len(episodes)} episodes", total=len(episodes))
+        frames = decode(episodes, spec, done=lambda episode: progress.advance(task))
+    return Demonstrations(frames, episodes, device)
 
 
 def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]:
