@@ -287,7 +287,16 @@ def test_a_file_cannot_have_a_module_imported(
         ("verify", cartpole),
         ("replay", cartpole, "--to", "film.mp4"),
         ("stats", cartpole, "--picture", "stats.png"),
-        ("export", cartpole, "--to", "minari", "--id", "a/b-v0", "--out", cartpole / "minari"),
+        (
+            "export",
+            cartpole,
+            "--to",
+            "minari",
+            "--id",
+            "cart/pole-v0",
+            "--out",
+            cartpole / "minari",
+        ),
     ):
         code, error = demos(*command), capsys.readouterr().err
         if command[0] != "stats":  # It needs no environment.
