@@ -154,9 +154,11 @@ class Dataset:
         good = [each for each in scanned if isinstance(each, Episode)]
         bad = [each for each in scanned if isinstance(each, Damage)]
         if bad and not skip_damaged:
-            others = f"; the other {len(good)} are whole" if good else ""
-            named = f"episode {bad[0].index} of {self.path} is damaged"
-            raise UserError(f"{named} ({bad[0].why}){others}, and --skip-damaged takes them")
+            keep = f"`python -m demos filter {self.path} --skip-damaged --out NAME` keeps them"
+            others = f"; the other {len(good)} are whole, and {keep}" if good else ""
+            raise UserError(
+                f"episode {bad[0].index} of {self.path} is damaged ({bad[0].why}){others}"
+            )
         return good
 
     def append(self, episode: Episode) -> Path:

@@ -275,7 +275,7 @@ def test_a_damaged_episode_is_named_and_the_others_are_offered(tmp_path: Path) -
         kept.episodes()
     assert "episode 1 of" in str(caught.value)
     assert "truncated or changed" in str(caught.value)
-    assert "the other 2 are whole, and --skip-damaged takes them" in str(caught.value)
+    assert "the other 2 are whole, and `python -m demos filter " in str(caught.value)
     assert [len(each) for each in kept.episodes(skip_damaged=True)] == [10, 30]
 
 

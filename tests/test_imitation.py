@@ -166,6 +166,24 @@ def test_bad_demonstrations_are_refused_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_damaged_episode_is_named_before_anything_is_learned(tmp_path: Path) -> None:
+    source = Dataset.open(demonstrations("toy/Catch-v0"))
+    dataset = Dataset.create(tmp_path / "demos", source.metadata)
+    paths = [dataset.append(episode) for episode in source.episodes()]
+    paths[1].write_bytes(paths[1].read_bytes()[:-9])
+    args = [
+        "--env",
+        "toy/Catch-v0",
+        "--demos",
+        str(dataset.path),
+        "--runs-dir",
+        str(tmp_path / "r"),
+    ]
+    with pytest.raises(UserError, match=r"episode 1 of .*demos is damaged .*truncated or changed"):
+        train("bc", args)
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_resumed_run_refuses_other_demonstrations(tmp_path: Path) -> None:
     source, copy = Dataset.open(demonstrations("toy/Catch-v0")), tmp_path / "demos"
     dataset = Dataset.create(copy, source.metadata)
