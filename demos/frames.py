@@ -14,19 +14,19 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
 from demos.episode import Episode, newest
-from demos.verification import observations_of
+from demos.verification import Difference, relived
 from envs import EnvSpec, UserError, replay
 from envs.files import write_atomically
+from envs.together import replay_together
 
 PREPROCESSING = ("frame_stack", "screen_size", "grayscale", "maxpool")
 """Fields of an EnvSpec that change what is seen of a life, and not the life."""
@@ -51,14 +51,12 @@ def decode(
     episodes: list[Episode],
     spec: EnvSpec,
     cache: Path | None = None,
-    num_threads: int | None = None,
-    done: Callable[[Episode], None] = lambda episode: None,
+    done: Callable[[], None] = lambda: None,
 ) -> Frames:
     """The frames of episodes as `spec` sees them, which may preprocess in another way than theirs.
 
     Args:
         cache: directory of what was decoded before; by default the person's.
-        num_threads: episodes at a time; by default one per core.
         done: called after each episode.
 
     Raises:
@@ -72,45 +70,70 @@ def decode(
     cache, padding = cache or cache_directory(), spec.frame_stack - 1
     sizes = [padding + len(episode) + 1 for episode in episodes]
     first = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    frame = next(seen(episodes[0], spec))
+    frame = first_frame(episodes[0], spec)
     data = unnamed_array(cache, (sum(sizes), *frame.shape), frame.dtype)
 
-    def fill(index: int) -> None:
-        episode, begin = episodes[index], int(first[index]) + padding
-        rows = data[begin : begin + len(episode) + 1]
-        path = cache / f"{name_of(episode, spec)}.zst"
-        if not read_kept(path, rows):
-            for t, frame in enumerate(seen(episode, spec)):
-                rows[t] = frame
-            if episode.observations is None:
-                keep(path, rows)
-        done(episode)
+    def rows(index: int) -> np.ndarray:
+        begin = int(first[index]) + padding
+        return data[begin : begin + len(episodes[index]) + 1]
 
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(episodes))):
-            pass
+    def kept(index: int) -> Path:
+        return cache / f"{name_of(episodes[index], spec)}.zst"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda i: read_kept(kept(i), rows(i)), range(len(episodes))))
+        missing = [index for index, there in enumerate(found) if not there]
+        for _ in range(len(episodes) - len(missing)):
+            done()
+        keeping: list[Future[None]] = []
+        frames_of = {index: iter(rows(index)) for index in missing}
+        for number, frame in seen([episodes[index] for index in missing], spec):
+            index = missing[number]
+            if frame is not None:
+                next(frames_of[index])[...] = frame
+                continue
+            if episodes[index].observations is None:
+                keeping.append(pool.submit(keep, kept(index), rows(index)))
+            done()
+        for each in keeping:
+            each.result()
     return Frames(spec, data, first)
 
 
-def seen(episode: Episode, spec: EnvSpec) -> Iterator[np.ndarray]:
-    """Yields the newest frames (T + 1) of an episode, as `spec` sees it.
+def first_frame(episode: Episode, spec: EnvSpec) -> np.ndarray:
+    """What frames look like."""
+    if episode.observations is not None:
+        return episode.observations[0]
+    return newest(spec, next(replay(dataclasses.replace(episode.tape, spec=spec)))[0])
+
+
+def seen(episodes: list[Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yields with an episode's number its newest frames (T + 1), as `spec` sees them, then None.
 
     Raises:
-        UserError: the life is not what was recorded: under another preprocessing by its rewards
-            and its end, else by its frames too.
+        UserError: a life is not what was recorded: under another preprocessing by its rewards and
+            its end, else by its frames too.
     """
-    if spec == episode.spec:
-        yield from observations_of(episode)
+    if all(episode.spec == spec for episode in episodes):
+        for number, each in relived(episodes):
+            if isinstance(each, Difference):
+                who = f"the episode of seed {episodes[number].seed} is not as it was recorded"
+                raise UserError(f"{who}: step {each.step}: {each.what}")
+            yield number, each
         return
-    life = replay(dataclasses.replace(episode.tape, spec=spec))
-    yield newest(spec, next(life)[0])
-    rewards, ended = [], False
-    for obs, reward, terminated, _ in islice(life, len(episode)):
-        rewards.append(reward)
-        ended = terminated
-        yield newest(spec, obs)
-    if not np.array_equal(rewards, episode.rewards) or ended != episode.terminated:
-        raise UserError(f"the episode of seed {episode.seed} is not as recorded; `verify` it")
+    tapes = [dataclasses.replace(episode.tape, spec=spec) for episode in episodes]
+    for lived in replay_together(tapes):
+        episode = episodes[lived.tape]
+        last = lived.step == len(episode)
+        if lived.step and (
+            lived.reward != episode.rewards[lived.step - 1]
+            or (lived.terminated, lived.truncated)
+            != (last and episode.terminated, last and not episode.terminated)
+        ):
+            raise UserError(f"the episode of seed {episode.seed} is not as recorded; `verify` it")
+        yield lived.tape, newest(spec, lived.obs)
+        if last:
+            yield lived.tape, None
 
 
 def cache_directory() -> Path:

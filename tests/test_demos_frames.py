@@ -45,9 +45,9 @@ def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.Mo
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()
 
     def emulate(*args: object) -> None:
-        raise AssertionError("lived again, and kept again")
+        raise AssertionError("lived again")
 
-    monkeypatch.setattr("demos.frames.keep", emulate)
+    monkeypatch.setattr("demos.frames.relived", emulate)
     assert np.array_equal(decode(episodes, episodes[0].spec, tmp_path).data, first)
 
 

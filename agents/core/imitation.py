@@ -134,7 +134,7 @@ def seen(episodes: list[Episode], spec: EnvSpec, device: torch.device) -> Demons
     """Episodes as `spec` sees them, with a bar while they are decoded."""
     with Progress(transient=True) as progress:
         task = progress.add_task(f"frames of {len(episodes)} episodes", total=len(episodes))
-        frames = decode(episodes, spec, done=lambda episode: progress.advance(task))
+        frames = decode(episodes, spec, done=lambda: progress.advance(task))
     return Demonstrations(frames, episodes, device)
 
 

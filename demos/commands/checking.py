@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import tyro
 from rich.console import Console
 
-from demos.dataset import Dataset, write
+from demos.dataset import Damage, Dataset, write
 from demos.describing import at_least_one, card, listing, statistics
+from demos.episode import Episode
 from demos.picturing import picture
-from demos.verification import verify
-from envs import UserError
+from demos.verification import Difference, verify, verify_together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,29 +30,38 @@ class Verify:
         dataset = Dataset.open(self.dataset)
         if dataset.metadata.replayable:
             dataset.metadata.spec.check_reproducible()
-        start, files, failures, steps = time.perf_counter(), dataset.files(), 0, 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for index, (count, wrong) in enumerate(pool.map(partial(check, dataset), files)):
-                steps += count
-                if wrong is not None:
-                    failures += 1
-                    print(f"episode {index}: {wrong}")
-        rate = steps / (time.perf_counter() - start)
-        good, speed = len(files) - failures, f"{steps:,} steps, {rate:,.0f} steps/s"
+        start, steps, wrong = time.perf_counter(), 0, dict[int, str]()
+        for number, length, what in outcomes(dataset):
+            steps += length
+            if what is not None:
+                wrong[number] = what
+        for number in sorted(wrong):
+            print(f"episode {number}: {wrong[number]}")
+        rate, files = steps / (time.perf_counter() - start), len(dataset.files())
+        speed = f"{steps:,} steps, {rate:,.0f} steps/s"
         how = "" if dataset.metadata.replayable else "; stored observations, not re-emulated"
-        print(f"{good} of {len(files)} episodes are as recorded ({speed}{how})")
-        return 1 if failures or not files else 0
+        print(f"{files - len(wrong)} of {files} episodes are as recorded ({speed}{how})")
+        return 1 if wrong or not files else 0
 
 
-def check(dataset: Dataset, path: Path) -> tuple[int, str | None]:
-    """The steps of a file's episode, and what is wrong with it, None for nothing."""
-    try:
-        episode = dataset.read(path)
-    except UserError as error:
-        return 0, str(error)
-    difference = verify(episode)
-    what = None if difference is None else f"step {difference.step}: {difference.what}"
-    return len(episode), what
+def outcomes(dataset: Dataset) -> Iterator[tuple[int, int, str | None]]:
+    """Yields of each episode its number, its steps and what is wrong with it, None for nothing."""
+    together: dict[int, Episode] = {}
+    for number, each in enumerate(dataset.scan()):
+        if isinstance(each, Damage):
+            yield number, 0, each.why
+        elif dataset.metadata.replayable:
+            together[number] = each
+        else:
+            # One at a time: observations may be more than fits into memory.
+            yield number, len(each), in_words(verify(each))
+    numbers = list(together)
+    for k, difference in verify_together(list(together.values())):
+        yield numbers[k], len(together[numbers[k]]), in_words(difference)
+
+
+def in_words(difference: Difference | None) -> str | None:
+    return difference and f"step {difference.step}: {difference.what}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,92 @@
+"""Many tapes lived again side by side: a pool of environments is twice as fast as as many alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.families import open_pool
+from envs.tapes import Tape, playable_actions
+
+POOL = 16
+"""Environments side by side; more are no faster."""
+
+
+class Lived(NamedTuple):
+    """What a step of a tape led to; step 0 is the reset."""
+
+    tape: int
+    step: int
+    obs: np.ndarray
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+def replay_together(
+    tapes: Sequence[Tape],
+    abandoned: Container[int] = (),
+    num_envs: int = POOL,
+    num_threads: int | None = None,
+) -> Iterator[Lived]:
+    """Lives tapes of one episode each again, bit for bit, several at a time.
+
+    Yields the steps of each tape in order, those of different tapes mixed. While the caller looks
+    at some, the next are emulated.
+
+    Args:
+        tapes: of one spec.
+        abandoned: numbers of tapes that need not go on; the caller may add to it.
+        num_threads: emulator threads; by default one per core.
+
+    Raises:
+        UserError: as `envs.replay`, or the tapes are of several environments.
+    """
+    spec = tapes[0].spec
+    spec.check_reproducible()
+    for tape in tapes:
+        spec.require_same(tape.spec, "a tape is")
+    count = min(num_envs, len(tapes))
+    pool = open_pool(spec, count, min(count, num_threads or os.cpu_count() or 1), rgb=False)
+    try:
+        actions = [playable_actions(pool.single_action_space, tape.actions) for tape in tapes]
+        # The longest first, so that few environments are idle at the end.
+        waiting = sorted(range(len(tapes)), key=lambda number: len(actions[number]))
+        playing, steps = [-1] * count, [0] * count
+        seeds, batch = np.zeros(count, np.int64), np.repeat(actions[0][:1], count, axis=0)
+        lived: list[Lived] = []
+        while True:
+            starting = np.zeros(count, bool)
+            for i, tape in enumerate(playing):
+                if tape >= 0 and (steps[i] == len(actions[tape]) or tape in abandoned):
+                    playing[i] = -1
+                if playing[i] < 0 and waiting:
+                    playing[i], steps[i], starting[i] = waiting.pop(), 0, True
+                    seeds[i] = tapes[playing[i]].seed
+            if starting.any():
+                obs, _ = pool.reset(seeds, starting)
+                for i in np.flatnonzero(starting):
+                    lived.append(Lived(playing[i], 0, obs[i], 0.0, False, False))
+            if max(playing) < 0:
+                yield from lived
+                return
+            for i, tape in enumerate(playing):
+                if tape >= 0:
+                    batch[i] = actions[tape][steps[i]]
+            pool.send(batch)
+            try:
+                yield from (each for each in lived if each.tape not in abandoned)
+            finally:
+                now = pool.recv()
+            lived = []
+            for i, tape in enumerate(playing):
+                if tape >= 0:
+                    steps[i] += 1
+                    ends = bool(now.terminated[i]), bool(now.truncated[i])
+                    obs = now.obs if now.final_obs is None or not any(ends) else now.final_obs
+                    lived.append(Lived(tape, steps[i], obs[i], float(now.reward[i]), *ends))
+    finally:
+        pool.close()
