@@ -11,7 +11,7 @@ import numpy as np
 from envs.families import open_pool
 from envs.tapes import Tape, playable_actions
 
-POOL = 16
+POOL = 8
 """Environments side by side; more are no faster."""
 
 
