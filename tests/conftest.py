@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from agents.core.run import Run
 from demos import Dataset, Metadata, record
 from demos.policies import RandomPolicy
 
+# A shell that starts the tests in the background has them and their children ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="joystick-cache-")
 
 # Without --anneal-steps the learning rate would depend on how far a run is meant to go.

@@ -27,6 +27,7 @@ class Settings:
     optimiser: str = "adam"
     learning_rate: float = 0.5
     optimiser_epsilon: float = 1e-8
+    weight_decay: float = 0.0
     max_grad_norm: float = 0.0
     precision: str = "fp32"
     num_threads: int = 1

@@ -41,6 +41,7 @@ class Settings:
     optimiser: str = "adam"
     learning_rate: float = 1e-2
     optimiser_epsilon: float = 1e-5
+    weight_decay: float = 0.0
     max_grad_norm: float = 0.5
     precision: str = "fp32"
     num_threads: int = 1
