@@ -122,6 +122,15 @@ def test_the_first_step_of_adam(device: torch.device):
     assert w.tolist() == pytest.approx([0.925, 1.05])
 
 
+def test_weight_decay_shrinks_weights_beside_adams_step():
+    plain, w = two_weights(learning_rate=0.1, optimiser_epsilon=1.0)
+    decayed, v = two_weights(learning_rate=0.1, optimiser_epsilon=1.0, weight_decay=0.5)
+    descend(plain, [3.0, -1.0])
+    descend(decayed, [3.0, -1.0])
+    # Decoupled: 1 shrinks by 0.1 * 0.5, whatever its gradient is.
+    assert v.tolist() == pytest.approx([w[0].item() - 0.05, w[1].item() - 0.05])
+
+
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_natures_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
     learner, w = two_weights(

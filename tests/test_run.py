@@ -559,4 +559,5 @@ def test_no_load_path_can_unpickle() -> None:
     for path in sources:
         code = re.sub(r'""".*?"""|#[^\n]*', "", path.read_text(), flags=re.DOTALL)
         code = code.replace("safetensors.torch.load", "").replace("safetensors.torch.save", "")
+        code = re.sub(r"torch\.load\([^\n]*weights_only=True\)", "", code)
         assert not forbidden.search(code), f"{path} could unpickle"
