@@ -56,7 +56,7 @@ def replay_together(
         # The longest first, so that few environments are idle at the end.
         waiting = sorted(range(len(tapes)), key=lambda number: len(actions[number]))
         playing, steps = [-1] * count, [0] * count
-        seeds, batch = np.zeros(count, np.int64), np.repeat(actions[0][:1], count, axis=0)
+        seeds, batch = np.zeros(count, np.uint64), np.repeat(actions[0][:1], count, axis=0)
         lived: list[Lived] = []
         while True:
             starting = np.zeros(count, bool)
