@@ -70,15 +70,16 @@ def replay_together(
                 obs, _ = pool.reset(seeds, starting)
                 for i in np.flatnonzero(starting):
                     lived.append(Lived(playing[i], 0, obs[i], 0.0, False, False))
+            current = (each for each in lived if each.tape not in abandoned)
             if max(playing) < 0:
-                yield from lived
+                yield from current
                 return
             for i, tape in enumerate(playing):
                 if tape >= 0:
                     batch[i] = actions[tape][steps[i]]
             pool.send(batch)
             try:
-                yield from (each for each in lived if each.tape not in abandoned)
+                yield from current
             finally:
                 now = pool.recv()
             lived = []

@@ -77,11 +77,13 @@ def test_episodes_are_verified_together_as_they_are_alone() -> None:
         dataclasses.replace(whole[1], digests=whole[1].digests ^ 1),
         dataclasses.replace(whole[2], rewards=rewards),
         dataclasses.replace(whole[3], terminated=not whole[3].terminated),
-        dataclasses.replace(whole[4], seed=whole[4].seed + 1),
+        dataclasses.replace(whole[4], seed=whole[4].tape.seed + 1),
     ]
     stored = dataclasses.replace(
         whole[5], observations=np.stack([obs for obs, *_ in envs.replay(whole[5].tape)])
     )
     mixed = [whole[0], *false, stored, whole[6]]
     assert dict(verify_together(mixed)) == {k: verify(each) for k, each in enumerate(mixed)}
+    for episode in mixed:
+        assert list(verify_together([episode])) == [(0, verify(episode))]
     assert [verify(each) is None for each in mixed] == [True, *[False] * 4, True, True]
