@@ -84,11 +84,12 @@ class PPO:
     """Improves a policy on what it led to, without leaving it far behind."""
 
     def __init__(self, config: Config, learner: Learner):
-        self.config, self.learner, self.clip = config, learner, config.clip
+        self.config, self.learner = config, learner
+        self.clip = torch.tensor(config.clip, device=learner.device)
 
     def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
         config, metrics = self.config, []
-        self.clip = config.clip + progress * (config.clip_end - config.clip)
+        self.clip.fill_(config.clip + progress * (config.clip_end - config.clip))
         for _ in range(config.epochs):
             for batch in rollout.minibatches(config.batch_size):
                 metrics.append(self.learner.update(self.loss, batch)[0])

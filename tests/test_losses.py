@@ -153,7 +153,7 @@ def test_the_policys_loss_is_clipped_only_where_it_would_move_on(
     old_B = torch.tensor([-1.0], device=device)
     log_prob_B = (old_B + math.log(ratio)).requires_grad_()
     advantage_B = torch.tensor([advantage], device=device)
-    loss_B = losses.clipped_policy(log_prob_B, old_B, advantage_B, 0.25)
+    loss_B = losses.clipped_policy(log_prob_B, old_B, advantage_B, torch.tensor(0.25, device=device))
     assert loss_B.tolist() == pytest.approx([expected])
     # dρ / d log π = ρ
     assert gradient_of(loss_B, log_prob_B) == pytest.approx([slope * ratio])
@@ -163,7 +163,8 @@ def test_of_the_policy_that_made_the_rollout_the_clipped_gradient_is_the_policy_
     old = torch.tensor([[-1.0, -2.0], [-0.5, -3.0]])
     advantage = torch.tensor([[1.0, -2.0], [0.5, 4.0]])
     log_prob = old.clone().requires_grad_()
-    clipped = gradient_of(losses.clipped_policy(log_prob, old, advantage, 0.2), log_prob)
+    loss = losses.clipped_policy(log_prob, old, advantage, torch.tensor(0.2))
+    clipped = gradient_of(loss, log_prob)
     assert clipped == gradient_of(losses.policy_gradient(log_prob, advantage), log_prob)
     assert clipped == (-advantage).tolist()
 
@@ -227,5 +228,6 @@ def test_the_approximate_divergence_is_never_negative(old: float, change: float)
 def test_the_clipped_share_is_of_ratios_outside_the_clip(device: torch.device):
     ratio_B = torch.tensor([1.5, 0.5, 1.2, 0.8, 1.0], device=device)
     old_B = torch.full_like(ratio_B, -2.0)
-    share_B = losses.clipped_share(old_B + ratio_B.log(), old_B, 0.25)
+    clip = torch.tensor(0.25, device=device)
+    share_B = losses.clipped_share(old_B + ratio_B.log(), old_B, clip)
     assert share_B.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]

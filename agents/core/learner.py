@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import reduce
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core import distributed
+from agents.core.capture import Captured, tensors
 from agents.core.device import resolve_precision, share_cores
 
 Optimiser = torch.optim.Optimizer
@@ -110,13 +111,19 @@ class Learner:
         self.parameters = list(self.network.parameters())
         sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
         self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
+        if device.type == "cuda":
+            # A recorded step reads them from the device.
+            rate = torch.tensor(config.learning_rate, device=device)
+            self.optimiser.param_groups[0].update(lr=rate, capturable=True)
+        self._rate = config.learning_rate
         self.max_grad_norm = config.max_grad_norm or float("inf")
+        self._steps: dict[tuple[Any, ...], Captured[Any, tuple[Tensor, dict[str, Tensor]]]] = {}
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside it, matrix products run in the learner's precision."""
-        return torch.autocast(
-            self.device.type, self.precision, enabled=self.precision != torch.float32
-        )
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
 
     def infer(self, forward: Callable[[slice], R], size: int) -> list[R]:
         """What `forward` says of rows of `size` observations, under the learner's precision.
@@ -145,10 +152,23 @@ class Learner:
         pass (see `share_cores`); the gradients are added in a fixed order, so that it is as
         reproducible as one thread. Gradients and means are those of all ranks together.
 
+        On a GPU the steps on minibatches of a shape are one CUDA graph (`Captured` says what the
+        loss must be like), unless ranks exchange gradients.
+
         Returns:
             Detached means of the loss, the gradient norm and the loss's values; and the latter
-            for each sample.
+            for each sample, which the next update may overwrite.
         """
+        key = (loss, batch.size, *(value.shape for value in tensors(batch).values()))
+        if key not in self._steps:
+            alone = self.device.type == "cuda" and distributed.size() == 1
+            self._steps[key] = Captured(partial(self._step, loss), captures=alone)
+        means, values = self._steps[key](batch)
+        names = ["losses/loss", *values, "losses/grad_norm"]
+        return dict(zip(names, means.clone().unbind(), strict=True)), values
+
+    def _step(self, loss: Loss[M], batch: M) -> tuple[Tensor, dict[str, Tensor]]:
+        """Means of the loss, its values and the gradient norm in one tensor; and the values."""
         shards = batch.split(self.shards)
         rest = [self._workers.submit(self._gradient, loss, s, batch.size) for s in shards[1:]]
         parts = [self._gradient(loss, shards[0], batch.size), *(f.result() for f in rest)]
@@ -161,9 +181,8 @@ class Learner:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
-        names = ["losses/loss", *values[0]]
-        metrics = dict(zip(names, means.unbind(), strict=True)) | {"losses/grad_norm": norm}
-        return metrics, {n: torch.cat([v[n] for v in values], dim=-1) for n in values[0]}
+        of_samples = {name: torch.cat([v[name] for v in values], dim=-1) for name in values[0]}
+        return torch.cat([means, norm.unsqueeze(0)]), of_samples
 
     def _gradient(
         self, loss: Loss[M], shard: M, size: int
@@ -180,11 +199,15 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """The size of the next step."""
-        return self.optimiser.param_groups[0]["lr"]
+        return self._rate
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Take steps of this size from now on."""
-        self.optimiser.param_groups[0]["lr"] = learning_rate
+        self._rate, group = learning_rate, self.optimiser.param_groups[0]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
 
     def weights(self) -> dict[str, Tensor]:
         """The network's tensors: what acting needs."""
@@ -201,6 +224,8 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         moments = {int(index): moment for index, moment in state.items()}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        # What was recorded works on the tensors of before.
+        self._steps.clear()
 
 
 def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -61,10 +61,10 @@ def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
 
 
 def clipped_policy(
-    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: Tensor
 ) -> Tensor:
     """-min(ρ Â, clip(ρ, 1 ± ε) Â) with ρ = π(a|s) / π_old(a|s) (Schulman et al. 2017,
-    https://arxiv.org/abs/1707.06347, eq. 7).
+    https://arxiv.org/abs/1707.06347, eq. 7). ε is a tensor, since a recorded step reads it anew.
     """
     ratio = (log_prob - old_log_prob).exp()
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
@@ -87,6 +87,6 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     return log_ratio.expm1() - log_ratio
 
 
-def clipped_share(log_prob: Tensor, old_log_prob: Tensor, clip: float) -> Tensor:
+def clipped_share(log_prob: Tensor, old_log_prob: Tensor, clip: Tensor) -> Tensor:
     """1 where ρ is outside 1 ± ε and 0 elsewhere."""
     return ((log_prob - old_log_prob).exp() - 1).abs().gt(clip).float()
