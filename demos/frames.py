@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import numpy as np
 import zstandard
 
 from demos.episode import Episode, newest
-from demos.verification import Difference, relived
+from demos.verification import frames_of
 from envs import EnvSpec, UserError, replay
 from envs.files import write_atomically
 from envs.together import replay_together
@@ -86,11 +86,10 @@ def decode(
         for _ in range(len(episodes) - len(missing)):
             done()
         keeping: list[Future[None]] = []
-        frames_of = {index: iter(rows(index)) for index in missing}
-        for number, frame in seen([episodes[index] for index in missing], spec):
-            index = missing[number]
+        empty = {index: iter(rows(index)) for index in missing}
+        for index, frame in seen({index: episodes[index] for index in missing}, spec):
             if frame is not None:
-                next(frames_of[index])[...] = frame
+                next(empty[index])[...] = frame
                 continue
             if episodes[index].observations is None:
                 keeping.append(pool.submit(keep, kept(index), rows(index)))
@@ -107,21 +106,17 @@ def first_frame(episode: Episode, spec: EnvSpec) -> np.ndarray:
     return newest(spec, next(replay(dataclasses.replace(episode.tape, spec=spec)))[0])
 
 
-def seen(episodes: list[Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yields with an episode's number its newest frames (T + 1), as `spec` sees them, then None.
+def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yields with each episode's number its T + 1 newest frames, as `spec` sees them, then None.
 
     Raises:
         UserError: a life is not what was recorded: under another preprocessing by its rewards and
             its end, else by its frames too.
     """
-    if all(episode.spec == spec for episode in episodes):
-        for number, each in relived(episodes):
-            if isinstance(each, Difference):
-                who = f"the episode of seed {episodes[number].seed} is not as it was recorded"
-                raise UserError(f"{who}: step {each.step}: {each.what}")
-            yield number, each
+    if all(episode.spec == spec for episode in episodes.values()):
+        yield from frames_of(episodes)
         return
-    tapes = [dataclasses.replace(episode.tape, spec=spec) for episode in episodes]
+    tapes = {k: dataclasses.replace(each.tape, spec=spec) for k, each in episodes.items()}
     for lived in replay_together(tapes):
         episode = episodes[lived.tape]
         last = lived.step == len(episode)

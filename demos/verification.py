@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
 from demos.episode import DIGEST_EVERY_STEPS, Episode, Witness, newest
-from envs import Tape, UserError, replay
-from envs.together import replay_together
-
-Life = Iterator[tuple[np.ndarray, float, bool, bool]]
+from envs import UserError
+from envs.together import Lived, replay_together
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ def verify(episode: Episode) -> Difference | None:
         UserError: this machine cannot match the episode's spec (the field is named), or an action
             is not one of the environment's.
     """
-    return next((each for each in compared(episode) if isinstance(each, Difference)), None)
+    ((_, difference),) = verify_together([episode])
+    return difference
 
 
 def verify_together(episodes: Sequence[Episode]) -> Iterator[tuple[int, Difference | None]]:
@@ -44,41 +44,9 @@ def verify_together(episodes: Sequence[Episode]) -> Iterator[tuple[int, Differen
     Raises:
         UserError: as `verify`.
     """
-    for number, each in relived(episodes):
+    for number, each in relived(dict(enumerate(episodes))):
         if each is None or isinstance(each, Difference):
             yield number, each
-
-
-def relived(episodes: Sequence[Episode]) -> Iterator[tuple[int, np.ndarray | Difference | None]]:
-    """Yields with the episode's number its T + 1 newest frames and then None; or, after the first
-    difference, that and no more. Episodes with stored observations come first."""
-    tapes: dict[int, Tape] = {}
-    for number, episode in enumerate(episodes):
-        if episode.observations is None:
-            tapes[number] = episode.tape
-            continue
-        whole = True
-        for each in compared(episode):
-            yield number, each
-            whole = not isinstance(each, Difference)
-        if whole:
-            yield number, None
-    if not tapes:
-        return
-    numbers, abandoned = list(tapes), set[int]()
-    witnesses: dict[int, Witness] = {}
-    for lived in replay_together(list(tapes.values()), abandoned):
-        number = numbers[lived.tape]
-        episode = episodes[number]
-        if lived.step == 0:
-            witnesses[number] = Witness(episode.spec, lived.obs)
-        elif difference := differs(episode, witnesses[number], *lived[2:]):
-            abandoned.add(lived.tape)
-            yield number, difference
-            continue
-        yield number, newest(episode.spec, lived.obs)
-        if lived.step == len(episode):
-            yield number, None
 
 
 def observations_of(episode: Episode) -> Iterator[np.ndarray]:
@@ -87,52 +55,69 @@ def observations_of(episode: Episode) -> Iterator[np.ndarray]:
     They are the stored ones, or else the environment lives the episode again and emits them.
 
     Raises:
+        UserError: as `frames_of`.
+    """
+    return (frame for _, frame in frames_of({0: episode}) if frame is not None)
+
+
+def frames_of(episodes: Mapping[int, Episode]) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yields with each episode's number its T + 1 newest frames and then None.
+
+    Raises:
         UserError: as `verify`; or they are not what was recorded, which is known after each 256
             steps and at the end.
     """
-    for each in compared(episode):
+    for number, each in relived(episodes):
         if isinstance(each, Difference):
-            who = f"the episode of seed {episode.seed} is not as it was recorded"
+            who = f"the episode of seed {episodes[number].seed} is not as it was recorded"
             raise UserError(f"{who}: step {each.step}: {each.what}")
-        yield each
+        yield number, each
 
 
-def compared(episode: Episode) -> Iterator[np.ndarray | Difference]:
-    """Yields observations, newest frames, and after the first difference that and no more."""
-    life = replay(episode.tape) if episode.observations is None else stored(episode)
-    first = next(life)[0]
-    witness = Witness(episode.spec, first)
-    yield newest(episode.spec, first)
-    for obs, reward, terminated, truncated in life:
-        if difference := differs(episode, witness, obs, reward, terminated, truncated):
-            yield difference
-            return
-        yield newest(episode.spec, obs)
+def relived(
+    episodes: Mapping[int, Episode],
+) -> Iterator[tuple[int, np.ndarray | Difference | None]]:
+    """Yields as `frames_of`; or, after an episode's first difference, that and no more of it."""
+    witnesses: dict[int, Witness] = {}
+    abandoned = set[int]()
+    for lived in lives(episodes, abandoned):
+        number, episode = lived.tape, episodes[lived.tape]
+        if lived.step == 0:
+            witnesses[number] = Witness(episode.spec, lived.obs)
+        elif difference := differs(episode, witnesses[number], lived):
+            abandoned.add(number)
+            yield number, difference
+            continue
+        yield number, newest(episode.spec, lived.obs)
+        if lived.step == len(episode):
+            yield number, None
 
 
-def stored(episode: Episode) -> Life:
-    """The life that an episode with observations tells of, as `replay` yields one."""
+def lives(episodes: Mapping[int, Episode], abandoned: Container[int]) -> Iterator[Lived]:
+    """The steps of episodes: of those with stored observations, then of the others side by side."""
+    tapes = {k: each.tape for k, each in episodes.items() if each.observations is None}
+    for number, episode in episodes.items():
+        if number not in tapes:
+            yield from takewhile(lambda lived: lived.tape not in abandoned, stored(number, episode))
+    yield from replay_together(tapes, abandoned)
+
+
+def stored(number: int, episode: Episode) -> Iterator[Lived]:
+    """The steps that an episode with observations tells of, as `replay_together` yields them."""
     assert episode.observations is not None
     # A newest frame becomes a stack of one, since a witness looks at the newest of a stack.
     stacked = episode.spec.frame_stack > 1
     observations = episode.observations[:, None] if stacked else episode.observations
-    yield observations[0], 0.0, False, False
-    for step, obs in enumerate(observations[1:], start=1):
+    rewards = [0.0, *episode.rewards.tolist()]
+    for step, (obs, reward) in enumerate(zip(observations, rewards, strict=True)):
         last = step == len(episode)
         ends = last and episode.terminated, last and not episode.terminated
-        yield obs, float(episode.rewards[step - 1]), *ends
+        yield Lived(number, step, obs, reward, *ends)
 
 
-def differs(
-    episode: Episode,
-    witness: Witness,
-    obs: np.ndarray,
-    reward: float,
-    terminated: bool,
-    truncated: bool,
-) -> Difference | None:
+def differs(episode: Episode, witness: Witness, lived: Lived) -> Difference | None:
     """How the next step of a life differs from the recording; the witness sees it."""
-    step = witness.steps + 1
+    _, step, obs, reward, terminated, truncated = lived
     recorded = float(episode.rewards[step - 1])
     if reward != recorded:
         return Difference(step, f"the reward is {reward:g}, but {recorded:g} was recorded")

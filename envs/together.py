@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class Lived(NamedTuple):
 
 
 def replay_together(
-    tapes: Sequence[Tape],
+    tapes: Mapping[int, Tape],
     abandoned: Container[int] = (),
     num_envs: int = POOL,
     num_threads: int | None = None,
@@ -38,56 +38,59 @@ def replay_together(
     at some, the next are emulated.
 
     Args:
-        tapes: of one spec.
+        tapes: of one spec, each by a number of the caller's.
         abandoned: numbers of tapes that need not go on; the caller may add to it.
         num_threads: emulator threads; by default one per core.
 
     Raises:
         UserError: as `envs.replay`, or the tapes are of several environments.
     """
-    spec = tapes[0].spec
+    if not tapes:
+        return
+    spec = next(iter(tapes.values())).spec
     spec.check_reproducible()
-    for tape in tapes:
+    for tape in tapes.values():
         spec.require_same(tape.spec, "a tape is")
     count = min(num_envs, len(tapes))
     pool = open_pool(spec, count, min(count, num_threads or os.cpu_count() or 1), rgb=False)
     try:
-        actions = [playable_actions(pool.single_action_space, tape.actions) for tape in tapes]
+        space = pool.single_action_space
+        actions = {k: playable_actions(space, tape.actions) for k, tape in tapes.items()}
         # The longest first, so that few environments are idle at the end.
-        waiting = sorted(range(len(tapes)), key=lambda number: len(actions[number]))
-        playing, steps = [-1] * count, [0] * count
-        seeds, batch = np.zeros(count, np.uint64), np.repeat(actions[0][:1], count, axis=0)
+        waiting = sorted(tapes, key=lambda k: len(actions[k]))
+        playing: dict[int, int] = {}
+        steps, seeds = [0] * count, np.zeros(count, np.uint64)
+        batch = np.repeat(actions[waiting[0]][:1], count, axis=0)
         lived: list[Lived] = []
         while True:
             starting = np.zeros(count, bool)
-            for i, tape in enumerate(playing):
-                if tape >= 0 and (steps[i] == len(actions[tape]) or tape in abandoned):
-                    playing[i] = -1
-                if playing[i] < 0 and waiting:
-                    playing[i], steps[i], starting[i] = waiting.pop(), 0, True
-                    seeds[i] = tapes[playing[i]].seed
+            for i in range(count):
+                tape = playing.get(i)
+                if tape is None or steps[i] == len(actions[tape]) or tape in abandoned:
+                    playing.pop(i, None)
+                    if waiting:
+                        playing[i], steps[i], starting[i] = waiting.pop(), 0, True
+                        seeds[i] = tapes[playing[i]].seed
             if starting.any():
                 obs, _ = pool.reset(seeds, starting)
-                for i in np.flatnonzero(starting):
+                for i in np.flatnonzero(starting).tolist():
                     lived.append(Lived(playing[i], 0, obs[i], 0.0, False, False))
             current = (each for each in lived if each.tape not in abandoned)
-            if max(playing) < 0:
+            if not playing:
                 yield from current
                 return
-            for i, tape in enumerate(playing):
-                if tape >= 0:
-                    batch[i] = actions[tape][steps[i]]
+            for i, tape in playing.items():
+                batch[i] = actions[tape][steps[i]]
             pool.send(batch)
             try:
                 yield from current
             finally:
                 now = pool.recv()
             lived = []
-            for i, tape in enumerate(playing):
-                if tape >= 0:
-                    steps[i] += 1
-                    ends = bool(now.terminated[i]), bool(now.truncated[i])
-                    obs = now.obs if now.final_obs is None or not any(ends) else now.final_obs
-                    lived.append(Lived(tape, steps[i], obs[i], float(now.reward[i]), *ends))
+            for i, tape in playing.items():
+                steps[i] += 1
+                ends = bool(now.terminated[i]), bool(now.truncated[i])
+                obs = now.obs if now.final_obs is None or not any(ends) else now.final_obs
+                lived.append(Lived(tape, steps[i], obs[i], float(now.reward[i]), *ends))
     finally:
         pool.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,7 @@ def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.Mo
     episodes = episodes_of("CartPole-v1")
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()
 
-    def emulate(episodes: list[Episode]) -> Iterator[None]:
-        assert not episodes, "lived again"
-        return iter(())
-
-    monkeypatch.setattr("demos.frames.relived", emulate)
+    monkeypatch.setattr("envs.together.open_pool", None)
     assert np.array_equal(decode(episodes, episodes[0].spec, tmp_path).data, first)
 
 
@@ -103,7 +98,7 @@ def test_stored_observations_need_no_environment(
 ) -> None:
     (episode, *_) = episodes_of("CartPole-v1")
     stored = dataclasses.replace(episode, observations=lived(episode))
-    monkeypatch.setattr("demos.verification.replay", None)
+    monkeypatch.setattr("envs.families.RegisteredPool", None)
     frames = decode([stored], stored.spec, tmp_path)
     np.testing.assert_array_equal(frames.data, stored.observations)
     assert not list(tmp_path.iterdir())
