@@ -24,7 +24,8 @@ class Eager(Captured[Any, Any]):
     def __call__(self, batch: Any) -> Any:
         self.calls += 1
         assert isinstance(self.function, partial)
-        group = self.function.func.__self__.optimiser.param_groups[0]
+        owner: Any = self.function.func.__self__  # pyright: ignore[reportFunctionMemberAccess]
+        group = owner.optimiser.param_groups[0]
         group["lr"] = torch.as_tensor(group["lr"])
         return self.again(batch) if self.calls > EAGER_CALLS else self.function(batch)
 

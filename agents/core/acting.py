@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.core.device import to_device
 from agents.core.policies import Policy, join
 from agents.core.schedules import stream_seed
 from agents.core.types import Agent, Decision, Spaces, Step
@@ -79,8 +80,8 @@ class Group:
         )
         self.obs, self.memory_NS = next_obs, decision.memory_NS
         if self.memory_NS.shape[1] and (terminated_N | truncated_N).any():
-            goes_on_N1 = torch.from_numpy(~(terminated_N | truncated_N)).unsqueeze(1)
-            self.memory_NS = self.memory_NS * goes_on_N1.to(self.memory_NS)
+            goes_on_N = to_device(~(terminated_N | truncated_N), self.memory_NS.device)
+            self.memory_NS = self.memory_NS * goes_on_N.unsqueeze(1)
         return step, info
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,11 +97,6 @@ class Group:
         self.obs, _ = self.env.load_state_dict(rows_of_state(state["env"], rows))
         self.memory_NS = state["memory"][rows].to(self.memory_NS.device)
         self.draws.generator.set_state(state["generator"])
-
-
-def to_device(obs: np.ndarray, device: torch.device) -> Tensor:
-    """The one copy of observations from host to device; on a CPU none at all."""
-    return torch.from_numpy(obs).to(device, non_blocking=True)
 
 
 @torch.no_grad()

@@ -8,8 +8,10 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from agents.core import distributed
 from envs.errors import UserError
@@ -40,6 +42,17 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """The one copy of an array from host to device, which nobody waits for; on a CPU none at all.
+
+    A GPU reads it from pinned memory, that is taken back only when it has been read.
+    """
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def reserve(

@@ -40,7 +40,9 @@ class Categorical:
         """
         chosen = []
         for log_prob_NA in self.log_probs:
-            uniform_NA = draws.uniform(log_prob_NA.shape[-1]).to(log_prob_NA.device)
+            uniform_NA = draws.uniform(log_prob_NA.shape[-1]).to(
+                log_prob_NA.device, non_blocking=True
+            )
             gumbel_NA = -torch.log(-torch.log(uniform_NA.clamp_min(1e-20)))
             chosen.append((log_prob_NA + temperature * gumbel_NA).argmax(dim=-1))
         return torch.stack(chosen, dim=-1)
@@ -81,7 +83,7 @@ class DiagonalGaussian:
 
     def sample(self, draws: Draws, temperature: float) -> Tensor:
         """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
-        normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device)
+        normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
         return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
 
     def mode(self) -> Tensor:

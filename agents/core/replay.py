@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.core import returns
 from agents.core.batches import Batch
-from agents.core.device import reserve
+from agents.core.device import reserve, to_device
 from agents.core.priorities import Priorities
 from agents.core.schedules import stream_seed
 from agents.core.types import Spaces, Step
@@ -152,18 +152,18 @@ class Replay:
     def _write(self, envs: np.ndarray, obs: np.ndarray, **fields: np.ndarray) -> None:
         written = self.written[envs]
         slot = self.slots(envs, written)
-        frame = torch.from_numpy(obs[:, -1] if self.stack > 1 else obs)
-        self.frames[slot] = frame.to(self.device, non_blocking=True).reshape(len(envs), -1)
+        frame = to_device(obs[:, -1] if self.stack > 1 else obs, self.device)
+        self.frames[slot] = frame.reshape(len(envs), -1)
         fields["age"] = np.minimum(self.age[envs], self.stack - 1).astype(np.uint8)
         for name, value in fields.items():
             stored = self.fields[name]
-            stored[slot] = torch.from_numpy(value).to(stored)
+            stored[slot] = to_device(value, self.device).to(stored.dtype)
         self.written[envs] = written + 1
         # A slot may be drawn from when the n slots after it are there until its stack is
         # about to be overwritten.
         ready, stale = written - self.config.n_step, written + self.stack - 1 - self.length
         ready_slot = self.slots(envs, ready)
-        drawable = torch.from_numpy(ready >= 0).to(self.device) & ~self.fields["final"][ready_slot]
+        drawable = to_device(ready >= 0, self.device) & ~self.fields["final"][ready_slot]
         weight = torch.where(drawable, self.max_priority, 0.0)
         self.priorities.set(
             torch.cat([self.slots(envs, stale), ready_slot]),
@@ -172,7 +172,7 @@ class Replay:
 
     def slots(self, envs: np.ndarray, position: np.ndarray) -> Tensor:
         """Where the `position`-th frame of each of these environments is, modulo the ring."""
-        return torch.from_numpy(envs * self.length + position % self.length).to(self.device)
+        return to_device(envs * self.length + position % self.length, self.device)
 
     def _after(self, slot_B: Tensor, steps: Tensor) -> Tensor:
         start = slot_B - slot_B % self.length

@@ -18,7 +18,7 @@ from torch import Tensor
 from agents.core import distributed, returns
 from agents.core.acting import state_values
 from agents.core.batches import Sequences
-from agents.core.device import reserve
+from agents.core.device import reserve, to_device
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic
 from agents.core.normalise import RewardScaler
@@ -126,9 +126,10 @@ class Rollout:
         if step.final_obs is not None:
             truncated = step.truncated_N[cut]
             obs[truncated] = step.final_obs[cut[truncated]]
-        value = state_values(self.learner, obs, step.next_memory_NS[torch.from_numpy(cut)])
+        device = self.learner.device
+        value = state_values(self.learner, obs, step.next_memory_NS[to_device(cut, device)])
         rows = np.arange(self.spaces.num_envs)[step.rows][cut]
-        self.bootstrap_TN[t, torch.from_numpy(rows).to(value.device)] = value
+        self.bootstrap_TN[t, to_device(rows, device)] = value
 
     def minibatches(self, batch_size: int) -> Iterator[Sequences]:
         """One pass over the rollout in random order, in minibatches of `batch_size` steps.
@@ -147,13 +148,13 @@ class Rollout:
         for chosen_B in order.split(each):
             start_B, env_B = chosen_B // self.all_envs * steps, chosen_B % self.all_envs
             everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
-            advantage_LB = advantage_TN.flatten()[everyone_LB.to(device)]
+            advantage_LB = advantage_TN.flatten()[everyone_LB.to(device, non_blocking=True)]
             if self.config.normalise_advantages and advantage_LB.numel() > 1:
                 deviation, mean = torch.std_mean(advantage_LB)
                 advantage_LB = (advantage_LB - mean) / (deviation + 1e-8)
             mine_B = ((env_B >= first) & (env_B < first + ours)).nonzero().squeeze(1)
             index_LB = (start_B[mine_B] + offset_L1) * ours + env_B[mine_B] - first
-            index_LB = index_LB.to(device)
+            index_LB = index_LB.to(device, non_blocking=True)
             taken = {
                 name: value.flatten(0, 1)
                 .index_select(0, index_LB.flatten())
@@ -167,7 +168,7 @@ class Rollout:
                 taken["action"],
                 taken["log_prob"],
                 taken["value"],
-                advantage_LB.index_select(1, mine_B.to(device)),
+                advantage_LB.index_select(1, mine_B.to(device, non_blocking=True)),
                 taken["return"],
                 size=advantage_LB.numel(),
             )
@@ -176,12 +177,10 @@ class Rollout:
         """The fields with returns and starts, and the advantages of all environments."""
         device, value_TN = self.learner.device, self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
-        truncated_TN = torch.from_numpy(self.truncated_TN).to(device)
+        truncated_TN = to_device(self.truncated_TN, device)
         next_value_TN[:-1] = torch.where(truncated_TN[:-1], next_value_TN[:-1], value_TN[1:])
         host = np.stack([self.reward_TN, self.terminal_TN, self.ended_TN])
-        local = torch.cat(
-            [torch.from_numpy(host).to(device), torch.stack([value_TN, next_value_TN])]
-        )
+        local = torch.cat([to_device(host, device), torch.stack([value_TN, next_value_TN])])
         reward_TN, terminal_TN, ended_TN, value_TN, next_value_TN = distributed.columns(local)
         advantage_TN = returns.gae(
             self.scaler(reward_TN, ended_TN.bool()),
@@ -192,7 +191,7 @@ class Rollout:
             self.config.gae_lambda,
         )
         mine = slice(self.first_env, self.first_env + self.spaces.num_envs)
-        start_TN = torch.from_numpy(self.ended_TN).to(device).roll(1, dims=0)
+        start_TN = to_device(self.ended_TN, device).roll(1, dims=0)
         # The memory kept of the first step is already that of a new episode, where one began.
         start_TN[0] = False
         derived = {"start": start_TN, "return": (advantage_TN + value_TN)[:, mine]}

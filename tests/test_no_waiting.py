@@ -1,0 +1,135 @@
+"""Nothing in a step waits for the device, but for the actions that the environments need.
+
+Without a GPU that is shown on the `meta` device, whose tensors have no values: whoever asked for
+one, or for a shape that depends on one, would raise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, module_of
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from agents.core import learner
+from agents.core.acting import Draws
+from agents.core.launch import algorithm
+from agents.core.types import Spaces, Step
+
+ENVS = 8
+ALGORITHMS = sorted(set(TINY) - {"bc"})
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+class NoWaiting(TorchDispatchMode):
+    """Raises where an operation would copy between devices and wait until that is done."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        leaves = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        devices = {each.device.type for each in leaves if each.ndim or each.device.type != "cpu"}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") is not None:
+            devices.add(torch.device(kwargs["device"]).type)
+            if kwargs.get("non_blocking"):
+                return func(*args, **kwargs)
+        assert len(devices) <= 1, f"{func} waits: {devices}"
+        return func(*args, **kwargs)
+
+
+def agent_on(algo: str, device: torch.device) -> Any:
+    module = algorithm(module_of(algo))
+    given = iter(TINY[algo])
+    settings: dict[str, Any] = {}
+    for option in given:
+        name = option.removeprefix("--").replace("-", "_")
+        settings[name] = True if option == "--separate-value" else next(given)
+    default = module.Config()
+    typed = {n: type(getattr(default, n))(value) for n, value in settings.items()}
+    spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
+    agent = module.build(module.Config(**typed, num_threads=1), spaces, device)
+    agent.prepare()
+    return agent
+
+
+def life(agent: Any, steps: int) -> dict[str, Tensor]:
+    """Acts, observes and learns; returns the last that was learned."""
+    rng, draws, learned = np.random.default_rng(0), Draws(1, ENVS), {}
+    memory_NS = torch.zeros(ENVS, agent.memory_size, device=agent.learner.device)
+    obs = rng.integers(0, 256, (ENVS, 4, 84, 84), np.uint8)
+    for t in range(1, steps + 1):
+        decision = agent.act(obs, memory_NS, draws, 0.5)
+        ends = rng.random((3, ENVS)) < 0.05
+        step = Step(
+            obs=obs,
+            action_N=np.zeros(ENVS, np.int64),
+            reward_N=rng.standard_normal(ENVS).astype(np.float32),
+            terminated_N=ends[0],
+            truncated_N=ends[1] & ~ends[0],
+            life_lost_N=ends[2],
+            final_obs=rng.integers(0, 256, obs.shape, np.uint8),
+            next_obs=(next_obs := rng.integers(0, 256, obs.shape, np.uint8)),
+            next_memory_NS=decision.memory_NS,
+            kept=decision.kept,
+            rows=slice(ENVS),
+        )
+        agent.observe(step)
+        obs, memory_NS = next_obs, decision.memory_NS
+        if t % agent.horizon_steps == 0:
+            learned = agent.learn() or learned
+    return learned
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def cpu(tensor: Tensor) -> Tensor:
+        fetched.append(tensor.shape)
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    # What works on all parameters in one kernel knows no meta tensors.
+    def plain(parameters: Any, *settings: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=settings[0], foreach=False)
+
+    clip = nn.utils.clip_grad_norm_
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    monkeypatch.setattr(learner, "OPTIMISERS", dict.fromkeys(learner.OPTIMISERS, plain))
+    one_by_one = lambda parameters, norm, foreach: clip(parameters, norm, foreach=False)  # noqa: E731
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", one_by_one)
+    agent = agent_on(algo, torch.device("meta"))
+    with NoWaiting():
+        learned = life(agent, steps=24)
+    assert learned["losses/loss"].is_meta
+    assert len(fetched) == 24
+
+
+@CUDA
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_on_a_gpu_only_the_actions_are_waited_for(
+    algo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_host = Tensor.cpu
+
+    def cpu(tensor: Tensor) -> Tensor:
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return to_host(tensor)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    agent = agent_on(algo, torch.device("cuda"))
+    life(agent, steps=16)  # Libraries set themselves up, and the update is recorded.
+    monkeypatch.setattr(Tensor, "cpu", cpu)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learned = life(agent, steps=24)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert learned["losses/loss"].isfinite()
