@@ -65,12 +65,13 @@ PRESETS = {
     "atari": Config(),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4,
         batch_size=64, priority_exponent=0.0, target_every_updates=500, double=True, dueling=True),
-    "nature": Config(
-        total_steps=50_000_000, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, n_step=1,
-        max_grad_norm=0.0, buffer_size=1_000_000, gamma=0.99, learning_starts_steps=50_000,
-        priority_exponent=0.0, target_every_updates=10_000, epsilon_end=0.1,
-        epsilon_decay_steps=1_000_000, eval_epsilon=0.05, torso="nature", hidden=512,
-        layer_norm=False, num_envs=4, eval_every_steps=1_000_000),
+    "atari-gpu": Config(num_envs=128, batch_size=512, learning_rate=5e-4, buffer_size=1_000_000,
+        learning_starts_steps=50_000, epsilon_decay_steps=250_000, target_every_updates=125),
+    "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
+        layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
+        max_grad_norm=0.0, buffer_size=1_000_000, learning_starts_steps=50_000, epsilon_end=0.1,
+        priority_exponent=0.0, target_every_updates=10_000, epsilon_decay_steps=1_000_000,
+        eval_epsilon=0.05, eval_every_steps=1_000_000),
 }
 # fmt: on
 
@@ -120,11 +121,10 @@ class DQN:
         return metrics
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        network = self.learner.network
         with torch.no_grad():
             q_next_BA = self.target(batch.next_obs)
-            select_BA = network(batch.next_obs) if self.config.double else q_next_BA
-        q_BA = network(batch.obs)
+            select_BA = self.learner.network(batch.next_obs) if self.config.double else q_next_BA
+        q_BA = self.learner.network(batch.obs)
         error_B = losses.td_error(
             q_BA, batch.action_B, batch.reward_B, batch.discount_B, q_next_BA, select_BA
         )

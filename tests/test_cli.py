@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 from conftest import run_tiny
 
 from agents import evaluate
-from agents.core.launch import algorithm, algorithms, main
+from agents.core.launch import algorithm, algorithms, main, preset
 from agents.core.run import Run
 from envs import UserError
 
@@ -114,6 +115,24 @@ def test_cuda_without_a_gpu_is_refused(capsys: pytest.CaptureFixture[str]) -> No
         main("dqn", ["--device", "cuda"])
     assert exit_info.value.code == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algo", algorithms())
+def test_each_scale_has_its_preset(algo: str) -> None:
+    module = algorithm(algo)
+    on_gpu = "atari-gpu" if "atari-gpu" in module.PRESETS else "atari"
+    for env_id, device, chosen in (
+        ("Pong", "cpu", "atari"),
+        ("Pong", "cuda", on_gpu),
+        ("Pong", "auto", on_gpu if torch.cuda.is_available() else "atari"),
+        ("CartPole-v1", "cuda", "control"),
+    ):
+        config = preset(module, "auto", env_id, device)
+        assert config.preset == chosen
+        settings = dataclasses.asdict(module.PRESETS[chosen])
+        changed = {"preset": chosen, "env_id": env_id}
+        assert dataclasses.asdict(config) == settings | changed
+        config.validate()
 
 
 def test_an_unknown_algorithm_names_the_nearest() -> None:

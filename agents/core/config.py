@@ -20,6 +20,8 @@ class BaseConfig:
 
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
     """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
+    preset: str = "auto"
+    """Where the other settings' defaults come from."""
     seed: int = 1
     """Seed of everything random in the run."""
     total_steps: int = 1_000_000

@@ -17,7 +17,7 @@ import tyro
 import envs
 from agents.core import distributed
 from agents.core.averages import Diverged
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, to_json
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require, to_json
 from agents.core.device import resolve_device, tune_process
 from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.experience import Interaction, Study, make_groups, spaces_of
@@ -76,20 +76,24 @@ def algorithms() -> list[str]:
 def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
     """The config that a command line asks for, and the run it resumes, if any.
 
-    Defaults come from `--preset`, which is by default `atari` for Atari games and `control`
-    for the rest; or from the run of `--resume`, most of whose settings must stay.
+    Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--preset", default="auto")
     first.add_argument("--env", "--env-id", default=None)
     first.add_argument("--resume", type=Path, default=None)
     chosen, rest = first.parse_known_args(args)
+    second = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    second.add_argument("--device", default="auto")
+    device = second.parse_known_args(args)[0].device
     run = Run.open(chosen.resume) if chosen.resume else None
     if run is not None:
         saved = run.config()
         default = from_json(module.Config, saved["config"])
+        same = chosen.preset in ("auto", default.preset)
+        require(same, "preset", chosen.preset, f"{default.preset}, that of the run")
     else:
-        default = preset(module, chosen.preset, chosen.env)
+        default = preset(module, chosen.preset, chosen.env, device)
     presets = "|".join(["auto", *module.PRESETS])
     config = tyro.cli(
         module.Config,
@@ -104,16 +108,24 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
     return config, run
 
 
-def preset(module: ModuleType, name: str, env_id: str | None) -> Any:
-    """The preset of that name for that environment, which may be None for the preset's own."""
+def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> Any:
+    """The preset of that name for that environment, which may be None for the preset's own.
+
+    `auto` is `atari` for Atari games, on a GPU `atari-gpu` where there is one, and `control` for
+    everything else.
+    """
     if name == "auto":
         atari = env_id is None or envs.spec(env_id).family == "atari"
         name = "atari" if atari else "control"
+        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        if on_gpu and f"{name}-gpu" in module.PRESETS:
+            name = f"{name}-gpu"
     if name not in module.PRESETS:
         known = ["auto", *module.PRESETS]
         near = did_you_mean(name, known)
         raise UserError(f"unknown preset '{name}' (known: {', '.join(known)}){near}")
-    return dataclasses.replace(module.PRESETS[name], **({"env_id": env_id} if env_id else {}))
+    chosen = {"preset": name} | ({"env_id": env_id} if env_id else {})
+    return dataclasses.replace(module.PRESETS[name], **chosen)
 
 
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
@@ -173,7 +185,8 @@ def train_on_this_rank(
         learner = agent.learner
         threads = learner.shards * learner.threads_per_shard
         ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
-        parts = f"{ranks}{device.type}, {threads} threads, {learner.precision}"
+        how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads"
+        parts = f"{how}, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
         if begun:
             logger.message(f"begins where another ended: {begun}")
