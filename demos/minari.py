@@ -20,11 +20,10 @@ import gymnasium
 import numpy as np
 from gymnasium import Space
 
-import envs
 from demos.dataset import Dataset
 from demos.episode import Episode
 from demos.verification import observations_of
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, spaces_of
 from envs.tapes import playable_actions
 
 if TYPE_CHECKING:
@@ -143,13 +142,6 @@ def emitted(episode: Episode) -> np.ndarray:
     black = np.zeros((depth - 1, *frames.shape[1:]), frames.dtype)
     stacks = np.lib.stride_tricks.sliding_window_view(np.concatenate([black, frames]), depth, 0)
     return np.moveaxis(stacks, -1, 1)
-
-
-def spaces_of(spec: EnvSpec) -> tuple[Space, Space]:
-    """The spaces of an environment's observations and actions."""
-    env = envs.make(spec, 1)
-    env.close()
-    return env.single_observation_space, env.single_action_space
 
 
 def recoverable(spec: EnvSpec, observation_space: Space) -> gymnasium.Env | None:

@@ -20,9 +20,8 @@ import envs
 from demos import provenance
 from demos.dataset import Metadata
 from demos.episode import Episode, Witness
-from demos.minari import spaces_of
 from demos.verification import verify
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, spaces_of
 from envs.tapes import action_dtype, playable_actions, seeds_end
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from gymnasium import Space
 
-import envs
 from demos.recording import Policy
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, spaces_of
 from envs.errors import did_you_mean
 
 SOURCES = ("random", "human", "script:module:function", "sb3:FILE.zip", "runs/<run>")
@@ -58,9 +57,7 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
             checkpoint.
     """
     if name == "random":
-        env = envs.make(spec, 1)
-        env.close()
-        return RandomPolicy(env.single_action_space, seed)
+        return RandomPolicy(spaces_of(spec)[1], seed)
     if name.startswith("script:"):
         return Script(name, function(name))
     if name.startswith("sb3:"):

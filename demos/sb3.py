@@ -24,10 +24,9 @@ import torch
 from gymnasium import Space, spaces
 from torch import Generator, Tensor
 
-import envs
 from demos.sb3_archive import Archive, in_words, read_archive, text, usable
 from demos.sb3_network import FAMILIES, Family, Layer, actions, network, through
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, spaces_of
 
 Choose = Callable[[Tensor, float, Generator], Tensor]
 
@@ -66,9 +65,7 @@ def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -
     # beside other work; and what is computed does not depend on the machine's number of cores.
     torch.set_num_threads(1)
     path = Path(os.path.expanduser(name.removeprefix("sb3:")))
-    env = envs.make(spec, 1)
-    env.close()
-    obs_space, action_space = env.single_observation_space, env.single_action_space
+    obs_space, action_space = spaces_of(spec)
     try:
         archive = read_archive(path)
         family = family_of(archive.settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from gymnasium import Space
+
 from envs.errors import at_least
 from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
@@ -43,3 +45,14 @@ def make(
         at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),
         at_least(0, "first_env", first_env),
     )
+
+
+def spaces_of(env: str | EnvSpec) -> tuple[Space, Space]:
+    """The spaces of one environment's observations and actions.
+
+    Raises:
+        UserError: as `make`.
+    """
+    made = make(env, 1)
+    made.close()
+    return made.single_observation_space, made.single_action_space

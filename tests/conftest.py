@@ -15,7 +15,8 @@ import torch
 import envs
 from agents.core.launch import train
 from agents.core.run import Run
-from demos import Dataset, Metadata, record
+from demos import Metadata, record
+from demos.editing import save
 from demos.policies import RandomPolicy
 
 # A shell that starts the tests in the background has them and their children ignore it.
@@ -50,17 +51,10 @@ def tiny(algo: str, env_id: str) -> list[str]:
 @cache
 def demonstrations(env_id: str, episodes: int = 3) -> Path:
     """A dataset of random play."""
-    path = Path(tempfile.mkdtemp(prefix="joystick-demos-")) / "random"
-    spec = envs.spec(env_id)
-    dataset = Dataset.create(
-        path, Metadata(spec=spec, policy="random", created="today", command="tests")
-    )
-    env = envs.make(spec, 1)
-    env.close()
-    policy = RandomPolicy(env.single_action_space, seed=0)
-    for episode in record(spec, policy, episodes, seed=0, num_envs=episodes):
-        dataset.append(episode)
-    return path
+    path, spec = Path(tempfile.mkdtemp(prefix="joystick-demos-")) / "random", envs.spec(env_id)
+    about = Metadata(spec=spec, policy="random", created="today", command="tests")
+    policy = RandomPolicy(envs.spaces_of(spec)[1], seed=0)
+    return save(path, about, record(spec, policy, episodes, seed=0, num_envs=episodes)).path
 
 
 def module_of(algo: str) -> str:

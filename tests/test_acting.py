@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -400,11 +400,9 @@ def test_the_values_of_observations_are_those_that_a_choice_keeps(device: torch.
     assert not torch.allclose(value_N, forgetful_N)
 
 
-def vector_env(obs: gym.Space, action: gym.Space) -> Any:
-    spec = SimpleNamespace(env_id="Env-v0", frame_stack=1, family="gymnasium")
-    return SimpleNamespace(
-        num_envs=2, single_observation_space=obs, single_action_space=action, env_spec=spec
-    )
+def spaces_of(obs: gym.Space, action: gym.Space) -> Spaces:
+    spec = replace(envs.spec("CartPole-v1"), env_id="Env-v0")
+    return Spaces.of(spec, 2, obs, action)
 
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -421,7 +419,7 @@ BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 def test_discrete_actions_are_of_so_many_parts_of_so_many_choices(
     action: gym.Space, sizes: tuple[int, ...], parts: int, shape: tuple[int, ...]
 ) -> None:
-    spaces = Spaces.of(vector_env(BOX, action))
+    spaces = spaces_of(BOX, action)
     assert (spaces.action_sizes, spaces.action_parts) == (sizes, parts)
     assert (spaces.action_shape, spaces.continuous) == (shape, False)
     assert (spaces.num_envs, spaces.obs_shape, spaces.obs_dtype) == (2, (3,), torch.float32)
@@ -430,7 +428,7 @@ def test_discrete_actions_are_of_so_many_parts_of_so_many_choices(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_continuous_actions_have_bounds(dtype: type) -> None:
     low, high = np.array([[-1.0, -0.1]], dtype), np.array([[2.0, np.inf]], dtype)
-    spaces = Spaces.of(vector_env(BOX, gym.spaces.Box(low, high, dtype=dtype)))
+    spaces = spaces_of(BOX, gym.spaces.Box(low, high, dtype=dtype))
     assert spaces.continuous
     assert (spaces.num_actions, spaces.action_parts, spaces.action_shape) == (0, 2, (1, 2))
     assert spaces.action_low == (-1.0, float(dtype(-0.1)))
@@ -454,11 +452,11 @@ def test_spaces_that_no_agent_takes_are_refused_with_those_that_are_taken(
     obs: gym.Space, action: gym.Space, message: str
 ) -> None:
     with pytest.raises(envs.UserError, match=message):
-        Spaces.of(vector_env(obs, action))
+        spaces_of(obs, action)
 
 
 def test_an_agent_of_discrete_actions_refuses_others_in_words() -> None:
-    Spaces.of(vector_env(BOX, gym.spaces.Discrete(2))).require_discrete()
+    spaces_of(BOX, gym.spaces.Discrete(2)).require_discrete()
     for action in (BOX, gym.spaces.MultiDiscrete([2, 3])):
         with pytest.raises(envs.UserError, match="Env-v0: actions are .*; this agent needs Disc"):
-            Spaces.of(vector_env(BOX, action)).require_discrete()
+            spaces_of(BOX, action).require_discrete()

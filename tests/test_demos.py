@@ -28,9 +28,8 @@ CARTPOLE = envs.spec("CartPole-v1")
 
 
 def played(env_id: str, episodes: int = 2, num_envs: int = 2, seed: int = 3) -> list[Episode]:
-    env = envs.make(env_id, 1)
-    policy = RandomPolicy(env.single_action_space, seed=1)
-    return list(record(env.env_spec, policy, episodes, seed, num_envs, num_threads=1))
+    spec, policy = envs.spec(env_id), RandomPolicy(envs.spaces_of(env_id)[1], seed=1)
+    return list(record(spec, policy, episodes, seed, num_envs, num_threads=1))
 
 
 def episode(steps: int = 300, spec: EnvSpec = CARTPOLE, **parts: object) -> Episode:

@@ -49,10 +49,7 @@ def strike(*keys: str) -> Keys:
 
 
 def controls(env_id: str) -> Controls:
-    spec = envs.spec(env_id)
-    pool = open_pool(spec, 1, 1)
-    pool.close()
-    return controls_of(spec, pool.single_action_space)
+    return controls_of(envs.spec(env_id), envs.spaces_of(env_id)[1])
 
 
 def sit(env: str | EnvSpec, *script: Keys, deaf_s: float = 0.0) -> tuple[list[Episode], Scripted]:

@@ -51,10 +51,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def recorded(spec: str | EnvSpec, episodes: int = 2) -> Dataset:
     """A dataset at ./d, played at random."""
-    env = envs.make(spec, 1)
-    policy = RandomPolicy(env.single_action_space, seed=1)
-    found = list(record(env.env_spec, policy, episodes, 3, num_threads=1))
-    about = dataset(Path("about"), env.env_spec).metadata
+    spec = envs.spec(spec) if isinstance(spec, str) else spec
+    policy = RandomPolicy(envs.spaces_of(spec)[1], seed=1)
+    found = list(record(spec, policy, episodes, 3, num_threads=1))
+    about = dataset(Path("about"), spec).metadata
     replayable = found[0].observations is None
     return save(Path("d"), dataclasses.replace(about, replayable=replayable), found)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -189,8 +188,4 @@ def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
 
 def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
     """What an agent for so many environments is built for."""
-    env = envs.make(spec, 1)
-    try:
-        return replace(Spaces.of(env), num_envs=num_envs)
-    finally:
-        env.close()
+    return Spaces.of(spec, num_envs, *envs.spaces_of(spec))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs import TapedVectorEnv
+from envs import EnvSpec
 from envs.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ class Spaces:
     about: str = ""
 
     @classmethod
-    def of(cls, env: TapedVectorEnv) -> Spaces:
+    def of(cls, spec: EnvSpec, num_envs: int, obs: gym.Space, action: gym.Space) -> Spaces:
         """Raises a UserError for spaces that no agent here takes."""
-        obs, action, spec = env.single_observation_space, env.single_action_space, env.env_spec
         if not isinstance(obs, gym.spaces.Box):
             raise UserError(f"{spec.env_id}: observations are {obs}; agents need Box")
         about = f"{spec.env_id}: actions are {action}"
@@ -62,7 +61,7 @@ class Spaces:
             kinds = "Discrete from 0, MultiDiscrete from 0 or Box of floats"
             raise UserError(f"{about}; agents need {kinds}")
         return cls(
-            num_envs=env.num_envs,
+            num_envs=num_envs,
             obs_shape=obs.shape,
             obs_dtype=torch.uint8 if obs.dtype == np.uint8 else torch.float32,
             stack=spec.frame_stack,
