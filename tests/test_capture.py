@@ -14,8 +14,11 @@ from conftest import ALGORITHMS, TINY, run_tiny
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from agents import dqn
 from agents.core import learner
+from agents.core.batches import Batch
 from agents.core.capture import EAGER_CALLS, Captured, tensors
+from agents.core.types import Spaces
 
 
 class Eager(Captured[Any, Any]):
@@ -73,3 +76,42 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     assert Traced.repeated > 2
     for name in eager:
         assert torch.equal(repeated[name], eager[name]), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_repeats_what_a_cpu_computes() -> None:
+    """Eight steps of double DQN, of which five are repetitions, while the step size falls."""
+    spaces = Spaces(1, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
+    config = dqn.Config(double=True, precision="fp32", num_threads=1, learning_rate=1e-3)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        weights = []
+        for device in (torch.device("cpu"), torch.device("cuda")):
+            torch.manual_seed(1)
+            generator = torch.Generator().manual_seed(1)
+            agent = dqn.build(config, spaces, device)
+            for step in range(8):
+                agent.learner.set_learning_rate(1e-3 * (1 - step / 8))
+                batch = random_batch(generator, 32)
+                given = {name: value.to(device) for name, value in tensors(batch).items()}
+                metrics, values = agent.learner.update(agent.loss, replace(batch, **given))
+                assert metrics["losses/loss"].isfinite() and values["losses/td_error"].shape == (
+                    32,
+                )
+            weights.append({name: w.cpu() for name, w in agent.learner.weights().items()})
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision("high")
+    on_cpu, on_gpu = weights
+    for name in on_cpu:
+        torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
+
+
+def random_batch(generator: torch.Generator, size: int) -> Batch:
+    obs = torch.randint(0, 256, (2, size, 4, 84, 84), generator=generator, dtype=torch.uint8)
+    action_B = torch.randint(0, 6, (size,), generator=generator)
+    reward_B, discount_B, weight_B = torch.rand(3, size, generator=generator)
+    slot_B = torch.arange(size)
+    return Batch(obs[0], action_B, reward_B, discount_B, obs[1], weight_B, slot_B)
