@@ -79,34 +79,32 @@ def test_a_repeated_step_freezes_nothing_that_changes(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_repeats_what_a_cpu_computes() -> None:
-    """Eight steps of double DQN, of which five are repetitions, while the step size falls."""
-    spaces = Spaces(1, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
-    config = dqn.Config(double=True, precision="fp32", num_threads=1, learning_rate=1e-3)
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def test_a_gpu_repeats_what_a_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        weights = []
-        for device in (torch.device("cpu"), torch.device("cuda")):
-            torch.manual_seed(1)
-            generator = torch.Generator().manual_seed(1)
-            agent = dqn.build(config, spaces, device)
-            for step in range(8):
-                agent.learner.set_learning_rate(1e-3 * (1 - step / 8))
-                batch = random_batch(generator, 32)
-                given = {name: value.to(device) for name, value in tensors(batch).items()}
-                metrics, values = agent.learner.update(agent.loss, replace(batch, **given))
-                assert metrics["losses/loss"].isfinite() and values["losses/td_error"].shape == (
-                    32,
-                )
-            weights.append({name: w.cpu() for name, w in agent.learner.weights().items()})
+        on_cpu, on_gpu = (weights_after_8_steps(torch.device(name)) for name in ("cpu", "cuda"))
     finally:
-        torch.backends.cudnn.allow_tf32 = before
-        torch.set_float32_matmul_precision("high")
-    on_cpu, on_gpu = weights
+        torch.set_float32_matmul_precision(before)
     for name in on_cpu:
         torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
+
+
+def weights_after_8_steps(device: torch.device) -> dict[str, Tensor]:
+    """Of double DQN, while the step size falls; a GPU repeats five of them."""
+    torch.manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
+    spaces = Spaces(1, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
+    agent = dqn.build(dqn.Config(double=True, precision="fp32", num_threads=1), spaces, device)
+    for step in range(8):
+        agent.learner.set_learning_rate(1e-3 * (1 - step / 8))
+        batch = random_batch(generator, 32)
+        given = {name: value.to(device) for name, value in tensors(batch).items()}
+        metrics, values = agent.learner.update(agent.loss, replace(batch, **given))
+        assert metrics["losses/loss"].isfinite()
+        assert values["losses/td_error"].shape == (32,)
+    return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
 
 
 def random_batch(generator: torch.Generator, size: int) -> Batch:
