@@ -24,7 +24,7 @@ import zstandard
 
 from demos.episode import Episode, newest
 from demos.verification import frames_of
-from envs import EnvSpec, UserError, replay
+from envs import EnvSpec, UserError, spaces_of
 from envs.files import write_atomically
 from envs.together import replay_together
 
@@ -45,6 +45,14 @@ class Frames:
     """(F, ...) in the observations' dtype, mapped from a file without a name."""
     first: np.ndarray
     """int64 (E,)"""
+
+    def split(self, count: int) -> tuple[Frames, Frames]:
+        """Those of the first `count` episodes and those of the others; views, not copies."""
+        end = int(np.append(self.first, len(self.data))[count])
+        return (
+            Frames(self.spec, self.data[:end], self.first[:count]),
+            Frames(self.spec, self.data[end:], self.first[count:] - end),
+        )
 
 
 def decode(
@@ -70,8 +78,8 @@ def decode(
     cache, padding = cache or cache_directory(), spec.frame_stack - 1
     sizes = [padding + len(episode) + 1 for episode in episodes]
     first = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    frame = first_frame(episodes[0], spec)
-    data = unnamed_array(cache, (sum(sizes), *frame.shape), frame.dtype)
+    shape, dtype = frame_format(episodes[0], spec)
+    data = unnamed_array(cache, (sum(sizes), *shape), dtype)
 
     def rows(index: int) -> np.ndarray:
         begin = int(first[index]) + padding
@@ -99,11 +107,13 @@ def decode(
     return Frames(spec, data, first)
 
 
-def first_frame(episode: Episode, spec: EnvSpec) -> np.ndarray:
-    """What frames look like."""
+def frame_format(episode: Episode, spec: EnvSpec) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and dtype of a frame, as `spec` sees it."""
     if episode.observations is not None:
-        return episode.observations[0]
-    return newest(spec, next(replay(dataclasses.replace(episode.tape, spec=spec)))[0])
+        return episode.observations.shape[1:], episode.observations.dtype
+    space, _ = spaces_of(spec)
+    assert space.shape is not None and space.dtype is not None
+    return space.shape[1:] if spec.frame_stack > 1 else space.shape, space.dtype
 
 
 def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:

@@ -40,6 +40,19 @@ def test_every_observation_is_the_one_that_was_seen(tmp_path: Path, env_id: str)
                 np.testing.assert_array_equal(observation(frames, e, t), obs)
 
 
+def test_frames_are_split_between_episodes(tmp_path: Path) -> None:
+    episodes = episodes_of("Pong")
+    frames = decode(episodes, episodes[0].spec, tmp_path)
+    for count in (1, 2, 3):
+        parts = frames.split(count)
+        assert [len(part.first) for part in parts] == [count, 3 - count]
+        assert sum(len(part.data) for part in parts) == len(frames.data)
+        for e, episode in enumerate(episodes):
+            part, k = (parts[0], e) if e < count else (parts[1], e - count)
+            for t in (0, 5, len(episode)):
+                np.testing.assert_array_equal(observation(part, k, t), observation(frames, e, t))
+
+
 def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = episodes_of("CartPole-v1")
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()

@@ -121,8 +121,9 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
     learned = subset(learned, config.fraction, config.seed)
     text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
-    training = seen(learned, spec, device)
-    validation = seen(held_out, spec, device) if held_out else None
+    of_learned, of_held_out = frames_of(learned + held_out, spec).split(len(learned))
+    training = Demonstrations(of_learned, learned, device)
+    validation = Demonstrations(of_held_out, held_out, device) if held_out else None
     references = dataset.metadata.reference_scores
     demonstrator = float(np.mean([each.score for each in episodes]))
     scores = (references.get("random", 0.0), demonstrator)
@@ -130,12 +131,11 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     return Lesson(training, validation, scores, digest)
 
 
-def seen(episodes: list[Episode], spec: EnvSpec, device: torch.device) -> Demonstrations:
+def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
     """Episodes as `spec` sees them, with a bar while they are decoded."""
     with Progress(transient=True) as progress:
         task = progress.add_task(f"frames of {len(episodes)} episodes", total=len(episodes))
-        frames = decode(episodes, spec, done=lambda: progress.advance(task))
-    return Demonstrations(frames, episodes, device)
+        return decode(episodes, spec, done=lambda: progress.advance(task))
 
 
 def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]:
