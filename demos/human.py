@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from demos.episode import Episode, Witness
+from demos import recording
+from demos.episode import Episode
 from demos.keys import Controls, controls_of
 from demos.replaying import Moment
 from demos.window import Screen, window
@@ -165,18 +166,10 @@ def proved(game: Game) -> Episode:
         UserError: the life was another one, so that nothing of it could be trusted.
     """
     life = replay(game.tape)
-    witness, rewards, ends = Witness(game.spec, next(life)[0]), [], (False, False)
+    again, ends = recording.Game(game.spec, next(life)[0]), (False, False)
+    again.forget_observations()
     for obs, reward, *ends in life:
-        witness.step(obs, reward, *ends)
-        rewards.append(reward)
-    if rewards != game.rewards or tuple(ends) != (game.terminated, game.truncated):
+        again.step(obs, reward, *ends)
+    if again.rewards != game.rewards or tuple(ends) != (game.terminated, game.truncated):
         raise UserError(f"{game.spec.env_id} does not replay from seed and actions")
-    return Episode(
-        spec=game.spec,
-        seed=game.tape.seed,
-        actions=game.tape.actions,
-        rewards=np.array(rewards, np.float32),
-        terminated=game.terminated,
-        digests=witness.digests(),
-        policy=NAME,
-    )
+    return again.episode(game.tape, NAME)

@@ -73,18 +73,22 @@ class Judge:
 
 
 class Game:
-    """All that is kept of one game while it is played."""
+    """All that is kept of one game while it is played.
+
+    Attributes:
+        rewards: of the steps so far.
+    """
 
     def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
         self._spec, self._witness = spec, Witness(spec, first_obs)
-        self._rewards: list[float] = []
+        self.rewards: list[float] = []
         self._terminated = False
         self._observations: list[np.ndarray] | None = [newest(spec, first_obs).copy()]
 
     def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
         """One step, and the observation that it led to, at an end the final one."""
         self._witness.step(obs, reward, terminated, truncated)
-        self._rewards.append(reward)
+        self.rewards.append(reward)
         self._terminated = terminated
         if self._observations is not None:
             self._observations.append(newest(self._spec, obs).copy())
@@ -99,7 +103,7 @@ class Game:
             spec=self._spec,
             seed=tape.seed,
             actions=tape.actions,
-            rewards=np.array(self._rewards, np.float32),
+            rewards=np.array(self.rewards, np.float32),
             terminated=self._terminated,
             digests=self._witness.digests(),
             policy=policy,
