@@ -1,12 +1,15 @@
-"""Memory of a full Atari replay, filled for real, beside the arithmetic.
+"""Memory of a full Atari replay, filled for real, beside Stable-Baselines3's and the arithmetic.
 
     python -m benchmarks.memory
 
-Every page is written, because reserved memory costs nothing until it is.
+Every page is written, because reserved memory costs nothing until it is. Stable-Baselines3's replay
+holds as many transitions as fit in a share of the free memory, and its bytes per transition are
+scaled to the size of ours. Each replay is filled in a process of its own.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +17,7 @@ import numpy as np
 import psutil
 import torch
 import tyro
+from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
 
@@ -22,16 +26,26 @@ from agents.core.launch import one_line_errors
 from agents.core.replay import Replay
 from agents.core.types import Spaces, Step
 from agents.dqn import Config
+from benchmarks.apart import apart
 from benchmarks.machine import write_result
 from envs import UserError
 
 FRAME_BYTES, STACK = 84 * 84, 4
 
+PEERS = {
+    "Stable-Baselines3, optimised": STACK,
+    "Stable-Baselines3": 2 * STACK,
+}
+"""Frames that each keeps for a transition."""
+
 FRAMES_KEPT = {
     "single frames": 1,
-    "a stack per transition (Stable-Baselines3, optimised)": STACK,
-    "two stacks per transition (Stable-Baselines3)": 2 * STACK,
+    "a stack per transition": STACK,
+    "two stacks per transition": 2 * STACK,
 }
+
+PEER_ENVS = 8
+"""Environments that fill a peer's replay; more would leave larger copies behind."""
 
 PIECES = 10
 
@@ -40,6 +54,7 @@ PIECES = 10
 class Arguments:
     transitions: int = 1_000_000  # Capacity of the replay.
     num_envs: int = 1_000  # Environments that fill it; the memory does not depend on it.
+    memory_share: float = 0.25  # Of the free memory, what a peer's replay may fill.
 
 
 def make_replay(arguments: Arguments) -> Replay:
@@ -87,17 +102,78 @@ def measure(replay: Replay) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the last measurement above the arithmetic, in GB."""
-    table = Table("replay", "GB", box=None)
-    table.add_row("ours, resident", f"{result['resident_bytes'][-1] / 1e9:.2f}")
-    for name, num_bytes in result["arithmetic_bytes"].items():
-        table.add_row(f"arithmetic: {name}", f"{num_bytes / 1e9:.2f}")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{result['transitions'][-1]:,} transitions, {result['bytes_per_transition']} bytes each"
+def fill(arguments: Arguments) -> dict[str, Any]:
+    """`measure` of a new replay, in the process that calls it."""
+    return measure(make_replay(arguments))
+
+
+def fill_peer(transitions: int, optimised: bool) -> dict[str, Any]:
+    """Fill Stable-Baselines3's replay of so many transitions: how many it took, and bytes."""
+    from stable_baselines3.common.buffers import (  # pyright: ignore[reportMissingImports]
+        ReplayBuffer,
     )
+
+    obs = np.random.default_rng(0).integers(0, 256, (PEER_ENVS, STACK, 84, 84), np.uint8)
+    zeros, infos = np.zeros(PEER_ENVS), [{} for _ in range(PEER_ENVS)]
+    process = psutil.Process()
+    before = process.memory_info().rss
+    replay = ReplayBuffer(
+        transitions,
+        spaces.Box(0, 255, (STACK, 84, 84), np.uint8),
+        spaces.Discrete(6),
+        device="cpu",
+        n_envs=PEER_ENVS,
+        optimize_memory_usage=optimised,
+        # It refuses both.
+        handle_timeout_termination=not optimised,
+    )
+    while not replay.full:
+        replay.add(obs, obs, zeros, zeros, zeros, infos)
+    resident = process.memory_info().rss - before
+    filled = replay.buffer_size * PEER_ENVS
+    return {
+        "transitions": filled,
+        "resident_bytes": resident,
+        "bytes_per_transition": round(resident / filled, 1),
+    }
+
+
+def measure_peers(arguments: Arguments) -> dict[str, dict[str, Any]]:
+    """What `fill_peer` says of each peer, or why it was skipped."""
+    if importlib.util.find_spec("stable_baselines3") is None:
+        why = "stable-baselines3 is not installed: pip install -e '.[bench]'"
+        return {name: {"skipped": why} for name in PEERS}
+    measured: dict[str, dict[str, Any]] = {}
+    for name, frames in PEERS.items():
+        # What one process used, the next finds free again.
+        share = arguments.memory_share * psutil.virtual_memory().available
+        transitions = min(arguments.transitions, int(share / (frames * FRAME_BYTES)))
+        try:
+            measured[name] = apart(fill_peer, transitions, frames == STACK)
+        except UserError as error:
+            measured[name] = {"skipped": str(error)}
+    return measured
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print bytes per transition, and the GB of a replay of as many as ours holds."""
+    held = result["transitions"][-1]
+    table = Table("replay", "filled with", "bytes each", f"GB of {held:,}", box=None)
+    rows = {"ours": result | {"transitions": held}, **result["peers"]}
+    for name, row in rows.items():
+        if "skipped" in row:
+            table.add_row(name, "skipped")
+            continue
+        each, filled = row["bytes_per_transition"], row["transitions"]
+        scaled = "" if filled == held else ", scaled"
+        table.add_row(name, f"{filled:,}", f"{each:,.0f}", f"{each * held / 1e9:.2f}{scaled}")
+    for name, num_bytes in result["arithmetic_bytes"].items():
+        table.add_row(
+            f"arithmetic: {name}", "", f"{num_bytes / held:,.0f}", f"{num_bytes / 1e9:.2f}"
+        )
+    Console().print(table)
+    for why in {row["skipped"] for row in rows.values() if "skipped" in row}:
+        print(f"skipped: {why}")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -106,12 +182,16 @@ def main(args: list[str] | None = None) -> None:
             Arguments, args=args, prog="python -m benchmarks.memory", description=__doc__
         )
         require(arguments.num_envs >= 1, "num_envs", arguments.num_envs, "at least 1")
-        replay = make_replay(arguments)
+        share = arguments.memory_share
+        require(0 < share <= 0.9, "memory_share", share, "above 0 and at most 0.9")
+        # What cannot be made is an error; what does not fit is skipped.
+        make_replay(arguments)
         try:
-            result = measure(replay)
+            result = apart(fill, arguments)
         except UserError as error:
             print(f"skipped: {error}")
             return
+        result["peers"] = measure_peers(arguments)
         show(result)
         print(f"wrote {write_result('memory', result)}")
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -12,9 +16,11 @@ import torch
 from agents.core import losses
 from agents.core.run import Run
 from benchmarks import machine, memory, sides_sb3, throughput, time_to_score
+from benchmarks.apart import apart
 from benchmarks.sides import SIDES, Joystick, Side
 from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
+from envs import UserError
 
 
 def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
@@ -119,6 +125,65 @@ def test_a_replay_that_does_not_fit_is_skipped_with_a_line(
 ) -> None:
     memory.main(["--transitions", "100000000000"])
     assert capsys.readouterr().out.startswith("skipped: a replay of 100,000,000,000")
+
+
+def test_a_replay_that_cannot_be_is_an_error_and_not_skipped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refusal(memory.main, ["--transitions", "10"], capsys).startswith("--buffer-size 10:")
+    assert "--memory-share 2.0: must be" in refusal(memory.main, ["--memory-share", "2"], capsys)
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+def test_the_peers_full_replay_takes_its_stacks(optimised: bool) -> None:
+    pytest.importorskip("stable_baselines3")
+    result = apart(memory.fill_peer, 2_004, optimised)
+    assert result["transitions"] == 2_000
+    stacks = (1 if optimised else 2) * 4 * 7056
+    assert stacks < result["bytes_per_transition"] < 1.1 * stacks
+
+
+def test_a_peer_fills_its_share_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stable_baselines3")
+    free = SimpleNamespace(available=1e9)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(memory, "apart", lambda function, *given: given)
+    few, many = (memory.Arguments(transitions=n, memory_share=0.5) for n in (10_000, 10**9))
+    assert list(memory.measure_peers(few).values()) == [(10_000, True), (8_857, False)]
+    # 0.5e9 bytes are 17,715 times 4 frames of 7,056 bytes, and 8,857 times 8.
+    assert list(memory.measure_peers(many).values()) == [(17_715, True), (8_857, False)]
+
+
+def test_without_the_peer_its_replay_is_skipped_with_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: None)
+    result = memory.measure(memory.make_replay(memory.Arguments(transitions=20_000)))
+    memory.show(result | {"peers": memory.measure_peers(memory.Arguments())})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("skipped: ")] == [
+        "skipped: stable-baselines3 is not installed: pip install -e '.[bench]'"
+    ]
+
+
+def refusal(
+    main: Callable[[list[str]], None], args: list[str], capsys: pytest.CaptureFixture[str]
+) -> str:
+    """The one line, after "error: ", with which a benchmark refuses bad input."""
+    with pytest.raises(SystemExit) as exit_:
+        main(args)
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line.removeprefix("error: ")
+
+
+def test_what_ends_a_measurements_process_is_said() -> None:
+    with pytest.raises(UserError, match="--buffer-size 10"):
+        apart(memory.make_replay, memory.Arguments(transitions=10))
+    with pytest.raises(UserError, match="ended with 3: it says why above"):
+        apart(os._exit, 3)
+    with pytest.raises(UserError, match="ended with -9: killed, as for want of memory"):
+        apart(signal.raise_signal, signal.SIGKILL)
 
 
 def test_the_target_is_reached_at_the_first_full_mean_that_is_high_enough(tmp_path: Path) -> None:
