@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from agents.core.device import resolve_device, tune_process
-from agents.core.experience import Interaction, make_groups, spaces_of
+from agents.core.experience import Interaction, Study, make_groups, spaces_of
 from agents.core.launch import algorithm
 from agents.core.loop import Training
 from agents.core.reporter import SilentReporter
+from agents.core.types import OnlineAgent
 from benchmarks.workloads import WORKLOADS
 from envs import spec
 
@@ -59,7 +60,9 @@ class Joystick:
         self.agent = algorithm(algo).build(config, spaces, resolve_device(config.device))
         self.agent.prepare()
         self.counter = UpdateCounter(self.agent.learner.optimiser)
-        experience = Interaction(self.agent, make_groups(env, config), config)
+        online = isinstance(self.agent, OnlineAgent)
+        groups = make_groups(env, config) if online else []
+        experience = Interaction(self.agent, groups, config) if online else Study(self.agent)
         self.training = Training(self.agent, env, experience, config, run=None)
 
     @property

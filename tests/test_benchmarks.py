@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
@@ -14,9 +16,11 @@ import pytest
 import torch
 
 from agents.core import losses
+from agents.core.launch import algorithms
 from agents.core.run import Run
-from benchmarks import machine, memory, sides_sb3, throughput, time_to_score
+from benchmarks import machine, memory, profile, scaling, sides_sb3, throughput, time_to_score
 from benchmarks.apart import apart
+from benchmarks.phases import ELSE, Phases, points, settings
 from benchmarks.sides import SIDES, Joystick, Side
 from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
@@ -184,6 +188,207 @@ def test_what_ends_a_measurements_process_is_said() -> None:
         apart(os._exit, 3)
     with pytest.raises(UserError, match="ended with -9: killed, as for want of memory"):
         apart(signal.raise_signal, signal.SIGKILL)
+
+
+class Parts:
+    """Functions that call one another, and a clock that each moves on by what it takes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def outer(self) -> None:
+        self.now += 1.0
+        self.inner()
+        self.now += 2.0
+
+    def inner(self) -> None:
+        self.now += 10.0
+
+    def items(self) -> Any:
+        for _ in range(2):
+            self.now += 100.0
+            yield
+
+    def broken(self) -> None:
+        self.now += 5.0
+        raise ValueError("broken")
+
+
+def test_phases_within_each_other_count_once_and_add_up_to_the_whole() -> None:
+    parts = Parts()
+    phases = Phases(clock=lambda: parts.now)
+    wrapped = [(name, parts, name) for name in ("outer", "inner", "items", "broken")]
+    for _ in range(2):
+        with phases.attached(wrapped):
+            parts.outer()
+            for _ in parts.items():
+                parts.now += 1000.0
+                parts.inner()
+            with pytest.raises(ValueError, match="broken"):
+                parts.broken()
+            parts.now += 0.5
+        # What happens between turns does not count.
+        parts.outer()
+    assert phases.seconds == {
+        "outer": 2 * 3.0,
+        "inner": 2 * 30.0,
+        "items": 2 * 200.0,
+        "broken": 2 * 5.0,
+        ELSE: 2 * 2000.5,
+    }
+    assert list(phases.shares) == [ELSE, "items", "inner", "broken", "outer"]
+    assert sum(phases.shares.values()) == pytest.approx(1.0)
+    assert vars(parts).keys() == {"now"}
+
+
+def test_a_workers_time_is_not_the_main_threads() -> None:
+    parts = Parts()
+    phases = Phases(clock=lambda: parts.now)
+    with ThreadPoolExecutor(1) as pool, phases.attached([("inner", parts, "inner")]):
+        pool.submit(parts.inner).result()
+    assert phases.seconds == {"inner": 0.0, ELSE: 10.0}
+
+
+ON_POLICY = {"emulator", "acting", "storing", "sampling", "forward, backward", "optimiser", ELSE}
+PROFILED = {
+    "dqn": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
+    "ppo": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
+    "a2c": ("--num-envs 4", ON_POLICY),
+    "reinforce": ("--num-envs 4 --horizon-steps 8", ON_POLICY),
+    "bc": (
+        "--batch-size 16 --validate-every-steps 64",
+        {"sampling", "validation", "forward, backward", "optimiser", ELSE},
+    ),
+}
+
+
+def test_every_algorithm_can_be_profiled() -> None:
+    assert algorithms() == sorted(PROFILED)
+
+
+@pytest.mark.parametrize("algo", PROFILED)
+def test_a_profile_finds_all_phases_of_an_algorithm(
+    algo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, expected = PROFILED[algo]
+    config = settings(algo, "CartPole-v1", [*options.split(), "--device", "cpu"])
+    trace = tmp_path / "trace.json"
+    arguments = profile.Arguments(algo=algo, steps=256, operator_steps=64, trace=trace)
+    result = profile.measure(arguments, config)
+    assert {name for name, phase in result["phases"].items() if phase["share"] > 0} == expected
+    assert sum(phase["share"] for phase in result["phases"].values()) == pytest.approx(1.0)
+    microseconds = sum(phase["us_per_step"] for phase in result["phases"].values())
+    # The phases' whole is the turns' whole.
+    timed = result["steps_per_second"]["timed"]
+    assert microseconds == pytest.approx(1e6 / timed, rel=0.02)
+    names = [row["name"] for row in result["operators"]]
+    assert len(names) == profile.OPERATORS
+    assert all(name.startswith(("aten::", "autograd::", "torch::")) for name in names)
+    spent = [row["us_per_step"] for row in result["operators"]]
+    assert spent == sorted(spent, reverse=True) and spent[-1] > 0
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert {"forward, backward", "optimiser"} <= {event["name"] for event in events}
+    profile.show(result)
+    assert len(capsys.readouterr().out.splitlines()) <= 30
+    json.dumps(result)
+
+
+def test_a_profiled_agent_is_itself_again() -> None:
+    side = Joystick("dqn", small("dqn"))
+    before = {id(owner): dict(vars(owner)) for _, owner, _ in points(side)}
+    with Phases().attached(points(side)):
+        assert vars(side.agent).keys() > before[id(side.agent)].keys()
+    assert {id(owner): dict(vars(owner)) for _, owner, _ in points(side)} == before
+
+
+def test_the_gpu_is_busy_while_some_kernel_runs() -> None:
+    # 2 to 5 and 7 to 9: one span lies within another, two overlap.
+    spans = [(7.0, 9.0), (2.0, 4.0), (2.5, 3.0), (3.5, 5.0)]
+    assert profile.covered(spans) == 3.0 + 2.0
+    assert profile.covered([]) == 0.0
+
+
+def test_nothing_interrupts_a_measured_training() -> None:
+    config = settings("bc", "Pong", ["--patience", "2", "--learning-rate", "0.5"])
+    assert config.patience == 0 and config.eval_every_steps == 0
+    assert config.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("main", "args", "line"),
+    [
+        (profile.main, "--algo dq", "unknown algorithm 'dq'"),
+        (profile.main, "--env Pnog", "unknown environment 'Pnog'"),
+        (profile.main, "--steps 0", "--steps 0: must be at least 1"),
+        (profile.main, "--trace /nowhere/at/all", "--trace /nowhere/at/all: must be a file"),
+        (profile.main, "-- --num-envs 0", "--num-envs 0: must be at least 1"),
+        (profile.main, "-- --init-from runs/x", "--resume and --init-from: a measurement begins"),
+        (profile.main, "--algo bc -- --demos nowhere", "no dataset at 'nowhere'"),
+        (scaling.main, "--seconds 0", "--seconds 0.0: must be above 0"),
+        (scaling.main, "--num-envs 8 0", "--num-envs 0: must be at least 1"),
+        (scaling.main, "--epochs 4", "--epochs 4: must be left out: dqn has num_envs, batch_size"),
+        (scaling.main, "--env CartPole", "unknown environment 'CartPole'"),
+    ],
+)
+def test_a_measurement_refuses_bad_input_with_a_line(
+    main: Callable[[list[str]], None], args: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(main, args.split(), capsys).startswith(line)
+
+
+def test_given_lists_are_the_axes_instead_of_all() -> None:
+    assert scaling.Arguments(algo="ppo").axes() == scaling.AXES["ppo"]
+    given = scaling.Arguments(algo="ppo", epochs=(2,), num_envs=(4, 1))
+    assert given.axes() == {"num_envs": (4, 1), "epochs": (2,)}
+
+
+def test_settings_are_varied_one_at_a_time_and_measured_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default = settings("dqn", "CartPole-v1", ["--num-envs", "8", "--replay-ratio", "4"])
+    measured, speeds = [], itertools.count(100)
+
+    def stand_in(function: object, algo: str, config: Any, seconds: float) -> dict[str, Any]:
+        measured.append((config.num_envs, config.replay_ratio))
+        if config.replay_ratio > 4:
+            raise UserError("too much")
+        speed = next(speeds)
+        shares = {"acting": 0.75, ELSE: 0.25}
+        rates = {"steps_per_second": speed, "samples_per_second": 4 * speed}
+        return {**rates, "shares": shares, "resident_bytes": 5e8}
+
+    monkeypatch.setattr(scaling, "apart", stand_in)
+    arguments = scaling.Arguments(num_envs=(1, 8), replay_ratio=(4.0, 16.0))
+    records = scaling.measure_all(arguments, default)
+    assert measured == [(1, 4.0), (8, 4.0), (8, 16.0)]
+    at = [(each["axis"], each["value"], each.get("steps_per_second")) for each in records]
+    assert at == [
+        ("num_envs", 1, 100),
+        ("num_envs", 8, 101),
+        ("replay_ratio", 4.0, 101),
+        ("replay_ratio", 16.0, None),
+    ]
+    capsys.readouterr()
+    scaling.show(records)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["num_envs", "8", "101", "404", "0.50", "75%", "25%"]
+    assert lines[-1] == "skipped replay_ratio 16: too much"
+    with pytest.raises(UserError, match="too much"):
+        scaling.measure_all(scaling.Arguments(replay_ratio=(16.0,)), default)
+
+
+def test_a_point_is_measured_in_a_process_of_its_own() -> None:
+    options = "--num-envs 2 --horizon-steps 16 --batch-size 16 --epochs 3 --device cpu"
+    config = settings("ppo", "CartPole-v1", options.split())
+    record = apart(scaling.measure, "ppo", config, 0.2)
+    assert set(record["shares"]) == ON_POLICY
+    assert sum(record["shares"].values()) == pytest.approx(1.0, abs=0.001)
+    speed = record["steps_per_second"]
+    assert speed > 0 and record["samples_per_second"] == pytest.approx(3 * speed, rel=0.01)
+    assert record["resident_bytes"] > 50e6
 
 
 def test_the_target_is_reached_at_the_first_full_mean_that_is_high_enough(tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""Where training's time goes: the main thread's wall clock, by phase, measured from outside.
+
+Methods of an agent, its parts and its environments are wrapped for a turn, and are themselves again
+after it: agents know nothing of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+from unittest import mock
+
+from torch import nn
+
+from agents.core.device import resolve_device
+from agents.core.experience import Interaction
+from agents.core.launch import algorithm, parse
+from benchmarks.sides import Joystick
+from benchmarks.workloads import NEVER
+from envs import UserError, spec
+
+ELSE = "everything else"
+
+Point = tuple[str, Any, str]
+"""A phase, an object or module, and the name of its function whose time is the phase's."""
+
+END = object()
+
+
+class Phases:
+    """Seconds of the thread that made it, by phase: of phases within each other the innermost's.
+
+    On a GPU they are the host's, which goes on while kernels run and waits in whichever phase needs
+    what they compute.
+
+    Args:
+        mark: makes of a phase's name a context around each of its calls, for a profiler's trace.
+        clock: seconds since any moment.
+    """
+
+    def __init__(
+        self,
+        mark: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.mark, self.clock = mark, clock
+        self.seconds: dict[str, float] = {}
+        self._thread, self._open, self._since = threading.get_ident(), [""], 0.0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of all seconds, by phase, the largest first."""
+        total = sum(self.seconds.values())
+        largest_first = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return {name: seconds / total for name, seconds in largest_first}
+
+    @contextmanager
+    def attached(self, points: Iterable[Point]) -> Iterator[None]:
+        """Inside it all time counts: in the functions of the points as theirs, else as `ELSE`."""
+        with ExitStack() as stack:
+            for phase, owner, name in points:
+                self.seconds.setdefault(phase, 0.0)
+                timed = self.timed(phase, getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, timed))
+            stack.enter_context(self.phase(ELSE))
+            yield
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Inside it time counts as this phase's, but for that of phases inside it."""
+        self._count(self._open[-1])
+        self._open.append(name)
+        try:
+            with self.mark(name):
+                yield
+        finally:
+            self._count(self._open.pop())
+
+    def _count(self, phase: str) -> None:
+        """The time since the last change of phase was this one's."""
+        now = self.clock()
+        if phase:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._since
+        self._since = now
+
+    def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its calls counted as the phase's; of a generator each of its items."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            # A worker's time passes beside the main thread's, which waits for it.
+            if threading.get_ident() != self._thread:
+                return function(*args, **kwargs)
+            with self.phase(phase):
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def iterate(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            items = function(*args, **kwargs)
+            while True:
+                with self.phase(phase):
+                    item = next(items, END)
+                if item is END:
+                    return
+                yield item
+
+        return iterate if inspect.isgeneratorfunction(function) else call
+
+
+def points(side: Joystick) -> Iterator[Point]:
+    """The phases of our agents, and what is timed for each.
+
+    - emulator: handing actions over and waiting for what they led to, new tapes included;
+    - acting: choosing actions;
+    - storing: keeping a step, or valuing what lies beyond a rollout's end, and emptying it;
+    - sampling: drawing and gathering minibatches, of a rollout its advantages too;
+    - forward, backward: an update, all waiting for its shards included; where it is one CUDA graph
+      also what follows;
+    - optimiser: clipping gradients, and the optimiser's step;
+    - priorities, target copies, validation: where an algorithm has them.
+    """
+    agent, experience = side.agent, side.training.experience
+    if isinstance(experience, Interaction):
+        for env in experience.envs:
+            yield from (("emulator", env, name) for name in ("send", "recv"))
+        yield from (("acting", agent, "act"), ("storing", agent, "observe"))
+    else:
+        yield from (("sampling", agent.batches, "draw"), ("validation", agent, "validate"))
+    if hasattr(agent, "replay"):
+        yield "sampling", agent.replay, "sample"
+        yield "priorities", agent.replay, "update_priorities"
+        yield "target copies", sys.modules[type(agent).__module__], "copy_parameters"
+    if hasattr(agent, "rollout"):
+        yield "sampling", agent.rollout, "minibatches"
+        yield "storing", agent.rollout, "clear"
+    yield "forward, backward", agent.learner, "update"
+    yield "optimiser", nn.utils, "clip_grad_norm_"
+    yield "optimiser", agent.learner.optimiser, "step"
+
+
+def settings(algo: str, env_id: str, options: list[str]) -> Any:
+    """The config that a command line of the algorithm asks for, without what interrupts training.
+
+    Raises:
+        UserError: for bad options, or those that go on from another run.
+    """
+    config, resumed = parse(algorithm(algo), ["--env", env_id, *options])
+    if resumed is not None or config.init_from:
+        raise UserError("--resume and --init-from: a measurement begins with an agent of its own")
+    spec(config.env_id)
+    resolve_device(config.device)
+    never = {"log_every_steps": NEVER, "checkpoint_every_steps": NEVER, "eval_every_steps": 0}
+    if hasattr(config, "patience"):
+        never["patience"] = 0
+    return dataclasses.replace(config, **never)
+
+
+def warm_up(side: Joystick) -> None:
+    """Train until updates are made as they will be from then on."""
+    while side.counter.updates == 0:
+        side.advance(1)
+    # A GPU's update is recorded at its fourth call.
+    side.advance(4 * side.config.batch_size)

@@ -1,0 +1,167 @@
+"""Steps per second against the number of environments, the batch size and how much is learned.
+
+    python -m benchmarks.scaling --algo ppo --env Pong -- --num-threads 1
+
+One setting at a time differs from the algorithm's defaults or from what follows `--`. Each point is
+a process of its own, which warms up, and then trains once with its phases timed. Its resident
+memory is that of a replay as full as it got by then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import psutil
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from agents.core.config import require, to_json
+from agents.core.launch import one_line_errors
+from benchmarks.apart import apart
+from benchmarks.machine import write_result
+from benchmarks.phases import Phases, points, settings, warm_up
+from benchmarks.sides import Joystick
+from benchmarks.throughput import CALIBRATION_STEPS, turn
+from benchmarks.workloads import WORKLOADS
+from envs import UserError, spec
+
+NUM_ENVS = (1, 2, 4, 8, 16, 32, 64)
+
+AXES: dict[str, dict[str, tuple[float, ...]]] = {
+    "dqn": {
+        "num_envs": NUM_ENVS,
+        "batch_size": (16, 32, 64, 128, 256),
+        "replay_ratio": (1.0, 2.0, 4.0, 8.0, 16.0),
+    },
+    "ppo": {
+        "num_envs": NUM_ENVS,
+        "batch_size": (64, 128, 256, 512, 1024),
+        "epochs": (1, 2, 4, 8),
+    },
+}
+
+WIDTH = 120
+"""Columns of the table at least, however narrow the terminal is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    algo: Literal["dqn", "ppo"] = "dqn"  # Algorithm.
+    env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"  # Environment.
+    seconds: float = 10.0  # Length of a point's turn; of PPO one rollout at least.
+    # Without a list, all of the algorithm's axes are measured at values that suit it.
+    num_envs: tuple[int, ...] = ()  # Numbers of environments.
+    batch_size: tuple[int, ...] = ()  # Samples in an update.
+    replay_ratio: tuple[float, ...] = ()  # Of DQN: transitions trained on per step.
+    epochs: tuple[int, ...] = ()  # Of PPO: passes over a rollout.
+
+    def axes(self) -> dict[str, tuple[float, ...]]:
+        """The settings to vary, with their values; a UserError for another algorithm's."""
+        known = AXES[self.algo]
+        names = {name for axes in AXES.values() for name in axes}
+        given = {name: getattr(self, name) for name in names if getattr(self, name)}
+        for name in given:
+            allowed = f"left out: {self.algo} has {', '.join(known)}"
+            require(name in known, name, " ".join(map(str, given[name])), allowed)
+        return {name: given[name] for name in known if name in given} or known
+
+
+def varied(axes: dict[str, tuple[float, ...]], default: Any) -> list[tuple[str, float, Any]]:
+    """Each axis with each of its values and the config of that, which is valid."""
+    configs = [
+        (axis, value, dataclasses.replace(default, **{axis: value}))
+        for axis, values in axes.items()
+        for value in values
+    ]
+    for _, _, config in configs:
+        config.validate()
+    return configs
+
+
+def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
+    """Speed, shares of the phases and memory of one point, in the process that calls it."""
+    side = Joystick(algo, config)
+    warm_up(side)
+    speed, _ = turn(side, CALIBRATION_STEPS)
+    phases = Phases()
+    with phases.attached(points(side)):
+        speed, _ = turn(side, int(seconds * speed) + 1)
+    learner = side.agent.learner
+    record = {
+        **side.about,
+        "threads": learner.shards * learner.threads_per_shard,
+        "steps_per_second": round(speed, 1),
+        "samples_per_second": round(speed * WORKLOADS[algo].samples_per_step(config), 1),
+        "shares": {name: round(share, 4) for name, share in phases.shares.items()},
+        "resident_bytes": psutil.Process().memory_info().rss,
+    }
+    if learner.device.type == "cuda":
+        record["device_bytes"] = torch.cuda.max_memory_allocated(learner.device)
+    return record
+
+
+def measure_all(arguments: Arguments, default: Any) -> list[dict[str, Any]]:
+    """All points, of which those at the same settings are measured once.
+
+    One that cannot be, for want of memory, says so; a UserError when none can.
+    """
+    known: dict[Any, dict[str, Any]] = {}
+    records = []
+    for axis, value, config in varied(arguments.axes(), default):
+        if config not in known:
+            try:
+                known[config] = apart(measure, arguments.algo, config, arguments.seconds)
+            except UserError as error:
+                known[config] = {"skipped": str(error)}
+        records.append({"axis": axis, "value": value, **known[config]})
+        print(f"{axis} {value:g}: {known[config].get('steps_per_second', 'skipped')}", flush=True)
+    if all("skipped" in record for record in records):
+        raise UserError(records[0]["skipped"])
+    return records
+
+
+def show(records: list[dict[str, Any]]) -> None:
+    """Print a row for each point, with the percentage of its time that each phase took."""
+    phases = list(next(record["shares"] for record in records if "shares" in record))
+    columns = ("axis", "value", "steps/s", "samples/s", "GB", *phases)
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0))
+    for record in records:
+        at = record["axis"], f"{record['value']:g}"
+        if "skipped" in record:
+            table.add_row(*at, "skipped")
+            continue
+        speeds = (f"{record[name]:,.0f}" for name in ("steps_per_second", "samples_per_second"))
+        shares = (f"{record['shares'][name]:.0%}" for name in phases)
+        table.add_row(*at, *speeds, f"{record['resident_bytes'] / 1e9:.2f}", *shares)
+    console = Console()
+    console.width = max(WIDTH, console.width)
+    console.print(table)
+    for record in records:
+        if "skipped" in record:
+            print(f"skipped {record['axis']} {record['value']:g}: {record['skipped']}")
+
+
+def main(args: list[str] | None = None) -> None:
+    args = sys.argv[1:] if args is None else args
+    split = args.index("--") if "--" in args else len(args)
+    with one_line_errors():
+        prog = "python -m benchmarks.scaling"
+        arguments = tyro.cli(Arguments, args=args[:split], prog=prog, description=__doc__)
+        require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
+        default = settings(arguments.algo, arguments.env_id, args[split + 1 :])
+        varied(arguments.axes(), default)
+        records = measure_all(arguments, default)
+        show(records)
+        about = {"protocol": spec(default.env_id).protocol, "config": to_json(default)}
+        result = {**about, "seconds_per_turn": arguments.seconds, "points": records}
+        game = arguments.env_id.replace("/", "-")
+        print(f"wrote {write_result(f'scaling-{arguments.algo}-{game}', result)}")
+
+
+if __name__ == "__main__":
+    main()
