@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from demos.episode import Episode
 from demos.packing import pack, unpack
@@ -27,6 +27,8 @@ from envs.files import write_atomically
 
 FORMAT = 1
 EPISODE_FILE = re.compile(r"(\d{6})-([0-9a-f]{16})\.parquet")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,13 @@ class Dataset:
             raise UserError(
                 f"{who} has {has} observations, but those of {self.path} have {needs} ones"
             )
+
+
+def at_least_one(dataset: Dataset, found: list[T]) -> list[T]:
+    """The episodes of a dataset, or their files; a UserError where there are none."""
+    if not found:
+        raise UserError(f"{dataset.path} has no episodes")
+    return found
 
 
 def digest(data: bytes) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from demos.dataset import Damage, Dataset
+from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
 from envs import EnvSpec, UserError
 from envs.controls import action_name
@@ -81,13 +81,6 @@ def normalised(spec: EnvSpec, scores: np.ndarray) -> str:
         return ""
     known = (f"{who} {score:g}" for who, score in reference_scores(spec.game).items())
     return f"{human:.1%} ({', '.join(known)})"
-
-
-def at_least_one(dataset: Dataset, episodes: list[Episode]) -> list[Episode]:
-    """The episodes of a dataset; a UserError where there are none."""
-    if not episodes:
-        raise UserError(f"{dataset.path} has no episodes")
-    return episodes
 
 
 def listing(directory: Path) -> Table:

@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 from gymnasium import Space
 
-from demos.dataset import Dataset
+from demos.dataset import Dataset, at_least_one
 from demos.episode import Episode
 from demos.verification import observations_of
 from envs import EnvSpec, UserError, spaces_of
@@ -72,11 +72,10 @@ def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
         namespace, *_ = parse_dataset_id(dataset_id)
     except (TypeError, ValueError):
         raise UserError(f"--id {dataset_id}: must be of the form pong/expert-v0") from None
-    target, files = directory / dataset_id, dataset.files()
+    target = directory / dataset_id
     if target.exists():
         raise UserError(f"{target} is there already; choose another --id")
-    if not files:
-        raise UserError(f"{dataset.path} has no episodes")
+    files = at_least_one(dataset, dataset.files())
     about = dataset.metadata
     observation_space, action_space = spaces_of(about.spec)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from demos.dataset import Dataset
+from demos.dataset import Dataset, at_least_one
 from demos.episode import Episode
 from envs import UserError, render
 from envs.controls import action_name
@@ -37,9 +37,7 @@ def one_episode(dataset: Dataset, number: int) -> Episode:
     Raises:
         UserError: there is none, it is damaged, or it cannot be lived again.
     """
-    files = dataset.files()
-    if not files:
-        raise UserError(f"{dataset.path} has no episodes")
+    files = at_least_one(dataset, dataset.files())
     if not 0 <= number < len(files):
         raise UserError(
             f"there is no episode {number} in {dataset.path}, allowed are 0 to {len(files) - 1}"

@@ -15,10 +15,11 @@ from agents.core.augmentation import random_shift
 from agents.core.batches import Demonstrated
 from agents.core.schedules import stream_seed
 from demos import Dataset, Episode
+from demos.dataset import at_least_one
 from demos.editing import split
 from demos.frames import Frames, decode
 from demos.shipped import find
-from envs import EnvSpec, UserError
+from envs import EnvSpec
 
 
 class ImitationConfig(Protocol):
@@ -113,9 +114,7 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     path = find(config.demos, spec)
     dataset = Dataset.open(path)
     spec.require_same(dataset.metadata.spec, f"{path} is")
-    episodes = dataset.episodes()
-    if not episodes:
-        raise UserError(f"{path} has no episodes")
+    episodes = at_least_one(dataset, dataset.episodes())
     learned, held_out = episodes, []
     if config.validation_share > 0 and len(episodes) > 1:
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)

@@ -10,8 +10,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from demos.dataset import Damage, Dataset, write
-from demos.describing import at_least_one, card, listing, statistics
+from demos.dataset import Damage, Dataset, at_least_one, write
+from demos.describing import card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
 from demos.verification import Difference, verify, verify_together
@@ -74,8 +74,7 @@ class Stats:
 
     def run(self) -> int:
         dataset = Dataset.open(self.dataset)
-        episodes = dataset.episodes(skip_damaged=self.skip_damaged)
-        at_least_one(dataset, episodes)
+        episodes = at_least_one(dataset, dataset.episodes(skip_damaged=self.skip_damaged))
         if self.picture is not None:
             picture(self.picture, dataset, episodes)
         Console().print(statistics(dataset, episodes, skip_damaged=self.skip_damaged))
