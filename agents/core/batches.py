@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -31,8 +33,7 @@ class Batch:
 
     def split(self, shards: int) -> list[Batch]:
         """The batch in `shards` nearly equal parts, in order; views, not copies."""
-        columns = [getattr(self, field.name).tensor_split(shards) for field in fields(self)]
-        return [Batch(*parts) for parts in zip(*columns, strict=True)]
+        return shards_of(self, shards)
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,7 @@ class Sequences:
 
     def split(self, shards: int) -> list[Sequences]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
-        parts = {
-            name: value.tensor_split(shards, dim=0 if name == "memory_BS" else 1)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        columns = zip(*parts.values(), strict=True)
-        return [replace(self, **dict(zip(parts, column, strict=True))) for column in columns]
+        return shards_of(self, shards, lambda name: 0 if name == "memory_BS" else 1)
 
 
 @dataclass(frozen=True)
@@ -95,5 +90,19 @@ class Demonstrated:
 
     def split(self, shards: int) -> list[Demonstrated]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
-        columns = [getattr(self, field.name).tensor_split(shards) for field in fields(self)]
-        return [Demonstrated(*parts) for parts in zip(*columns, strict=True)]
+        return shards_of(self, shards)
+
+
+M = TypeVar("M", Batch, Sequences, Demonstrated)
+
+
+def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:
+    """A minibatch in nearly equal parts, along a dimension of each of its tensors."""
+    parts = {name: t.tensor_split(shards, dim_of(name)) for name, t in tensors(batch).items()}
+    columns = zip(*parts.values(), strict=True)
+    return [replace(batch, **dict(zip(parts, column, strict=True))) for column in columns]
+
+
+def tensors(batch: Any) -> dict[str, Tensor]:
+    """The fields of a minibatch that are tensors."""
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+
+from agents.core.batches import tensors
 
 EAGER_CALLS = 3
 """Calls before the recording, in which libraries allocate and choose their kernels."""
@@ -50,8 +51,3 @@ class Captured(Generic[M, R]):
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.result = self.function(self.batch)
-
-
-def tensors(batch: Any) -> dict[str, Tensor]:
-    """The fields of a minibatch that are tensors."""
-    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
