@@ -111,9 +111,7 @@ class ActorCritic(nn.Module):
 
     def __init__(self, config: ActorCriticConfig, spaces: Spaces):
         super().__init__()
-        self.normaliser = ObservationNormaliser(
-            spaces.obs_shape, config.normalise_observations and spaces.obs_dtype != torch.uint8
-        )
+        self.normaliser = make_normaliser(config, spaces)
         bodies = [Body(config, spaces.obs_shape) for _ in range(1 + config.separate_value)]
         self.bodies = nn.ModuleList(bodies)
         self.memory_size = sum(body.core.memory_size for body in bodies)
@@ -145,13 +143,9 @@ class ActorCritic(nn.Module):
 class PolicyNetwork(nn.Module):
     """A policy alone, on single observations: the parts of an actor-critic that choose."""
 
-    memory_size = 0
-
     def __init__(self, config: PolicyConfig, spaces: Spaces):
         super().__init__()
-        self.normaliser = ObservationNormaliser(
-            spaces.obs_shape, config.normalise_observations and spaces.obs_dtype != torch.uint8
-        )
+        self.normaliser = make_normaliser(config, spaces)
         self.body = Body(config, spaces.obs_shape)
         self.policy_head = make_policy_head(config.hidden, spaces)
 
@@ -199,6 +193,12 @@ class ActorCriticConfig(PolicyConfig, Protocol):
 
     @property
     def separate_value(self) -> bool: ...
+
+
+def make_normaliser(config: PolicyConfig, spaces: Spaces) -> ObservationNormaliser:
+    """What scales vector observations, where the config wants it; images are never scaled."""
+    wanted = config.normalise_observations and spaces.obs_dtype != torch.uint8
+    return ObservationNormaliser(spaces.obs_shape, wanted)
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
