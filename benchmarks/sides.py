@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from agents.core.reporter import SilentReporter
 from agents.core.types import OnlineAgent
 from benchmarks.workloads import WORKLOADS
 from envs import spec
+
+T = TypeVar("T")
 
 
 class Side(Protocol):
@@ -38,14 +40,23 @@ class Side(Protocol):
 
 
 class UpdateCounter:
-    """Counts the steps of any optimiser, whoever calls it and however often."""
+    """Counts updates, whoever makes them and however often."""
 
-    def __init__(self, optimiser: torch.optim.Optimizer):
+    def __init__(self) -> None:
         self.updates = 0
-        optimiser.register_step_post_hook(self._count)
 
-    def _count(self, *call: object) -> None:
+    def add(self, *call: object) -> None:
+        """One more; a hook of any optimiser's steps."""
         self.updates += 1
+
+    def counting(self, update: Callable[..., T]) -> Callable[..., T]:
+        """The function, its calls counted: a step that a GPU repeats runs no optimiser's hook."""
+
+        def counted(*args: Any) -> T:
+            self.add()
+            return update(*args)
+
+        return counted
 
 
 class Joystick:
@@ -59,7 +70,8 @@ class Joystick:
         spaces = spaces_of(env, config.num_envs)
         self.agent = algorithm(algo).build(config, spaces, resolve_device(config.device))
         self.agent.prepare()
-        self.counter = UpdateCounter(self.agent.learner.optimiser)
+        self.counter = UpdateCounter()
+        self.agent.learner.update = self.counter.counting(self.agent.learner.update)
         online = isinstance(self.agent, OnlineAgent)
         groups = make_groups(env, config) if online else []
         experience = Interaction(self.agent, groups, config) if online else Study(self.agent)

@@ -83,7 +83,8 @@ class StableBaselines:
             **ARGUMENTS[algo](config),
         )
         self.optimiser = self.model.policy.optimizer
-        self.counter = UpdateCounter(self.optimiser)
+        self.counter = UpdateCounter()
+        self.optimiser.register_step_post_hook(self.counter.add)
 
     @property
     def about(self) -> dict[str, Any]:

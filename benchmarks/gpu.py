@@ -1,0 +1,136 @@
+"""Everything that is to be measured on a GPU, in under nine minutes.
+
+    python -m benchmarks.gpu
+    python -m benchmarks.gpu --dry-run      # the same commands on a CPU, with hardly any steps
+
+It runs the tests of what only a GPU does; then profiles of DQN at 8 samples a step and of PPO at 4
+epochs, with the share of a step in which the GPU computes and in which the emulator is waited for;
+and then trains PPO on Pong and Breakout for as many steps as fit, at the speed that was measured.
+Each command keeps a result of its own; what they printed is shown as they end.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from agents.core.device import resolve_device
+from agents.core.launch import one_line_errors
+from benchmarks.machine import write_result
+
+TESTS = ("tests/test_capture.py", "tests/test_no_waiting.py", "tests/test_learner.py")
+
+NATURE = ("--preset", "atari-gpu", "--torso", "nature", "--hidden", "512")
+
+SPEED_AT_TARGET = 20_000.0
+"""Steps per second to plan with where PPO's profile failed."""
+
+EVALUATION_SHARE = 0.3
+"""Of a training's time what evaluations take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    pong_seconds: float = 120.0  # Training of PPO on Pong.
+    breakout_seconds: float = 150.0  # Training of PPO on Breakout.
+    dry_run: bool = False  # On a CPU, to see that every command works.
+
+
+def profile(algo: str, arguments: Arguments) -> list[str]:
+    """The command that profiles an algorithm with the Nature network."""
+    steps = ("40", "8") if arguments.dry_run else ("120000", "4096")
+    sizes = ["--steps", steps[0], "--operator-steps", steps[1], "--env", "Pong"]
+    options = [*NATURE, *device(arguments)]
+    if arguments.dry_run:
+        options += ["--num-envs", "4", "--batch-size", "32"]
+        on_policy = algo == "ppo"
+        options += ["--horizon-steps", "8"] if on_policy else ["--learning-starts-steps", "64"]
+        options += [] if on_policy else ["--buffer-size", "2000"]
+    return ["-m", "benchmarks.profile", "--algo", algo, *sizes, "--", *options]
+
+
+def training(env_id: str, target: float, steps: int, arguments: Arguments) -> list[str]:
+    """The command that trains PPO for so many steps and looks when it reached the target."""
+    options = ["--preset", "atari-gpu", *device(arguments), "--no-video"]
+    options += ["--total-steps", str(steps), "--eval-every-steps", str(max(1, steps // 4))]
+    if arguments.dry_run:
+        options += ["--num-envs", "4", "--horizon-steps", "8", "--batch-size", "32"]
+        options += ["--final-eval-episodes", "0", "--eval-every-steps", "0", "--num-threads", "1"]
+    about = ["--algo", "ppo", "--env", env_id, "--target", f"{target:g}"]
+    return ["-m", "benchmarks.time_to_score", *about, "--", *options]
+
+
+def device(arguments: Arguments) -> list[str]:
+    return ["--device", "cpu" if arguments.dry_run else "cuda"]
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    """Run a command of Python; what it printed, its result if it kept one, and its seconds."""
+    print(f"$ python {shlex.join(command)}", flush=True)
+    start, lines = time.perf_counter(), []
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    seconds = round(time.perf_counter() - start, 1)
+    print(f"({seconds:.0f} s, exit code {process.returncode})\n", flush=True)
+    kept = [line.removeprefix("wrote ").strip() for line in lines if line.startswith("wrote ")]
+    return {
+        "command": shlex.join(["python", *command]),
+        "exit_code": process.returncode,
+        "seconds": seconds,
+        "result": kept[-1] if kept else None,
+        "last_lines": [line.rstrip() for line in lines[-4:]],
+    }
+
+
+def measure(arguments: Arguments) -> dict[str, Any]:
+    """Run everything, one after the other; a command that fails does not end the others."""
+    runs = [run(["-m", "pytest", "-q", *TESTS])]
+    runs += [run(profile(algo, arguments)) for algo in ("dqn", "ppo")]
+    speed = speed_of(runs[-1])
+    for env_id, target, seconds in (
+        ("Pong", 18.0, arguments.pong_seconds),
+        ("Breakout", 350.0, arguments.breakout_seconds),
+    ):
+        steps = 64 if arguments.dry_run else int(speed * seconds * (1 - EVALUATION_SHARE))
+        runs.append(run(training(env_id, target, steps, arguments)))
+    return {"runs": runs}
+
+
+def speed_of(profiled: dict[str, Any]) -> float:
+    """Steps per second of a profile that `run` made."""
+    if profiled["result"] is None:
+        return SPEED_AT_TARGET
+    return json.loads(Path(profiled["result"]).read_text())["result"]["steps_per_second"]["plain"]
+
+
+def main(args: list[str] | None = None) -> None:
+    with one_line_errors():
+        arguments = tyro.cli(
+            Arguments, args=args, prog="python -m benchmarks.gpu", description=__doc__
+        )
+        resolve_device("cpu" if arguments.dry_run else "cuda")
+        result = measure(arguments)
+        if arguments.dry_run:
+            for each in result["runs"]:
+                if each["result"] is not None:
+                    Path(each["result"]).unlink()
+        else:
+            print(f"wrote {write_result('gpu', result)}")
+        sys.exit(int(any(each["exit_code"] for each in result["runs"])))
+
+
+if __name__ == "__main__":
+    main()
