@@ -37,8 +37,13 @@ class Noisy(Env[np.ndarray, Any]):
 class Picture(Env[np.ndarray, Any]):
     """Shows pictures, channels last, that its seed decides; `steps` steps."""
 
-    def __init__(self, steps: int = 3, render_mode: str | None = None) -> None:
-        self.observation_space = spaces.Box(0, 255, (40, 36, 3), np.uint8)
+    def __init__(
+        self,
+        steps: int = 3,
+        shape: tuple[int, ...] = (40, 36, 3),
+        render_mode: str | None = None,
+    ) -> None:
+        self.observation_space = spaces.Box(0, 255, shape, np.uint8)
         self.action_space = spaces.Discrete(2, start=1)
         self.steps, self.render_mode = steps, render_mode
 
@@ -54,8 +59,10 @@ class Picture(Env[np.ndarray, Any]):
         return self._observe(), float(action), False, self._step == self.steps, {}
 
     def _observe(self) -> np.ndarray:
-        return self.np_random.integers(256, size=(40, 36, 3)).astype(np.uint8)
+        return self.np_random.integers(256, size=self.observation_space.shape, dtype=np.uint8)
 
 
 gymnasium.register("Noisy-v0", f"{__name__}:Noisy")
 gymnasium.register("Picture-v0", f"{__name__}:Picture")
+LARGE = {"steps": 40, "shape": (256, 256, 3)}
+gymnasium.register("Large-v0", f"{__name__}:Picture", kwargs=LARGE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +254,50 @@ def test_the_share_of_the_demonstrators_return_is_reported(tmp_path: Path) -> No
     expected = score["eval/return_mean"] / np.mean([e.score for e in episodes])
     assert score["eval/of_demonstrator"] == pytest.approx(expected)
     assert isinstance(Run.open(run.path).config()["config"]["demos"], str)
+
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+import numpy as np, torch
+import envs
+from pathlib import Path
+from agents.core.imitation import Demonstrations, Minibatches
+from demos import record
+from demos.frames import decode
+from demos.policies import RandomPolicy
+
+torch.set_num_threads(1)
+spec = envs.spec("noisy_toy:Large-v0")
+policy = RandomPolicy(envs.spaces_of(spec)[1], seed=0)
+episodes = list(record(spec, policy, episodes=40, seed=0, num_envs=2, num_threads=1))
+status = Path("/proc/self/status").read_text()
+(kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmData"))
+allowed = int(kilobytes) * 1024 + 160_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+frames = decode(episodes, spec, Path(sys.argv[1]))
+assert frames.data.nbytes > 300_000_000
+try:
+    np.ones_like(frames.data)
+except MemoryError:
+    pass
+else:
+    raise AssertionError("memory is not limited")
+source = Demonstrations(frames, episodes, torch.device("cpu"))
+batches = Minibatches(
+    source, batch_size=32, seed=1, weight_N=torch.ones(source.size),
+    shift_pixels=0, num_features=4, dropout=0.0,
+)
+for _ in range(batches.per_epoch):
+    assert batches.draw().obs.float().mean() > 100
+print("trained")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_a_dataset_larger_than_memory_trains(tmp_path: Path) -> None:
+    """All 315 MB of frames in a process that may take 160 MB."""
+    command = [sys.executable, "-c", LARGER_THAN_MEMORY, str(tmp_path)]
+    tests = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "trained\n", done.stderr
