@@ -2,6 +2,7 @@
 
     python -m benchmarks.time_to_score --env Pong --target 18 --seed 1 -- --total-steps 500000
     python -m benchmarks.time_to_score --algo ppo --env CartPole-v1 --target 475
+    python -m benchmarks.time_to_score --resume runs/<folder>/<run>     # one that was stopped
 
 What follows `--` goes to the algorithm's own command line.
 """
@@ -44,6 +45,7 @@ class Arguments:
     algo: str = "dqn"  # Algorithm.
     processes: int = 1  # Processes that train together, started by torchrun.
     runs_dir: Path = Path("runs")  # Where a directory for the run is made.
+    resume: Path | None = None  # A run to go on with, instead of all of these but the target.
 
 
 def peak_memory(process: subprocess.Popen[bytes], every_seconds: float = 0.5) -> int:
@@ -97,27 +99,37 @@ def first(curve: list[Any], target: float) -> dict[str, float] | None:
 
 
 def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
-    """Train to the end and collect; a UserError says that the run failed."""
+    """Train to the end and collect; a UserError says that the run failed.
+
+    Minutes are those of training, before and after a resume; memory and the seconds of the process
+    those after it.
+    """
     algorithm(arguments.algo)
     require(arguments.processes >= 1, "processes", arguments.processes, "at least 1")
-    arguments.runs_dir.mkdir(parents=True, exist_ok=True)
-    # A directory of its own tells this run from others that start at the same moment.
-    folder = Path(tempfile.mkdtemp(prefix="time-to-score-", dir=arguments.runs_dir))
     command = [sys.executable, "-m"]
     if arguments.processes > 1:
         command += ["torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(arguments.processes), "-m"]
-    command += [f"agents.{arguments.algo}", "--env", arguments.env_id]
-    command += ["--seed", str(arguments.seed), "--wandb", "disabled", "--runs-dir", str(folder)]
+    if arguments.resume is not None:
+        folder = arguments.resume.parent
+        algo = Run.open(arguments.resume).algo
+        command += [f"agents.{algo}", "--resume", str(arguments.resume)]
+    else:
+        arguments.runs_dir.mkdir(parents=True, exist_ok=True)
+        # A directory of its own tells this run from others that start at the same moment.
+        folder = Path(tempfile.mkdtemp(prefix="time-to-score-", dir=arguments.runs_dir))
+        command += [f"agents.{arguments.algo}", "--env", arguments.env_id]
+        command += ["--seed", str(arguments.seed), "--wandb", "disabled", "--runs-dir", str(folder)]
     start = time.perf_counter()
     with subprocess.Popen([*command, *passed_on]) as process:
         peak = peak_memory(process)
     seconds = time.perf_counter() - start
     if process.returncode != 0:
         raise UserError(f"{' '.join([*command, *passed_on])} ended with {process.returncode}")
-    run = Run.open(next(folder.glob("*/config.json")).parent)
+    run = Run.open(arguments.resume or next(folder.glob("*/config.json")).parent)
     return {
         "run": str(run.path),
+        "resumed": arguments.resume is not None,
         "processes": arguments.processes,
         "minutes_from_start_to_exit": round(seconds / 60, 3),
         "peak_memory_bytes": peak,
@@ -154,8 +166,9 @@ def main(args: list[str] | None = None) -> None:
         )
         result = measure(arguments, args[split + 1 :])
         show(result)
-        game = arguments.env_id.replace("/", "-")
-        name = f"time-to-score-{arguments.algo}-{game}-{arguments.seed}"
+        of = result["config"]
+        game = of["env_id"].replace("/", "-")
+        name = f"time-to-score-{Run.open(Path(result['run'])).algo}-{game}-{of['seed']}"
         print(f"wrote {write_result(name, result)}")
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
+from conftest import run_tiny
 
 from agents.core import losses
 from agents.core.launch import algorithms
@@ -427,4 +428,15 @@ def test_a_training_run_is_timed_and_its_memory_measured(
     assert result["config"]["env_id"] == "CartPole-v1"
     assert result["evaluation_curve"][-1][0] == 400
     assert result["reached_in_evaluation"]["return"] >= 5.0
+    assert result["score"]["episodes"] == 2
+
+
+def test_a_run_that_was_stopped_is_gone_on_with_and_collected(tmp_path: Path) -> None:
+    first = run_tiny(tmp_path, "ppo", "--env", "CartPole-v1", "--total-steps", "512")
+    longer = ["--total-steps", "1024", "--eval-episodes", "1", "--final-eval-episodes", "2"]
+    arguments = time_to_score.Arguments(resume=first.path, target=5.0)
+    result = time_to_score.measure(arguments, longer)
+    assert result["resumed"] and result["run"] == str(first.path)
+    assert result["config"]["total_steps"] == 1024
+    assert result["evaluation_curve"][-1][0] == 1024
     assert result["score"]["episodes"] == 2
