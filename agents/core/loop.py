@@ -9,6 +9,8 @@ import signal
 import time
 from types import FrameType
 
+import psutil
+
 from agents.core import distributed
 from agents.core.averages import Averages
 from agents.core.config import BaseConfig
@@ -96,13 +98,15 @@ class Training:
         return every_steps > 0 and self.step // every_steps > before // every_steps
 
     def report(self, logger: Reporter) -> None:
-        """Log losses and speed since the last report, evaluations and checkpoints left out."""
+        """Log losses and speed since the last report, evaluations and checkpoints left out; and
+        the resident memory."""
         means, (first_step, start) = self.averages.flush(), self.started_at
         if self.step > first_step:
             charts = {
                 "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
                 "charts/learning_rate": self.agent.learner.learning_rate,
                 f"charts/{self.agent.explores_by}": self.agent.exploration(self.step),
+                "charts/memory_gb": psutil.Process().memory_info().rss / 1e9,
             }
             logger.metrics(self.step, {**means, **charts})
         self.started_at = (self.step, time.perf_counter())
