@@ -66,8 +66,8 @@ CONTROL = Config(env_id="CartPole-v1", total_steps=150_000, learning_rate=1e-3, 
     epochs=6, clip=0.2, clip_end=0.2, entropy_coefficient=0.0, activation="tanh", hidden=64,
     separate_value=True, eval_temperature=0.0)
 PRESETS = {
-    "atari": Config(learning_rate=1e-3, total_steps=2_000_000, num_envs=16, horizon_steps=64,
-        epochs=8, gamma=0.98, gae_lambda=0.9, clip=0.2, clip_end=0.2, layer_norm=True),
+    "atari": Config(learning_rate=7e-4, total_steps=2_500_000, num_envs=16, clip=0.2, clip_end=0.2,
+        layer_norm=True),
     "atari-gpu": Config(learning_rate=7e-4, total_steps=10_000_000, num_envs=128, horizon_steps=64,
         batch_size=2048, clip=0.2, clip_end=0.2, layer_norm=True, torso="nature", hidden=512,
         eval_every_steps=1_000_000),
