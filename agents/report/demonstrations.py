@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,6 @@ def filmed(episode: Episode) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        with closing(render(episode.tape)) as pictures:
-            video.write(path, islice(pictures, MOST_STEPS + 1), video.fps_of(episode.spec))
+        pictures = islice(render(episode.tape), MOST_STEPS + 1)
+        video.write(path, pictures, video.fps_of(episode.spec))
         return path.read_bytes()

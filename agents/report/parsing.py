@@ -8,7 +8,7 @@ import sys
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Series:
         return len(self.step)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is an int or a float that a float can hold and that is finite; true is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

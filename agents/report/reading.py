@@ -144,8 +144,9 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
     except OSError:
         return
     for each in inner:
-        if not each.is_symlink() and not each.name.startswith("."):
-            yield from _runs_below(each, depth - 1)
+        # A link may lead back here: what it leads to is a run or is left alone.
+        if not each.name.startswith("."):
+            yield from _runs_below(each, 0 if each.is_symlink() else depth - 1)
 
 
 def is_run(folder: Path) -> bool:
@@ -221,7 +222,7 @@ def _final_score(values: dict[str, Any]) -> Score | None:
         ci95=known.get("eval/return_ci95"),
         human=known.get("eval/human_normalised"),
         step=int(known.get("checkpoint_step", 0)),
-        episodes=known.get("episodes"),
+        episodes=int(known["episodes"]) if "episodes" in known else None,
         how="".join(hows),
         final=True,
     )

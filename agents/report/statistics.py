@@ -7,6 +7,7 @@ seeds, which are drawn with replacement within it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -109,7 +110,7 @@ def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points:
     for members in np.unique(alive.T, axis=0):
         if not members.any():
             continue
-        at = (alive.T == members).all(axis=1)
+        at = (members == alive.T).all(axis=1)
         there = [np.isfinite(stratum[:, at]).all(axis=1) for stratum in rows]
         present = [
             stratum[here][:, at] for stratum, here in zip(rows, there, strict=True) if here.any()
@@ -146,6 +147,6 @@ def thinned(y: np.ndarray, most: int) -> np.ndarray:
         return np.arange(count)
     edges = np.linspace(1, count - 1, (most - 2) // 2 + 1).astype(int)
     chosen = [0, count - 1]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         chosen += [start + int(y[start:stop].argmin()), start + int(y[start:stop].argmax())]
     return np.unique(chosen)

@@ -63,8 +63,7 @@ function renderCurves(shown) {
   const protocols = distinct(shown.filter((i) => having[i])
     .map((i) => data.groups[data.runs[i].group].protocol));
   const panels = protocols.map((protocol) =>
-    figure(`curve ${protocol}`, `${protocol}: ${metricTitle(state.metric)}`,
-      () => panel(protocol, lines), protocols.length > 1 ? 320 : 440));
+    figure(`curve ${protocol}`, protocol, () => panel(protocol, lines), protocols.length > 1 ? 320 : 440));
   byId("panels").replaceChildren(...panels);
   byId("panels").classList.toggle("single", panels.length === 1);
   if (!panels.length) byId("panels").replaceChildren(note("No run that is shown has recorded this."));
@@ -106,7 +105,7 @@ function panel(protocol, lines) {
         if (!found) continue;
         const xs = x(found.x, data.runs[data.groups[g].runs[0]].frameskip);
         add(each.label, xs, found.value, [found.low, found.high, found.n]);
-        if (Math.max(...found.n) > 1) traces.push(band(xs, found.low, found.high, each.color));
+        if (Math.max(...found.n) > 1) traces.push(...band(xs, found.low, found.high, each.color));
         traces.push(line(each, xs, found.value, 2.5, {
           customdata: found.value.map((_, k) => [found.low[k], found.high[k], found.n[k]]),
           hovertemplate: "<b>%{y:.4~g}</b>  (%{customdata[0]:.4~g} to %{customdata[1]:.4~g}, "

@@ -23,10 +23,11 @@ function el(tag, attributes = {}, ...children) {
 }
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const decimal = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-const percent = (share) => (share == null ? "" : `${decimal.format(share * 100)}%`);
+const percent = (share) => (share == null ? "" : `${tenth.format(share * 100)}%`);
 
 function score(of) {
   if (!of) return "";
@@ -99,7 +100,20 @@ function searchable(run) {
 /** Tell each run its group, once for each version of the data. */
 function index() {
   data.groups.forEach((group, g) => group.runs.forEach((i) => { data.runs[i].group = g; }));
+  const parts = data.runs.map((run) => /^(.+)__(\w+)__(\d+)__(\d{8})-(\d{6}(?:-\d+)?)$/.exec(
+    run.name.split("/").at(-1)));
+  const short = parts.map((of, i) =>
+    (of ? `${of[1].replace(/^ALE-/, "")} · ${of[2]} · seed ${of[3]}` : data.runs[i].name));
+  const count = new Map();
+  for (const each of short) count.set(each, (count.get(each) ?? 0) + 1);
+  data.runs.forEach((run, i) => {
+    const when = parts[i] && count.get(short[i]) > 1 ? ` · ${parts[i][4].slice(4)}-${parts[i][5]}` : "";
+    run.short = short[i] + when;
+  });
 }
+
+/** A run in a legend: its environment, agent and seed, and its time where that is not enough. */
+const shortName = (run) => run.short;
 
 const variantOf = (run) => data.groups[run.group].variant;
 

@@ -104,7 +104,7 @@ function actionHistogram(actions) {
       }],
       rows: [["action", "share"], ...actions.names.map((name, k) => [name, actions.shares[k]])],
       layout: {
-        bargap: 0.35, xaxis: { title: { text: "share of the steps" }, tickformat: ".0%" },
+        bargap: 0.5, xaxis: { title: { text: "share of the steps" }, tickformat: ".0%" },
         yaxis: { type: "category", autorange: "reversed", title: { text: "action" } },
       },
     };

@@ -107,7 +107,8 @@ function restyle() {
 }
 
 async function save(figure, kind) {
-  const name = `joystick-${figure.title.replace(/[^\w.-]+/g, "-").slice(0, 80)}`;
+  const what = figure.build().layout.yaxis.title?.text ?? "";
+  const name = `joystick-${`${figure.title} ${what}`.replace(/[^\w.-]+/g, "-").slice(0, 80)}`;
   const { traces, layout: wanted, rows } = figure.build();
   if (kind === "CSV") return download(`${name}.csv`, "text/csv;charset=utf-8", csv(rows));
   const format = kind.toLowerCase();
@@ -124,11 +125,11 @@ async function save(figure, kind) {
   download(`${name}.${format}`, format === "svg" ? "image/svg+xml" : "image/png", content);
 }
 
-/** An interval as an area: one closed outline. */
-function band(x, low, high, colour) {
-  return {
-    x: [...x, ...x.toReversed()], y: [...high, ...low.toReversed()], type: "scatter",
-    fill: "toself", fillcolor: transparent(colour, 0.16), line: { width: 0 }, mode: "lines",
-    hoverinfo: "skip", showlegend: false,
-  };
+/** An interval as an area between two lines that are not seen. */
+function band(x, low, high, colour, shape = "linear") {
+  const edge = (y, rest) => ({
+    x, y, type: "scatter", mode: "lines", line: { width: 0, shape, color: colour },
+    hoverinfo: "skip", showlegend: false, ...rest,
+  });
+  return [edge(low, {}), edge(high, { fill: "tonexty", fillcolor: transparent(colour, 0.16) })];
 }

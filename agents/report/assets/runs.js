@@ -163,6 +163,3 @@ function renderSettings() {
   }
   byId("settings").replaceChildren(...parts);
 }
-
-/** A run in a legend: its directory's name, without the folders above and the seconds of its time. */
-const shortName = (run) => run.name.split("/").at(-1).replaceAll("__", " · ");

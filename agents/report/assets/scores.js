@@ -1,18 +1,22 @@
 /* Human-normalised scores by game, performance profiles, throughput and memory. */
 
-const ROW = 30;
+const ROW = 26;
+
+/** Pixels between two agents of one game. */
+const SPACE = 13;
 
 function renderScores(shown) {
   const groups = new Set(visibleGroups(shown));
   const scores = data.scores.by_game.filter((each) => groups.has(each.group));
   const variants = new Set(scores.map((each) => data.groups[each.group].variant));
   const profiles = data.scores.variants.filter((each) => variants.has(each.variant));
+  const games = new Set(scores.map((each) => data.groups[each.group].protocol)).size;
+  const height = Math.max(340, 100 + games * (14 + SPACE * variants.size));
   const parts = [el("h2", { id: "scores-title" }, "Scores")];
   if (scores.length) {
     parts.push(table(profiles), el("div", { class: "panels" },
-      figure("games", "Human-normalised score by game", () => byGame(scores),
-        130 + ROW * new Set(scores.map((each) => data.groups[each.group].protocol)).size),
-      figure("profiles", "Performance profiles", () => profile(profiles))),
+      figure("games", "Human-normalised score by game", () => byGame(scores), height),
+      figure("profiles", "Performance profiles", () => profile(profiles), Math.min(height, 480))),
     note("Human-normalised: 0% is random play, 100% a person (scores of DQN Zoo). Points are "
       + "interquartile means over seeds, lines their 95% stratified bootstrap intervals. Groups and "
       + "profiles are of all their runs, also of those that the filter hides."));
@@ -38,31 +42,40 @@ function table(variants) {
 function byGame(scores) {
   const rows = [["environment", "agent", "runs", "iqm", "low", "high"]];
   const variants = distinct(scores.map((each) => data.groups[each.group].variant));
-  const traces = variants.map((variant) => {
+  const games = distinct(scores.map((each) => data.groups[each.group].protocol));
+  const traces = variants.map((variant, v) => {
     const own = scores.filter((each) => data.groups[each.group].variant === variant);
     const { color } = look(data.variants.indexOf(variant));
-    for (const each of own) {
-      const { protocol } = data.groups[each.group];
-      rows.push([protocol, variant, each.runs.length, each.value, each.low, each.high]);
-    }
+    const protocols = own.map((each) => data.groups[each.group].protocol);
+    own.forEach((each, k) =>
+      rows.push([protocols[k], variant, each.runs.length, each.value, each.low, each.high]));
+    const aside = ((v + 0.5) / variants.length - 0.5) * 0.7;
     return {
       type: "scatter", mode: "markers", name: plain(variant), x: own.map((each) => each.value),
-      y: own.map((each) => plain(data.groups[each.group].protocol, 34)),
-      marker: { color, size: 11 }, customdata: own.map((each) => each.runs.length),
+      y: protocols.map((each) => games.indexOf(each) + aside),
+      marker: { color, size: 10 },
+      customdata: own.map((each, k) => [each.runs.length, plain(protocols[k])]),
       error_x: {
         type: "data", symmetric: false, array: own.map((each) => each.high - each.value),
         arrayminus: own.map((each) => each.value - each.low), color, thickness: 2, width: 0,
       },
-      hovertemplate: "<b>%{x:.1%}</b>, runs: %{customdata}<extra>%{fullData.name}</extra>",
+      hovertemplate: "<b>%{x:.1%}</b>, runs: %{customdata[0]}<br>%{customdata[1]}"
+        + "<extra>%{fullData.name}</extra>",
     };
   });
   const most = Math.max(1.05, ...scores.map((each) => each.high * 1.05));
   const least = Math.min(-0.05, ...scores.map((each) => each.low * 1.05));
+  const brief = games.map((each) => each.split(",")[0]);
+  const names = new Set(brief).size === brief.length ? brief : games;
   return {
     traces, rows,
     layout: {
+      hovermode: "closest",
       xaxis: { title: { text: "human-normalised score" }, tickformat: ".0%", range: [least, most] },
-      yaxis: { type: "category", categoryorder: "category descending" },
+      yaxis: {
+        tickvals: games.map((_, k) => k), ticktext: names.map((each) => plain(each, 34)),
+        range: [games.length - 0.5, -0.5], showgrid: false,
+      },
       shapes: [0, 1].map((at) => ({
         type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1,
         line: { color: colours().soft, width: 1, dash: "dot" },
@@ -81,7 +94,7 @@ function profile(variants) {
       hovertemplate: "%{y:.0%}<extra>%{fullData.name}</extra>",
     });
     own.line.shape = "hv";
-    return each.runs > 1 ? [band(data.scores.taus, low, high, style.color), own] : [own];
+    return each.runs > 1 ? [...band(data.scores.taus, low, high, style.color, "hv"), own] : [own];
   });
   return {
     traces, rows,
