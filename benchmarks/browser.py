@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from envs import UserError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -28,6 +29,20 @@ def chromium() -> str | None:
     if named := os.environ.get("JOYSTICK_CHROMIUM"):
         return shutil.which(named)
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def until(tab: Page, expression: str, seconds: float = 30.0) -> None:
+    """Wait until an expression is true in a page. Playwright's own waits for one run `eval` in the
+    page, which a content security policy forbids.
+
+    Raises:
+        TimeoutError: it stays false.
+    """
+    end = time.monotonic() + seconds
+    while not tab.evaluate(expression):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s: {expression}")
+        tab.wait_for_timeout(10)
 
 
 @contextmanager

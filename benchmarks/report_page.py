@@ -27,7 +27,7 @@ from agents.core.run import FORMAT
 from agents.report import page
 from agents.report.content import assemble
 from agents.report.reading import Reader
-from benchmarks.browser import browser
+from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
 from envs.scores import human_normalised
 
@@ -147,7 +147,7 @@ def _open(opened: Any, file: Path) -> tuple[float, float]:
     context = opened.new_context(viewport={"width": 1366, "height": 860})
     tab = context.new_page()
     tab.goto(file.as_uri(), wait_until="domcontentloaded")
-    tab.wait_for_function(OPEN)
+    until(tab, OPEN)
     drawn = tab.evaluate("performance.now()") / 1000
     loaded = tab.evaluate(
         "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd / 1000"

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import demonstrations
 from PIL import Image
 
 from agents.report import page
 from agents.report.__main__ import Arguments, maker
-from benchmarks.browser import browser, chromium
+from benchmarks.browser import browser, chromium, until
 from benchmarks.report_page import make_runs
-from conftest import demonstrations
 from envs import video
 
 pytest.importorskip("playwright", reason="the page's tests need Playwright")
@@ -140,9 +140,7 @@ def test_chosen_runs_are_compared_line_by_line_and_setting_by_setting(tab: Tab):
     tab.drawn("curves")
     assert tab.page.locator("#panels .scatterlayer .trace").count() == 2
     tab.page.click("#legend button >> nth=0")
-    tab.page.wait_for_function(
-        "document.querySelectorAll('#panels .scatterlayer .trace').length === 1"
-    )
+    until(tab.page, "document.querySelectorAll('#panels .scatterlayer .trace').length === 1")
     tab.page.click("#compare")
     assert len(tab.shown_runs()) == 24
 
@@ -171,23 +169,24 @@ def test_hovering_tells_the_mean_its_interval_and_its_runs(tab: Tab):
 
 def test_a_film_plays(tab: Tab):
     tab.page.locator("#films video").first.scroll_into_view_if_needed()
-    tab.page.wait_for_function("document.querySelector('#films video').readyState >= 2")
+    until(tab.page, "document.querySelector('#films video').readyState >= 2")
     tab.page.evaluate("document.querySelector('#films video').play()")
-    tab.page.wait_for_function("document.querySelector('#films video').currentTime > 0.2")
+    until(tab.page, "document.querySelector('#films video').currentTime > 0.2")
     assert tab.page.evaluate("document.querySelector('#films video').videoWidth") == 48
 
 
 def test_a_demonstration_is_scrubbed_step_by_step(tab: Tab):
     slider = tab.page.locator("#demos .scrub")
     slider.scroll_into_view_if_needed()
-    tab.page.wait_for_function("document.querySelector('#demos video').readyState >= 1")
+    until(tab.page, "document.querySelector('#demos video').readyState >= 1")
     slider.focus()
     tab.page.keyboard.press("ArrowRight")
     tab.page.keyboard.press("ArrowRight")
     assert tab.page.locator("#demos .caption").inner_text().startswith("step 2 of ")
     fps = 30
-    tab.page.wait_for_function(
-        f"Math.abs(document.querySelector('#demos video').currentTime - 2.5 / {fps}) < 0.01"
+    until(
+        tab.page,
+        f"Math.abs(document.querySelector('#demos video').currentTime - 2.5 / {fps}) < 0.01",
     )
     tab.page.keyboard.press("End")
     assert "action none" not in tab.page.locator("#demos .caption").inner_text()
@@ -339,13 +338,13 @@ def test_a_served_page_plays_films_and_takes_news_in(chrome: Any, server: str, r
     assert steps.inner_text() == "10M"
     with (runs / "ALE-Breakout-v5__ppo__1__20260101-000008" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 12000000, "time": 20000.0, "charts/SPS": 100.0}\n')
-    shown.wait_for_function("document.querySelector('#table').textContent.includes('12M')")
+    until(shown, "document.querySelector('#table').textContent.includes('12M')")
     assert shown.input_value("#filter") == "breakout ppo"
     assert shown.locator("#table input:checked").count() == 1
     shown.fill("#filter", "")
     for section in ("films", "demos"):
         shown.locator(f"#{section} video").first.scroll_into_view_if_needed()
-        shown.wait_for_function(f"document.querySelector('#{section} video').readyState >= 1")
+        until(shown, f"document.querySelector('#{section} video').readyState >= 1")
     tab.context.close()
     assert tab.wrong == []
     assert {url.split("/")[2] for url in tab.requests} == {server.split("/")[2]}

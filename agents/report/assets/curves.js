@@ -108,7 +108,7 @@ function panel(protocol, lines) {
         if (Math.max(...found.n) > 1) traces.push(...band(xs, found.low, found.high, each.color));
         traces.push(line(each, xs, found.value, 2.5, {
           customdata: found.value.map((_, k) => [found.low[k], found.high[k], found.n[k]]),
-          hovertemplate: "<b>%{y:.4~g}</b>  (%{customdata[0]:.4~g} to %{customdata[1]:.4~g}, "
+          hovertemplate: "%{y:.4~g}  (%{customdata[0]:.4~g} to %{customdata[1]:.4~g}, "
             + "runs: %{customdata[2]})<extra>%{fullData.name}</extra>",
         }));
       }
@@ -120,7 +120,7 @@ function panel(protocol, lines) {
         const xs = x(state.axis === "seconds" ? seconds : steps, data.runs[i].frameskip);
         add(data.runs[i].name, xs, values, [null, null, null]);
         traces.push(line({ ...each, label: shortName(data.runs[i]) }, xs, values, 1.6, {
-          hovertemplate: "<b>%{y:.4~g}</b><extra>%{fullData.name}</extra>",
+          hovertemplate: "%{y:.4~g}<extra>%{fullData.name}</extra>",
         }));
       }
     }

@@ -100,7 +100,7 @@ function actionHistogram(actions) {
     return {
       traces: [{
         type: "bar", orientation: "h", x: actions.shares, y: actions.names.map((each) => plain(each, 24)),
-        marker: { color: palette[0] }, hovertemplate: "<b>%{x:.1%}</b> of the steps<extra>%{y}</extra>",
+        marker: { color: palette[0] }, hovertemplate: "%{x:.1%} of the steps<extra>%{y}</extra>",
       }],
       rows: [["action", "share"], ...actions.names.map((name, k) => [name, actions.shares[k]])],
       layout: {
@@ -144,7 +144,9 @@ function player(demo) {
   };
   const load = () => {
     const url = filmUrl(film.film);
-    if (url && !video.src) video.src = url;
+    if (!url || video.src) return;
+    video.preload = "metadata";
+    video.src = url;
   };
   const open = (at) => {
     film = demo.films[at];

@@ -35,7 +35,8 @@ function transparent(colour, opacity) {
   return `rgba(${r}, ${g}, ${b}, ${opacity})`;
 }
 
-/** Plotly reads a little HTML in its texts: names have none. */
+/** Plotly reads a little HTML in its texts: names have none. Ours have only line breaks, because it
+    writes style attributes for bold text, which the page's policy forbids. */
 function plain(text, most = 60) {
   const short = text.length > most ? `${text.slice(0, most - 1)}…` : text;
   return short.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");

@@ -59,7 +59,7 @@ function byGame(scores) {
         type: "data", symmetric: false, array: own.map((each) => each.high - each.value),
         arrayminus: own.map((each) => each.value - each.low), color, thickness: 2, width: 0,
       },
-      hovertemplate: "<b>%{x:.1%}</b>, runs: %{customdata[0]}<br>%{customdata[1]}"
+      hovertemplate: "%{x:.1%}, runs: %{customdata[0]}<br>%{customdata[1]}"
         + "<extra>%{fullData.name}</extra>",
     };
   });
@@ -131,7 +131,7 @@ function dots(key, title, unit, numbers, scale) {
         type: "scatter", mode: "markers", name: plain(variant), y: own.map(label),
         x: own.map((i) => data.runs[i][key] / scale), text: own.map((i) => plain(data.runs[i].name)),
         marker: { color: look(data.variants.indexOf(variant)).color, size: 10, opacity: 0.75 },
-        hovertemplate: "<b>%{x:,.0f}</b><extra>%{text}</extra>",
+        hovertemplate: "%{x:,.0f}<extra>%{text}</extra>",
       };
     });
     const rows = [["run", key], ...numbers.map((i) => [data.runs[i].name, data.runs[i][key]])];
