@@ -28,6 +28,7 @@ if chromium() is None:
 
 HOSTILE = "<img src=x onerror=hacked()>'\"&amp;</script><script>hacked()</script>\u2028${hacked()}"
 PPO = "ALE-Pong-v5__ppo__1__20260101-000004"
+BREAKOUT = "ALE-Breakout-v5__ppo__1__20260101-000008"
 DQN = "ALE-Pong-v5__dqn__1__20260101-000004"
 
 
@@ -309,13 +310,25 @@ def test_plots_are_saved_as_png_svg_and_csv(tab: Tab):
     assert len(rest) > 20
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few runs, of which one has a film."""
+    root = tmp_path_factory.mktemp("runs")
+    make_runs(root, 6, 60)
+    frames = np.zeros((20, 64, 48, 3), np.uint8)
+    video.write(root / PPO / "videos" / "000000001000.mp4", frames, fps=20)
+    return root
+
+
 @pytest.fixture
-def server(runs: Path) -> Iterator[str]:
+def server(training: Path) -> Iterator[str]:
     uvicorn = pytest.importorskip("uvicorn")
     from agents.report.serve import application
 
-    make = maker(Arguments(runs=runs, demos=(str(demonstrations("toy/Catch-v0")),), demo_films=1))
-    folder = runs.parent / "films"
+    make = maker(
+        Arguments(runs=training, demos=(str(demonstrations("toy/Catch-v0")),), demo_films=1)
+    )
+    folder = training.parent / "films"
     folder.mkdir(exist_ok=True)
     app = application(make, 1.0, folder)
     served = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
@@ -329,14 +342,14 @@ def server(runs: Path) -> Iterator[str]:
     thread.join()
 
 
-def test_a_served_page_plays_films_and_takes_news_in(chrome: Any, server: str, runs: Path):
+def test_a_served_page_plays_films_and_takes_news_in(chrome: Any, server: str, training: Path):
     tab = Tab(chrome)
     shown = tab.open(server)
     shown.fill("#filter", "breakout ppo")
-    shown.check('[aria-label="Compare ALE-Breakout-v5__ppo__2__20260101-000008"]')
+    shown.check(f'[aria-label="Compare {BREAKOUT}"]')
     steps = shown.locator('tr:has-text("ppo__1__") [data-name="step"]')
     assert steps.inner_text() == "10M"
-    with (runs / "ALE-Breakout-v5__ppo__1__20260101-000008" / "metrics.jsonl").open("a") as file:
+    with (training / BREAKOUT / "metrics.jsonl").open("a") as file:
         file.write('{"step": 12000000, "time": 20000.0, "charts/SPS": 100.0}\n')
     until(shown, "document.querySelector('#table').textContent.includes('12M')")
     assert shown.input_value("#filter") == "breakout ppo"
