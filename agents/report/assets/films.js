@@ -105,7 +105,9 @@ function actionHistogram(actions) {
       rows: [["action", "share"], ...actions.names.map((name, k) => [name, actions.shares[k]])],
       layout: {
         bargap: 0.5, xaxis: { title: { text: "share of the steps" }, tickformat: ".0%" },
-        yaxis: { type: "category", autorange: "reversed", title: { text: "action" } },
+        yaxis: {
+          type: "category", autorange: "reversed", automargin: true, title: { text: "action" },
+        },
       },
     };
   }

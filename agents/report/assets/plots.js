@@ -4,14 +4,18 @@ const DASHES = ["solid", "dash", "dot", "dashdot"];
 
 const figures = new Map();
 
+/** Figures to draw, one between two pictures of the screen, so that the page stays alive. */
+const waiting = new Set();
+
 const observer = new IntersectionObserver((entries) => {
   for (const entry of entries) {
     const figure = figures.get(entry.target.dataset.key);
     if (!figure) continue;
     figure.seen = entry.isIntersecting;
-    draw(figure);
+    if (figure.seen) waiting.add(figure);
   }
-}, { rootMargin: "200px" });
+  drawNext();
+}, { rootMargin: "120px" });
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -46,12 +50,12 @@ function layout(extra) {
   const { ink, soft, line, card } = colours();
   const axis = {
     gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, ticks: "outside",
-    ticklen: 4, tickfont: { color: soft, size: 12 }, automargin: true, zeroline: false,
+    ticklen: 4, tickfont: { color: soft, size: 12 }, zeroline: false,
   };
   const title = (of) => ({ ...of, title: { font: { color: soft, size: 12.5 }, standoff: 10, ...of.title } });
   return {
     font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", color: ink, size: 13 },
-    paper_bgcolor: card, plot_bgcolor: card, margin: { l: 56, r: 16, t: 12, b: 48 },
+    paper_bgcolor: card, plot_bgcolor: card, margin: { l: 64, r: 16, t: 12, b: 48 },
     hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink, size: 12.5 }, align: "left", namelength: -1 },
     showlegend: false, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     legend: { orientation: "h", y: -0.22, font: { color: ink } },
@@ -91,15 +95,24 @@ function draw(figure) {
   });
 }
 
+function drawNext() {
+  const [figure] = waiting;
+  if (!figure) return;
+  waiting.delete(figure);
+  draw(figure);
+  if (waiting.size) requestAnimationFrame(drawNext);
+}
+
 function drawAll() {
   for (const [key, figure] of figures) {
-    if (figure.plot.isConnected) draw(figure);
+    if (figure.plot.isConnected) waiting.add(figure);
     else if (figure.gone) {
       observer.unobserve(figure.plot);
       Plotly.purge(figure.plot);
       figures.delete(key);
     } else figure.gone = true;
   }
+  drawNext();
 }
 
 function restyle() {

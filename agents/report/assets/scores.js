@@ -74,7 +74,7 @@ function byGame(scores) {
       xaxis: { title: { text: "human-normalised score" }, tickformat: ".0%", range: [least, most] },
       yaxis: {
         tickvals: games.map((_, k) => k), ticktext: names.map((each) => plain(each, 34)),
-        range: [games.length - 0.5, -0.5], showgrid: false,
+        range: [games.length - 0.5, -0.5], showgrid: false, automargin: true,
       },
       shapes: [0, 1].map((at) => ({
         type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1,
@@ -139,7 +139,7 @@ function dots(key, title, unit, numbers, scale) {
       traces, rows,
       layout: {
         xaxis: { title: { text: unit }, rangemode: "tozero", tickformat: "~s" },
-        yaxis: { type: "category", categoryorder: "category descending" },
+        yaxis: { type: "category", categoryorder: "category descending", automargin: true },
       },
     };
   }, 110 + ROW * labels.length);
