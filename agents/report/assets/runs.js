@@ -49,6 +49,8 @@ function renderRuns(shown) {
     ? [note(`No run of Joystick's in: ${data.foreign.join(", ")}`)] : [];
   byId("odd").replaceChildren(
     ...(shown.length ? [] : [note(data.runs.length ? "No run matches the filter." : "There are no runs here yet.")]),
+    ...(shown.some((i) => data.runs[i].score?.final === false)
+      ? [note("* not a final score: the last evaluation during training.")] : []),
     ...odd);
 }
 
