@@ -71,15 +71,14 @@ function renderCurves(shown) {
 }
 
 function renderLegend(all) {
-  byId("legend").replaceChildren(...all.map((each) => {
+  refill(byId("legend"), ...all.map((each) => {
     const swatch = el("span", { class: `swatch ${each.dash}` });
     swatch.style.setProperty("--swatch", each.color);
     return el("button", {
       type: "button", title: `Show or hide ${each.label}`,
       "aria-pressed": state.hidden.has(each.key) ? "false" : "true",
-      onclick: (event) => {
+      onclick: () => {
         if (!state.hidden.delete(each.key)) state.hidden.add(each.key);
-        event.currentTarget.setAttribute("aria-pressed", state.hidden.has(each.key) ? "false" : "true");
         renderCurves(visible());
       },
     }, swatch, el("span", { class: "label" }, each.label), el("span", { class: "count" },

@@ -67,6 +67,14 @@ function field(label, control) {
   return el("label", { class: "field" }, el("span", {}, label), control);
 }
 
+/** Replace what is in an element; what has the keyboard there has it afterwards, by its place. */
+function refill(parent, ...children) {
+  const controls = () => [...parent.querySelectorAll("button, input, select")];
+  const place = controls().indexOf(document.activeElement);
+  parent.replaceChildren(...children);
+  if (place >= 0) controls()[place]?.focus({ preventScroll: true });
+}
+
 const note = (...text) => el("p", { class: "note" }, ...text);
 
 function distinct(values) {

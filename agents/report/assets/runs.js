@@ -44,7 +44,7 @@ function renderRuns(shown) {
   byId("summary").textContent =
     `${count} in ${plural(groups, "group")} of seeds, on ${plural(games, "environment")}`;
   renderChoice();
-  byId("table").replaceChildren(head(), el("tbody", {}, sorted(shown).map(row)));
+  refill(byId("table"), head(), el("tbody", {}, sorted(shown).map(row)));
   const odd = data.foreign.length
     ? [note(`No run of Joystick's in: ${data.foreign.join(", ")}`)] : [];
   byId("odd").replaceChildren(
@@ -56,7 +56,7 @@ function renderRuns(shown) {
 
 function renderChoice() {
   const many = state.chosen.size;
-  byId("choice").replaceChildren(
+  refill(byId("choice"),
     el("button", {
       type: "button", id: "compare", class: "main", disabled: many < 2 && !state.comparing,
       "aria-pressed": state.comparing ? "true" : "false",
@@ -69,12 +69,10 @@ function renderChoice() {
 }
 
 function compare(on) {
-  const focused = document.activeElement && document.activeElement.id;
   state.comparing = on;
   state.lines = on ? "runs" : "seeds";
   buildCurves();
   render();
-  if (focused === "compare") byId("compare").focus();
 }
 
 function head() {
@@ -88,7 +86,6 @@ function head() {
         state.down = state.sort === key && !state.down;
         state.sort = key;
         render();
-        document.querySelector(`[data-sort="${key}"]`).focus();
       },
     }, title));
   return el("thead", {}, el("tr", {},
