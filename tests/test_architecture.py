@@ -34,6 +34,7 @@ def is_algorithm(file: Path) -> bool:
 
 
 ALGORITHMS = [file for file in FILES if is_algorithm(file)]
+REPORT = ROOT / "agents" / "report"
 CORE = [file for file in FILES if (ROOT / "agents" / "core") in file.parents]
 
 
@@ -89,6 +90,8 @@ def may_import(file: Path) -> tuple[str, ...]:
         return ("envs",)
     if room == "demos":
         return ("demos", "envs")
+    if room == "agents" and (REPORT in file.parents or file == ROOT / "agents" / "card.py"):
+        return ("agents.core", "agents.report", "demos", "envs")
     if room == "agents":
         return ("agents.core", "demos", "envs")
     return ("benchmarks", "agents", "demos", "envs")
@@ -96,6 +99,17 @@ def may_import(file: Path) -> tuple[str, ...]:
 
 def lines_of(file: Path) -> int:
     return len(file.read_text("utf-8").splitlines())
+
+
+PAGE = sorted(set((REPORT / "assets").glob("*.js")) - set((REPORT / "assets").glob("*.min.js")))
+
+
+@pytest.mark.parametrize("file", PAGE, ids=lambda file: file.name)
+def test_no_script_of_the_page_makes_markup_of_text(file: Path):
+    script = file.read_text("utf-8")
+    unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc"
+    assert re.findall(unsafe, script) == []
+    assert len(script.splitlines()) <= 250
 
 
 def test_there_is_something_to_check():
@@ -166,7 +180,7 @@ def test_an_algorithm_fits_on_a_page_or_two(file: Path):
     assert lines_of(file) <= 150
 
 
-@each([*CORE, *(file for file in FILES if file.parent.name == "envs")])
+@each([*CORE, *(file for file in FILES if file.parent.name in ("envs", "report"))])
 def test_a_room_of_the_core_stays_small(file: Path):
     assert lines_of(file) <= 250
 

@@ -1,0 +1,238 @@
+"""`python -m agents.card runs/<run>` writes a model card for the Hugging Face Hub, README.md.
+
+Scores with their protocol, settings, the command that trains it again and a film. --push NAME
+uploads card, best weights, config, score and film: pip install -e ".[hub]", then `hf auth login`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from agents.core import launch
+from agents.core.config import from_json
+from agents.core.run import Run
+from agents.report.reading import RunRecord, Score, read_run
+from demos.dataset import write
+from envs import EnvSpec, UserError
+from envs.scores import reference_scores
+
+NOT_TOLD = {"runs_dir", "wandb", "tags"}
+"""Settings of the machine that it was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    run: tyro.conf.Positional[Path]  # The run directory.
+    out: Path | None = None  # File to write the card to; None is README.md in the run.
+    push: str = ""  # Repository of the Hub to upload to, "name" or "organisation/name".
+    private: bool = False  # Of a repository that --push makes.
+    license: str = "mit"  # Of the weights, as the Hub writes it.
+
+
+def card(record: RunRecord, game: str | None, license: str) -> str:
+    """The card as Markdown with its YAML header.
+
+    Args:
+        record: the run.
+        game: the Atari game as `EnvSpec.game`, whose reference scores are told.
+        license: of the weights.
+    """
+    score = record.score
+    lines = [
+        f"# {inline(record.algo)} on {inline(record.protocol)}",
+        f"Trained with Joystick for {record.last[0]:,.0f} steps"
+        + (f" ({record.last[0] * record.frameskip:,.0f} frames)" if record.frameskip > 1 else "")
+        + ".",
+        "## Score",
+        scores(record, score, reference_scores(game)) if score else "It has not been evaluated.",
+        *(["## Film", film(record.videos[-1])] if record.videos else []),
+        "## Train it again",
+        fenced("bash", command(record)),
+        "## Settings",
+        fenced("json", json.dumps(told(record.config), indent=2)),
+    ]
+    return f"---\n{header(record, license)}---\n" + "\n\n".join(lines) + "\n"
+
+
+def header(record: RunRecord, license: str) -> str:
+    """The YAML front matter. JSON is YAML, and quotes whatever a name holds."""
+    values: dict[str, Any] = {
+        "library_name": "joystick",
+        "license": license,
+        "pipeline_tag": "reinforcement-learning",
+        "tags": ["reinforcement-learning", "joystick", record.algo, record.env_id],
+    }
+    if score := record.score:
+        interval = "" if score.ci95 is None else f" +/- {score.ci95:.2f}"
+        dataset = {"name": record.protocol, "type": record.env_id}
+        metrics = [
+            {"type": "mean_reward", "name": "mean return", "value": f"{score.mean:.2f}{interval}"}
+        ]
+        result = {
+            "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
+            "dataset": dataset,
+            "metrics": metrics,
+        }
+        values["model-index"] = [{"name": record.algo, "results": [result]}]
+    return "".join(f"{name}: {json.dumps(value)}\n" for name, value in values.items())
+
+
+def scores(record: RunRecord, score: Score, known: dict[str, float]) -> str:
+    """A table of the score, how it was played, and what it is to be compared with."""
+    interval = "" if score.ci95 is None else f" ± {score.ci95:.2f} (95%)"
+    human = "" if score.human is None else f"{score.human:.1%}"
+    kind = "" if score.final else ", an evaluation during training"
+    rows = {
+        "Mean return": f"{score.mean:.2f}{interval}",
+        "Human-normalised": human,
+        "Whole episodes": "" if score.episodes is None else f"{score.episodes}{kind}",
+        "Exploration": score.how,
+        "Protocol": inline(record.protocol),
+        "Weights of step": f"{score.step:,}",
+        **{f"Mean return, {who}": f"{value:g}" for who, value in known.items()},
+    }
+    told = "".join(f"| {name} | {value} |\n" for name, value in rows.items() if value)
+    return f"| | |\n|---|---|\n{told}".rstrip()
+
+
+def film(path: Path) -> str:
+    """A film of one evaluated game, beside the card."""
+    return f'<video src="{path.parent.name}/{path.name}" controls muted></video>'
+
+
+def told(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in NOT_TOLD}
+
+
+def command(record: RunRecord) -> str:
+    """What trains the same again: the settings that differ from the defaults of its environment;
+    of an algorithm that is not known here, all of them."""
+    config = told(record.config)
+    env_id = str(config.get("env_id", record.env_id))
+    try:
+        module = launch.algorithm(record.algo)
+        default = launch.preset(module, "auto", env_id)
+        usual = dataclasses.asdict(from_json(module.Config, dataclasses.asdict(default)))
+    except (UserError, TypeError):
+        usual = {}
+    flags = ["--env", env_id]
+    for name, value in config.items():
+        same = name in usual and plain(usual[name]) == value
+        if name == "seed" or (name != "env_id" and not same):
+            flags += flag(name, value)
+    return shlex.join(["python", "-m", f"agents.{record.algo}", *flags])
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def flag(name: str, value: Any) -> list[str]:
+    """A setting as it is typed."""
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dashed}" if value else f"--no-{dashed}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{dashed}", *map(str, values)]
+
+
+def inline(text: str) -> str:
+    """Text of which Markdown and HTML make nothing, on one line."""
+    line = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*[]|#!~$" else ESCAPES.get(c, c) for c in line)
+
+
+ESCAPES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def fenced(language: str, text: str) -> str:
+    """A block of code with a fence that is longer than any in it."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def push(run: Run, record: RunRecord, text: str, repository: str, private: bool) -> str:
+    """Upload card, best weights, config, score and film as one commit; returns its address.
+
+    Raises:
+        UserError: huggingface_hub is not installed, nobody is logged in, or the Hub refuses.
+    """
+    try:
+        import huggingface_hub as hub
+    except ImportError:
+        raise UserError("--push needs huggingface_hub: pip install -e '.[hub]'") from None
+    if hub.get_token() is None:
+        raise UserError("--push: not logged in to the Hugging Face Hub: run `hf auth login`")
+    # Finds damage before anything is uploaded.
+    run.weights("best")
+    files = {"README.md": text.encode()}
+    files |= {str(path.relative_to(run.path)): path for path in to_upload(run.path)}
+    if record.videos:
+        # The name that the Hub shows beside a card.
+        files["replay.mp4"] = record.videos[-1]
+        files[f"videos/{record.videos[-1].name}"] = record.videos[-1]
+    operations = [
+        hub.CommitOperationAdd(name, data if isinstance(data, bytes) else str(data))
+        for name, data in files.items()
+    ]
+    api = hub.HfApi()
+    try:
+        made = api.create_repo(repository, private=private, exist_ok=True).repo_id
+        message = f"{record.algo} on {record.protocol}"
+        return str(api.create_commit(made, operations, commit_message=message).commit_url)
+    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--push {repository}: {first}") from None
+
+
+def to_upload(path: Path) -> list[Path]:
+    """The files beside the card: what it takes to play and to go on."""
+    weights = [each for each in sorted((path / "best").rglob("*")) if each.is_file()]
+    return [
+        *weights,
+        *(path / name for name in ("config.json", "eval.json") if (path / name).exists()),
+    ]
+
+
+def game_of(run: Run) -> str | None:
+    """The run's Atari game; None of others, and where its environment's spec is damaged."""
+    try:
+        return EnvSpec.from_json(run.config()["env_spec"]).game
+    except (UserError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_card(arguments: Arguments) -> None:
+    """Write the card, and upload it where that is asked for."""
+    run = Run.open(arguments.run)
+    record = read_run(run.path, run.path)
+    text = card(record, game_of(run), arguments.license)
+    out = arguments.out or run.path / "README.md"
+    write(out, text.encode())
+    print(f"wrote {out}")
+    if arguments.push:
+        print(f"pushed {push(run, record, text, arguments.push, arguments.private)}")
+
+
+def main(args: list[str] | None = None) -> None:
+    with launch.one_line_errors():
+        arguments = tyro.cli(
+            Arguments, args=args, prog="python -m agents.card", description=__doc__
+        )
+        write_card(arguments)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

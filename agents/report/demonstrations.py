@@ -1,0 +1,145 @@
+"""Datasets of demonstrations for the page: returns, actions, and films of some episodes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.report.parsing import printable
+from agents.report.reading import RunRecord
+from demos import Dataset, Episode
+from demos.dataset import Damage
+from demos.shipped import shipped
+from envs import UserError, render, video
+from envs.controls import action_name
+from envs.errors import did_you_mean
+
+MOST_STEPS = 3_000
+"""Of a film; the page says where it ends before the episode does."""
+
+BINS, MOST_NUMBERS = 20, 4
+"""Of histograms of continuous actions: bins, and numbers of an action that are shown."""
+
+
+def named(names: Iterable[str]) -> list[Path]:
+    """The directories of datasets, given as paths or as names of shipped ones.
+
+    Raises:
+        UserError: there is none of a name.
+    """
+    known = shipped()
+    paths = []
+    for name in names:
+        path = Path(name) if (Path(name) / "dataset.json").exists() else known.get(name)
+        if path is None:
+            allowed = ", ".join(known)
+            near = did_you_mean(name, known)
+            raise UserError(f"--demos {name}: no dataset there (shipped are: {allowed}){near}")
+        paths.append(path)
+    return paths
+
+
+def found(root: Path, runs: Sequence[RunRecord]) -> list[Path]:
+    """The datasets below a directory, and those that its runs learned from."""
+    paths = [file.parent for file in sorted(root.rglob("dataset.json"))]
+    for run in runs:
+        name = run.config.get("demos")
+        if isinstance(name, str) and name:
+            with suppress(UserError, OSError, ValueError):
+                paths += [_of_environment(run.env_id)] if name == "auto" else named([name])
+    return list({path.resolve(): path for path in paths}.values())
+
+
+def _of_environment(env_id: str) -> Path:
+    for path in shipped().values():
+        if Dataset.open(path).metadata.spec.env_id == env_id:
+            return path
+    raise UserError(f"no demonstrations of {env_id} are shipped")
+
+
+def described(path: Path, num_films: int) -> tuple[dict[str, Any], list[bytes]]:
+    """What the page tells of a dataset, as JSON, and its films, best episode first."""
+    about: dict[str, Any] = {"name": printable(path.name), "problems": [], "films": []}
+    try:
+        dataset = Dataset.open(path)
+    except UserError as error:
+        return about | {"problems": [printable(error)]}, []
+    episodes: dict[int, Episode] = {}
+    for number, each in enumerate(dataset.scan()):
+        if isinstance(each, Damage):
+            about["problems"].append(printable(f"episode {number} is left out: {each.why}"))
+        else:
+            episodes[number] = each
+    spec = dataset.metadata.spec
+    about |= {"protocol": printable(spec.protocol), "policy": printable(dataset.metadata.policy)}
+    about["license"] = printable(dataset.metadata.license)
+    about["returns"] = [each.score for each in episodes.values()]
+    about["steps"] = sum(len(each) for each in episodes.values())
+    if not episodes:
+        about["problems"].append("it has no episodes")
+        return about, []
+    films: list[bytes] = []
+    try:
+        about["actions"] = histogram(list(episodes.values()))
+        for number in _spread(episodes, num_films):
+            film = filmed(episodes[number])
+            about["films"].append({"episode": number, **_captions(episodes[number])})
+            films.append(film)
+    except (UserError, OSError, ImportError) as error:
+        about["problems"].append(printable(f"no film: {error}"))
+    return about, films
+
+
+def _spread(episodes: dict[int, Episode], count: int) -> list[int]:
+    """The numbers of `count` episodes from the best to the worst."""
+    ranked = sorted(episodes, key=lambda number: -episodes[number].score)
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[place] for place in places]
+
+
+def histogram(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """How often each action was chosen: {"names", "shares"}, of continuous actions {"edges" (21),
+    "counts" (numbers of an action, 20)}."""
+    actions, spec = np.concatenate([each.actions for each in episodes]), episodes[0].spec
+    if actions.dtype.kind in "iu" and actions.ndim == 1:
+        values, counts = np.unique(actions, return_counts=True)
+        names = [action_name(spec, value) for value in values]
+        return {"names": names, "shares": (counts / len(actions)).tolist()}
+    numbers = actions.reshape(len(actions), -1)[:, :MOST_NUMBERS]
+    edges = np.histogram_bin_edges(numbers, BINS)
+    counts = [np.histogram(column, edges)[0].tolist() for column in numbers.T]
+    return {"edges": edges.tolist(), "counts": counts}
+
+
+def _captions(episode: Episode) -> dict[str, Any]:
+    """What is said beside a film, by step, as JSON."""
+    names = [action_name(episode.spec, action) for action in episode.actions[:MOST_STEPS]]
+    distinct = sorted(set(names))
+    places = {name: place for place, name in enumerate(distinct)}
+    return {
+        "return": episode.score,
+        "length": len(episode),
+        "fps": video.fps_of(episode.spec),
+        "names": distinct,
+        "actions": [places[name] for name in names],
+        "rewards": [round(float(reward), 4) for reward in episode.rewards[:MOST_STEPS]],
+    }
+
+
+def filmed(episode: Episode) -> bytes:
+    """An MP4 of the reset and of each step, at most `MOST_STEPS`.
+
+    Raises:
+        UserError: as `envs.render`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        pictures = islice(render(episode.tape), MOST_STEPS + 1)
+        video.write(path, pictures, video.fps_of(episode.spec))
+        return path.read_bytes()

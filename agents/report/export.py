@@ -1,0 +1,72 @@
+"""All curves for other tools: one tidy CSV, or TensorBoard's event files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.report.reading import RunRecord
+from demos.dataset import write
+from envs import UserError
+
+COLUMNS = ("run", "env", "protocol", "algo", "seed", "metric", "step", "frames", "seconds", "value")
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet would compute."""
+
+
+def write_csv(runs: Sequence[RunRecord], path: Path) -> int:
+    """Write every value of every metric of every run, one a line; returns how many.
+
+    Text that a spreadsheet would take for a formula gets a quote before it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text, count = io.StringIO(newline=""), 0
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    for run in runs:
+        who = [cell(run.name), cell(run.env_id), cell(run.protocol), cell(run.algo), run.seed]
+        for name, series in run.series.items():
+            columns = (series.step, series.step * run.frameskip, series.seconds, series.value)
+            for values in zip(*(column.tolist() for column in columns), strict=True):
+                rows.writerow([*who, cell(name), *(shortest(value) for value in values)])
+            count += len(series)
+    write(path, text.getvalue().encode())
+    return count
+
+
+def cell(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def shortest(value: float) -> str:
+    """The fewest digits that are read back as the same number; whole ones without a point."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def write_tensorboard(runs: Sequence[RunRecord], folder: Path) -> int:
+    """Write the scalars of each run into a folder of its own; returns how many runs.
+
+    Raises:
+        UserError: tensorboard is not installed, or something is in the folder already.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "--tensorboard needs tensorboard: pip install -e '.[tensorboard]'"
+        ) from None
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--tensorboard {folder}: choose a folder that is new or empty")
+    for run in runs:
+        began = run.written - run.last[1]
+        with SummaryWriter(str(folder / run.name)) as writer:
+            for name, series in run.series.items():
+                columns = (series.step, series.seconds, series.value)
+                for step, seconds, value in zip(*(c.tolist() for c in columns), strict=True):
+                    writer.add_scalar(name, value, int(step), walltime=began + seconds)
+    return len(runs)

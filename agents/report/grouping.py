@@ -1,0 +1,83 @@
+"""Which runs are seeds of the same thing, and what tells the others apart.
+
+A *variant* is an algorithm with its settings; a *group* is a variant on one environment, whose runs
+differ in their seed alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.report.parsing import printable
+from agents.report.reading import RunRecord
+
+NOT_COMPARED = {
+    *("seed", "env_id", "runs_dir", "tags", "wandb", "video", "num_threads"),
+    *("log_every_steps", "eval_every_steps", "eval_episodes", "final_eval_episodes"),
+    "checkpoint_every_steps",
+}
+"""Settings that change what a run is called, writes or shows, and not what it learns."""
+
+MOST_NAMED = 3
+"""Settings that a variant's name tells."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one variant on one environment, by their number."""
+
+    protocol: str
+    variant: str
+    runs: tuple[int, ...]
+
+
+def grouped(runs: Sequence[RunRecord]) -> list[Group]:
+    """The groups of all runs, by environment and variant."""
+    kin: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        kin[run.protocol, run.algo].append(number)
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for (protocol, algo), numbers in kin.items():
+        names = variant_names(algo, [settings(runs[number]) for number in numbers])
+        for number, name in zip(numbers, names, strict=True):
+            members[protocol, name].append(number)
+    return [Group(*key, tuple(numbers)) for key, numbers in sorted(members.items())]
+
+
+def settings(run: RunRecord) -> dict[str, str]:
+    """The settings of a run that its seeds share, as text."""
+    return {name: text(value) for name, value in run.config.items() if name not in NOT_COMPARED}
+
+
+def text(value: Any) -> str:
+    """A setting as a person reads it."""
+    if isinstance(value, str):
+        return printable(value) or "none"
+    return printable(json.dumps(value, default=str))
+
+
+def variant_names(algo: str, configs: Sequence[dict[str, str]]) -> list[str]:
+    """A name for each config: the algorithm, and what differs from the most frequent config."""
+    frozen = [tuple(sorted(config.items())) for config in configs]
+    usual = dict(Counter(frozen).most_common(1)[0][0])
+    values = {name: {each.get(name) for each in configs} for config in configs for name in config}
+    by_variety = sorted(values, key=lambda name: (-len(values[name]), name))
+    differing = [
+        tuple(
+            f"{name} {config.get(name, 'unset')}"
+            for name in by_variety
+            if config.get(name) != usual.get(name)
+        )
+        for config in configs
+    ]
+    names = {each: ", ".join(each[:MOST_NAMED]) for each in differing}
+    taken = Counter(names.values())
+    for number, each in enumerate(sorted(names, key=lambda each: (len(each), each))):
+        if len(each) > MOST_NAMED:
+            unique = f" [{number}]" if taken[names[each]] > 1 else ""
+            names[each] += f" and {len(each) - MOST_NAMED} more{unique}"
+    return [f"{algo}, {names[each]}" if each else algo for each in differing]

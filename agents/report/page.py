@@ -1,0 +1,139 @@
+"""The page: one HTML file that fetches nothing and runs no text of a run's.
+
+Data is JSON in an element that no browser runs, films are Base64 in others, and a content security
+policy allows the page's own two scripts and its style by their hashes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from agents.report.content import Content, Film
+
+ASSETS = Path(__file__).with_name("assets")
+LIBRARY = "plotly-basic.min.js"
+SCRIPTS = ("dom.js", "plots.js", "runs.js", "curves.js", "scores.js", "films.js", "main.js")
+TYPES = {".webm": "video/webm"}
+MEGABYTE = 1_000_000
+
+
+def build(content: Content, film_mb: float, *, seconds_between_reads: float = 0.0) -> str:
+    """The page as HTML.
+
+    Args:
+        content: what it shows.
+        film_mb: how many megabytes of films are in the page; it names those that are not.
+        seconds_between_reads: of a served page, which takes films and news from its server; 0 makes
+            a page that stands alone.
+    """
+    live = seconds_between_reads > 0
+    films = {} if live else dict(_within(content.films, int(film_mb * MEGABYTE)))
+    parts = {
+        "TITLE": html.escape(f"{content.data['title']} · Joystick"),
+        "POLICY": policy(live),
+        "STYLE": style(),
+        "LIBRARY": library(),
+        "SCRIPT": script(),
+        "DATA": inert(values(content, films, seconds_between_reads)),
+        "FILMS": "\n".join(
+            f'<script type="text/plain" id="film-{number}">{base64.b64encode(film).decode()}'
+            "</script>"
+            for number, film in films.items()
+        ),
+    }
+    pieces = (ASSETS / "page.html").read_text("utf-8").split("@@")
+    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def values(
+    content: Content, films: Mapping[int, bytes], seconds_between_reads: float
+) -> dict[str, Any]:
+    """The page's data; "films" says of each whether it is in the "page", at the "server" or in
+    neither, ""."""
+    live = seconds_between_reads > 0
+    where = ["server" if live else "page" if i in films else "" for i in range(len(content.films))]
+    types = [type_of(film) for film in content.films]
+    return content.data | {"films": where, "types": types, "read_every": seconds_between_reads}
+
+
+def inert(plain: Any) -> str:
+    """JSON that cannot end the script element it is in; ASCII, so that no separator of lines is
+    in it."""
+    text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def policy(live: bool) -> str:
+    """The content security policy: what is not named is forbidden."""
+    # Plotly adds an empty style element and fills it through the DOM.
+    styles = f"'{_hash(style())}' '{_hash('')}'"
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(library())}' '{_hash(script())}'",
+            f"style-src {styles}",
+            "img-src data: blob:",
+            "media-src blob:" + (" 'self'" if live else ""),
+            *(["connect-src 'self'"] if live else []),
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def library() -> str:
+    return (ASSETS / LIBRARY).read_text("utf-8")
+
+
+@cache
+def script() -> str:
+    parts = [(ASSETS / name).read_text("utf-8") for name in SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
+def style() -> str:
+    return (ASSETS / "page.css").read_text("utf-8")
+
+
+def type_of(film: Film) -> str:
+    """The media type of a film."""
+    return "video/mp4" if isinstance(film, bytes) else TYPES.get(film.suffix, "video/mp4")
+
+
+def read_film(film: Film) -> bytes:
+    """The bytes of a film; none where its file is gone."""
+    if isinstance(film, bytes):
+        return film
+    try:
+        return film.read_bytes()
+    except OSError:
+        return b""
+
+
+def _within(films: list[Film], most: int) -> Iterator[tuple[int, bytes]]:
+    """The films that fit into so many bytes, with their numbers; the first ones go first."""
+    for number, film in enumerate(films):
+        size = len(film) if isinstance(film, bytes) else _size(film)
+        if 0 < size <= most and (data := read_film(film)):
+            most -= len(data)
+            yield number, data
+
+
+def _size(film: Path) -> int:
+    try:
+        return film.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,152 @@
+"""What is computed of runs: pure functions of arrays.
+
+Interquartile means and stratified bootstrap intervals are those of Agarwal et al. 2021
+(https://arxiv.org/abs/2108.13264), computed with SciPy. A stratum is a game; its runs are the
+seeds, which are drawn with replacement within it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.stats
+
+CONFIDENCE = 0.95
+
+RESAMPLES = 2_000
+"""Of a single number; figures of hundreds of points draw fewer."""
+
+RESAMPLES_OF_CURVE = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A statistic and its interval, (...,) each; without two runs anywhere it has no width."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """The mean of what is left without the lowest and the highest quarter, rounded down."""
+    return scipy.stats.trim_mean(values, 0.25, axis=axis)
+
+
+def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Estimate:
+    """The interquartile mean over all runs of all strata, each (runs, ...), and its interval."""
+    return _estimate(strata, iqm, resamples)
+
+
+def estimate_share(strata: Sequence[np.ndarray], taus: np.ndarray) -> Estimate:
+    """A performance profile: which share of all runs scored more than each τ.
+
+    Args:
+        strata: scores, (runs,) each.
+        taus: (K,).
+    """
+    above = [(scores[:, None] > taus).astype(float) for scores in strata]
+    return _estimate(above, lambda values, axis: np.mean(values, axis=axis), RESAMPLES_OF_CURVE)
+
+
+def _estimate(
+    strata: Sequence[np.ndarray], statistic: Callable[..., np.ndarray], resamples: int
+) -> Estimate:
+    value = np.asarray(statistic(np.concatenate(strata), axis=0))
+    varied = [each for each in strata if len(each) > 1]
+    if not varied:
+        return Estimate(value, value, value)
+    # SciPy resamples no single run; drawn from itself it is always the same.
+    single = [np.moveaxis(each, 0, -1) for each in strata if len(each) == 1]
+
+    def of_all(*drawn: np.ndarray, axis: int) -> np.ndarray:
+        shape = drawn[0].shape[:-1]
+        gap = len(shape) - value.ndim
+        fixed = [
+            np.broadcast_to(each.reshape(*value.shape, *(1,) * gap, 1), (*shape, 1))
+            for each in single
+        ]
+        return statistic(np.concatenate([*drawn, *fixed], axis=-1), axis=axis)
+
+    interval = scipy.stats.bootstrap(
+        varied,
+        of_all,
+        n_resamples=resamples,
+        axis=0,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    low, high = (np.reshape(end, value.shape) for end in interval)
+    return Estimate(value, low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """An aggregate along an axis, (N,) each."""
+
+    x: np.ndarray
+    estimate: Estimate
+    runs: np.ndarray
+    """How many runs each point is of: those that have got so far."""
+
+
+def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points: int) -> Curve:
+    """The interquartile mean of curves (x, y) and its interval, at `points` evenly spaced x.
+
+    A point is of the runs that have begun before it and have got so far, so that a run in progress
+    hides nothing of the others.
+    """
+    curves = [curve for stratum in strata for curve in stratum]
+    first, last = min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
+    grid = np.linspace(first, last, points) if last > first else np.array([first])
+    rows = [np.array([resampled(x, y, grid) for x, y in stratum]) for stratum in strata]
+    alive = np.isfinite(np.concatenate(rows))
+    value, low, high = (np.full(len(grid), np.nan) for _ in range(3))
+    for members in np.unique(alive.T, axis=0):
+        if not members.any():
+            continue
+        at = (members == alive.T).all(axis=1)
+        there = [np.isfinite(stratum[:, at]).all(axis=1) for stratum in rows]
+        present = [
+            stratum[here][:, at] for stratum, here in zip(rows, there, strict=True) if here.any()
+        ]
+        found = estimate_iqm(present, RESAMPLES_OF_CURVE)
+        value[at], low[at], high[at] = found.value, found.low, found.high
+    kept = np.isfinite(value)
+    estimate = Estimate(value[kept], low[kept], high[kept])
+    return Curve(grid[kept], estimate, alive.sum(axis=0)[kept])
+
+
+def resampled(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """A curve at evenly spaced x: the mean of the points nearest to each, between them a line.
+
+    Args:
+        x: ascending, (N,), as `y`.
+        grid: (K,); what is further from the curve's ends than half a space is NaN.
+    """
+    space = grid[1] - grid[0] if len(grid) > 1 else 1.0
+    nearest = np.clip(np.rint((x - grid[0]) / space).astype(int), 0, len(grid) - 1)
+    count = np.bincount(nearest, minlength=len(grid))
+    total = np.bincount(nearest, weights=y, minlength=len(grid))
+    has = np.flatnonzero(count)
+    values = np.interp(grid, grid[has], total[has] / count[has])
+    values[(grid < grid[has[0]]) | (grid > grid[has[-1]])] = np.nan
+    return values
+
+
+def thinned(y: np.ndarray, most: int) -> np.ndarray:
+    """Indices of at most `most` points, at least 4, that look like all of them: of each bucket its
+    lowest and its highest, and both ends."""
+    count = len(y)
+    if count <= most:
+        return np.arange(count)
+    edges = np.linspace(1, count - 1, (most - 2) // 2 + 1).astype(int)
+    chosen = [0, count - 1]
+    for start, stop in itertools.pairwise(edges):
+        chosen += [start + int(y[start:stop].argmin()), start + int(y[start:stop].argmax())]
+    return np.unique(chosen)

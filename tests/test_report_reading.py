@@ -1,0 +1,277 @@
+"""Runs in every state that a directory can be in: shown as such, never a crash."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.report import __main__ as command
+from agents.report import content, page
+from agents.report.content import assemble
+from agents.report.grouping import grouped, variant_names
+from agents.report.reading import Reader, RunRecord, find, read_run
+from benchmarks.report_page import make_run, make_runs
+from envs import UserError
+
+NAME = "ALE-Pong-v5__ppo__1__20260101-000004"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make_runs(tmp_path, 12, 200)
+    return tmp_path
+
+
+def one(root: Path) -> RunRecord:
+    return read_run(root / NAME, root)
+
+
+def shown(root: Path) -> dict:
+    """The page's data, which must also be what a page can hold."""
+    data = assemble("test", *Reader(root).read(), []).data
+    assert "</script>" not in page.inert(data)
+    return data
+
+
+def test_a_whole_run_is_read(root: Path):
+    run = one(root)
+    assert (run.algo, run.env_id, run.seed, run.frameskip) == ("ppo", "ALE/Pong-v5", 1, 4)
+    assert run.protocol == "ALE/Pong-v5, sticky 0.25, frameskip 4"
+    assert run.problems == ()
+    assert run.state() == "finished"
+    assert run.score is not None and run.score.final and run.score.episodes == 30
+    assert run.last[0] == 10_000_000
+
+
+def test_a_line_that_is_being_written_is_no_damage(root: Path):
+    with (root / NAME / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10000001, "ti')
+    assert one(root).problems == ()
+
+
+def test_damaged_lines_are_left_out_and_counted(root: Path):
+    before = len(one(root).series["charts/SPS"])
+    with (root / NAME / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 1\n\xff\xfe\n[1, 2]\n{"step": "x", "time": 1}\n\n' + b"[" * 100_000)
+        file.write(b'\n{"step": NaN, "time": 1, "charts/SPS": 5}\n')
+        file.write(b'{"step": 1e400, "time": 1, "charts/SPS": 5}\n')
+        file.write(b'{"step": 5, "time": 1, "charts/SPS": "fast", "a": true, "b": null}\n')
+        file.write(b'{"step": 5, "time": 1, "charts/SPS": Infinity, "c": 1%s}\n' % (b"0" * 400))
+    run = one(root)
+    assert run.problems == ("metrics.jsonl: 7 damaged lines left out",)
+    assert len(run.series["charts/SPS"]) == before
+    assert not {"a", "b", "c"} & run.series.keys()
+    shown(root)
+
+
+def test_a_run_in_progress_is_running_and_later_stopped(root: Path):
+    (root / NAME / "eval.json").unlink()
+    metrics = root / NAME / "metrics.jsonl"
+    metrics.write_bytes(b"".join(metrics.read_bytes().splitlines(True)[:50]))
+    run = one(root)
+    assert run.state() == "running"
+    assert run.state(now=run.written + 3600) == "stopped"
+    assert run.score is not None and not run.score.final
+
+
+def test_a_run_that_has_just_begun_is_there(root: Path):
+    begun = root / "CartPole-v1__dqn__3__20260101-120000"
+    begun.mkdir()
+    run = read_run(begun, root)
+    assert run.problems == ("config.json is missing",)
+    assert run.state() == "damaged"
+    assert [each["name"] for each in shown(root)["runs"] if each["state"] == "damaged"] == [
+        begun.name
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '"x"',
+        "[" * 100_000,
+        '{"joystick": 2, "algo": 5, "config": [], "env_spec": 3}',
+    ],
+)
+def test_a_damaged_config_is_said_and_its_curves_stay(root: Path, text: str):
+    (root / NAME / "config.json").write_text(text)
+    run = one(root)
+    assert run.state() == "damaged"
+    assert any("config.json" in each for each in run.problems)
+    assert "charts/SPS" in run.series
+    assert len(shown(root)["runs"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("frameskip", "4"),
+        ("frameskip", -1),
+        ("env_id", ["x"]),
+        ("env_id", None),
+        ("unknown", 1),
+        ("family", "neither"),
+        ("rom_md5", "\ud800"),
+    ],
+)
+def test_a_spec_that_makes_no_sense_is_no_crash(root: Path, field: str, value: object):
+    saved = json.loads((root / NAME / "config.json").read_text())
+    saved["env_spec"][field] = value
+    saved["config"] |= {"seed": "seven", "total_steps": "many", "nested": {"\ud800": [1]}}
+    (root / NAME / "config.json").write_text(json.dumps(saved))
+    assert len(shown(root)["runs"]) == 12
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"eval/return_mean": "high"}', '{"returns": 3}'])
+def test_a_damaged_score_is_said_and_the_last_evaluation_is_taken(root: Path, text: str):
+    (root / NAME / "eval.json").write_text(text)
+    run = one(root)
+    assert any("eval.json" in each for each in run.problems)
+    assert run.score is not None and not run.score.final
+
+
+def test_a_foreign_directory_is_named_and_left_alone(root: Path):
+    (root / "holiday" / "photos").mkdir(parents=True)
+    (root / "holiday" / "config.json").write_text('{"colour": "blue"}')
+    (root / "loop").symlink_to(root)
+    runs, foreign = find(root)
+    assert len(runs) == 12
+    assert [path.name for path in foreign] == ["holiday", "loop"]
+    assert shown(root)["foreign"] == ["holiday", "loop"]
+
+
+def test_runs_in_folders_are_found_and_a_run_itself_may_be_given(root: Path):
+    (root / "sweep" / "one").mkdir(parents=True)
+    (root / NAME).rename(root / "sweep" / "one" / NAME)
+    names = {run.name for run in Reader(root).read()[0]}
+    assert f"sweep/one/{NAME}" in names and len(names) == 12
+    ((single,), foreign) = Reader(root / "sweep" / "one" / NAME).read()
+    assert (single.name, foreign) == (NAME, [])
+
+
+def test_a_video_that_goes_away_is_said_and_not_in_the_page(root: Path):
+    (root / NAME / "videos").mkdir()
+    film = root / NAME / "videos" / "000000000100.mp4"
+    film.write_bytes(b"film")
+    made = assemble("test", *Reader(root).read(), [])
+    film.unlink()
+    text = page.build(made, film_mb=8)
+    assert '"films":[""]' in text
+    assert 'id="film-0"' not in text
+
+
+def test_films_beyond_the_limit_stay_outside_newest_first(root: Path):
+    (root / NAME / "videos").mkdir()
+    for step in (1, 2, 3):
+        (root / NAME / "videos" / f"{step:012d}.mp4").write_bytes(bytes([step]) * 400_000)
+    made = assemble("test", *Reader(root).read(), [])
+    run = next(each for each in made.data["runs"] if each["videos"])
+    assert [each["name"][:12] for each in run["videos"]] == [f"{n:012d}" for n in (1, 2, 3)]
+    inside = page.values(made, dict(page._within(made.films, 900_000)), 0)["films"]
+    assert [inside[each["film"]] for each in run["videos"]] == ["", "page", "page"]
+
+
+def test_only_what_has_changed_is_read_again(root: Path):
+    reader = Reader(root)
+    before = {run.name: run for run in reader.read()[0]}
+    with (root / NAME / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10000001, "time": 1, "charts/SPS": 5}\n')
+    after = {run.name: run for run in reader.read()[0]}
+    assert [name for name in after if after[name] is not before[name]] == [NAME]
+
+
+def test_no_directory_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit, match="2"):
+        command.main([str(tmp_path / "nothing")])
+    assert capsys.readouterr().err == f"error: no directory at {tmp_path / 'nothing'}\n"
+
+
+def test_a_wrong_name_of_demonstrations_is_a_user_error(tmp_path: Path):
+    with pytest.raises(UserError, match="did you mean 'pong-expert-v1'"):
+        command.maker(command.Arguments(runs=tmp_path, demos=("pong-expert",)))
+
+
+def test_an_empty_directory_makes_a_page(tmp_path: Path):
+    with pytest.raises(SystemExit, match="0"):
+        command.main([str(tmp_path), "-o", str(tmp_path / "page.html")])
+    assert (tmp_path / "page.html").stat().st_size > 1_000_000
+
+
+def test_seeds_are_one_group_and_other_settings_another(root: Path):
+    make_runs(root / "more", 12, 20, seed=1)
+    path = root / "more" / NAME
+    saved = json.loads((path / "config.json").read_text())
+    saved["config"] |= {"learning_rate": 0.001, "seed": 9}
+    (path / "config.json").write_text(json.dumps(saved))
+    runs = Reader(root).read()[0]
+    groups = grouped(runs)
+    sizes = {group.variant: len(group.runs) for group in groups if "Pong" in group.protocol}
+    assert sizes == {"a2c": 2, "dqn": 2, "ppo": 1, "ppo, learning_rate 0.001": 1}
+
+
+def test_variants_with_many_differences_keep_different_names():
+    usual = dict.fromkeys("abcde", "0")
+    names = variant_names("ppo", [usual, usual, usual | dict.fromkeys("abcd", "1"),
+                                  usual | dict.fromkeys("abce", "1")])  # fmt: skip
+    assert len(set(names)) == 3
+    assert names[0] == names[1] == "ppo"
+
+
+def test_pages_hold_so_many_points_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_runs(tmp_path, 24, 800)
+    monkeypatch.setattr(content, "POINTS", 12_000)
+    curves = shown(tmp_path)["curves"]
+    points = sum(len(curve[0]) for of_runs in curves.values() for curve in of_runs.values())
+    assert 6_000 < points <= 12_000
+
+
+def test_csv_has_every_value_and_no_formula(root: Path):
+    hostile = root / "=cmd()|'!A0__ppo__1__20260101-000000"
+    (root / NAME).rename(hostile)
+    with pytest.raises(SystemExit, match="0"):
+        command.main([str(root), "--csv", str(root / "curves.csv")])
+    with (root / "curves.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    runs = Reader(root).read()[0]
+    assert len(rows) == sum(len(series) for run in runs for series in run.series.values())
+    assert {row["run"][0] for row in rows} == {"A", "'"}
+    row = next(row for row in rows if row["metric"] == "charts/SPS")
+    assert float(row["frames"]) == 4 * float(row["step"])
+
+
+def test_tensorboard_files_have_the_values(root: Path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    single = root / NAME
+    with pytest.raises(SystemExit, match="0"):
+        command.main([str(single), "--tensorboard", str(root / "tb")])
+    events = EventAccumulator(str(root / "tb" / NAME)).Reload()
+    expected = one(root).series["eval/return_mean"]
+    found = events.Scalars("eval/return_mean")
+    assert [event.step for event in found] == expected.step.tolist()
+    assert [event.value for event in found] == pytest.approx(expected.value.tolist(), rel=1e-6)
+    with pytest.raises(SystemExit, match="2"):
+        command.main([str(single), "--tensorboard", str(root / "tb")])
+
+
+def test_a_page_is_whole_or_absent(root: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        command.main([str(root / NAME), "-o", str(root / "no" / "page.html")])
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path):
+    path = make_run(tmp_path, "Pong", "ppo", 1, 50, np.random.default_rng(0))
+    os.rename(path, os.fsencode(tmp_path) + b"/bad\xff__ppo__1__20260101-000004")
+    assert shown(tmp_path)["runs"][0]["name"] == "bad?__ppo__1__20260101-000004"
