@@ -46,6 +46,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_runs(root, 24, 120)
     frames = np.random.default_rng(0).integers(0, 255, (40, 64, 48, 3)).astype(np.uint8)
     video.write(root / PPO / "videos" / "000000001000.mp4", frames, fps=20)
+    with (root / PPO / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10000001, "time": 20000.0, "charts/memory_gb": 2.5}\n')
     hostile = root / HOSTILE.replace("/", "÷").replace("\u2028", "")
     (root / DQN).rename(hostile)
     saved = json.loads((hostile / "config.json").read_text())
@@ -195,6 +197,15 @@ def test_a_demonstration_is_scrubbed_step_by_step(tab: Tab):
     tab.page.get_by_label("One step back").click()
     tab.drawn("demos")
     assert tab.page.locator("#demos .bars .point").count() >= 2
+
+
+def test_speed_and_memory_are_shown_where_they_are_recorded(tab: Tab):
+    tab.page.fill("#filter", "pong ppo")
+    tab.drawn("speed")
+    until(tab.page, "document.querySelectorAll('#speed .main-svg').length > 2")
+    titles = tab.page.locator("#speed .xtitle").all_text_contents()
+    assert titles == ["environment steps a second", "resident memory (GB)"]
+    assert tab.page.locator("#speed .point").count() == 3
 
 
 def test_the_theme_is_chosen_and_remembered(tab: Tab):

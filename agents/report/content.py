@@ -96,8 +96,11 @@ def _numbered_videos(runs: Sequence[RunRecord], films: list[Film]) -> list[list[
 
 def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
     step, seconds = run.last
-    speed, score = run.series.get("charts/SPS"), run.score
-    memory = [series.value.max() for name, series in run.series.items() if "memory" in name]
+    speed, memory, score = (
+        run.series.get("charts/SPS"),
+        run.series.get("charts/memory_gb"),
+        run.score,
+    )
     return {
         "name": run.name,
         "env": run.env_id,
@@ -109,7 +112,7 @@ def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
         "seconds": seconds,
         "frameskip": run.frameskip,
         "speed": None if speed is None else short(np.median(speed.value)),
-        "memory": short(max(memory)) if memory else None,
+        "memory": None if memory is None else short(memory.value.max()),
         "score": score and vars(score),
         "videos": [
             {"film": number, "name": printable(video.name)}

@@ -7,6 +7,7 @@ const METRICS = {
   "eval/human_normalised": "human-normalised evaluation return",
   "eval/of_demonstrator": "share of the demonstrator's return",
   "charts/SPS": "throughput (steps/s)",
+  "charts/memory_gb": "resident memory (GB)",
   "charts/episodic_length": "episode length (steps)",
   "eval/length_mean": "evaluation episode length (steps)",
 };

@@ -110,17 +110,17 @@ function renderSpeed(shown) {
   const fast = shown.filter((i) => data.runs[i].speed != null);
   const big = shown.filter((i) => data.runs[i].memory != null);
   const figures = [];
-  if (fast.length) figures.push(dots("speed", "Throughput", "environment steps a second", fast, 1));
-  if (big.length) figures.push(dots("memory", "Memory", "peak memory, as recorded", big, 1));
+  if (fast.length) figures.push(dots("speed", "Throughput", "environment steps a second", fast));
+  if (big.length) figures.push(dots("memory", "Memory", "resident memory (GB)", big));
   byId("speed").replaceChildren(
     el("h2", { id: "speed-title" }, "Throughput and memory"),
     figures.length ? el("div", { class: figures.length > 1 ? "panels" : "panels single" }, figures) : "",
-    figures.length ? note("A point is the median of a run."
-      + (big.length ? "" : " These runs have recorded no memory."))
+    figures.length ? note("A point is a run: its median speed"
+      + (big.length ? ", and the most memory that it has reported." : ". None of these has recorded its memory."))
       : note("No run that is shown has recorded its speed."));
 }
 
-function dots(key, title, unit, numbers, scale) {
+function dots(key, title, unit, numbers) {
   const label = (i) => plain(`${variantOf(data.runs[i])} · ${data.runs[i].env}`, 44);
   const labels = distinct(numbers.map(label));
   return figure(key, title, () => {
@@ -129,9 +129,9 @@ function dots(key, title, unit, numbers, scale) {
       const own = numbers.filter((i) => variantOf(data.runs[i]) === variant);
       return {
         type: "scatter", mode: "markers", name: plain(variant), y: own.map(label),
-        x: own.map((i) => data.runs[i][key] / scale), text: own.map((i) => plain(data.runs[i].name)),
+        x: own.map((i) => data.runs[i][key]), text: own.map((i) => plain(data.runs[i].name)),
         marker: { color: look(data.variants.indexOf(variant)).color, size: 10, opacity: 0.75 },
-        hovertemplate: "%{x:,.0f}<extra>%{text}</extra>",
+        hovertemplate: "%{x:,.4~g}<extra>%{text}</extra>",
       };
     });
     const rows = [["run", key], ...numbers.map((i) => [data.runs[i].name, data.runs[i][key]])];
