@@ -119,7 +119,7 @@ def command(record: RunRecord) -> str:
     env_id = str(config.get("env_id", record.env_id))
     try:
         module = launch.algorithm(record.algo)
-        default = launch.preset(module, "auto", env_id)
+        default = launch.preset(module, "auto", env_id, str(config.get("device", "auto")))
         usual = dataclasses.asdict(from_json(module.Config, dataclasses.asdict(default)))
     except (UserError, TypeError):
         usual = {}

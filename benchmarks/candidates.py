@@ -77,38 +77,43 @@ def plain(obs_BCHW: Tensor) -> Tensor:
     return torsos.scaled(obs_BCHW)
 
 
-class FirstLayer(nn.Module):
+def folded(convolution: nn.Conv2d, obs_BCHW: Tensor) -> Tensor:
     """The Nature network's first convolution on bytes, with its scale folded into its weights."""
-
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, obs_BCHW: Tensor) -> Tensor:
-        last = obs_BCHW.float().contiguous(memory_format=torch.channels_last)
-        weight = self.convolution.weight * (1 / 255)
-        return functional.conv2d(last, weight, self.convolution.bias, 4)
+    last = obs_BCHW.float().contiguous(memory_format=torch.channels_last)
+    return functional.conv2d(last, convolution.weight * (1 / 255), convolution.bias, 4)
 
 
-class SpaceToDepth(FirstLayer):
+def space_to_depth(convolution: nn.Conv2d, obs_BCHW: Tensor) -> Tensor:
     """The same, as a 2 x 2 convolution on the 64 bytes of each 4 x 4 pixels of 4 frames."""
+    blocks = obs_BCHW.unflatten(3, (21, 4)).unflatten(2, (21, 4))
+    last = blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).float().permute(0, 3, 1, 2)
+    weight = convolution.weight.unflatten(3, (2, 4)).unflatten(2, (2, 4))
+    weight = weight.permute(0, 1, 3, 5, 2, 4).flatten(1, 3) * (1 / 255)
+    return functional.conv2d(last, weight, convolution.bias)
+
+
+Convolve = Callable[[nn.Conv2d, Tensor], Tensor]
+
+
+class FirstLayer(nn.Module):
+    """A convolution on bytes, computed in another way."""
+
+    def __init__(self, convolution: nn.Conv2d, convolve: Convolve):
+        super().__init__()
+        self.convolution, self.convolve = convolution, convolve
 
     def forward(self, obs_BCHW: Tensor) -> Tensor:
-        blocks = obs_BCHW.unflatten(3, (21, 4)).unflatten(2, (21, 4))
-        last = blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).float().permute(0, 3, 1, 2)
-        weight = self.convolution.weight.unflatten(3, (2, 4)).unflatten(2, (2, 4))
-        weight = weight.permute(0, 1, 3, 5, 2, 4).flatten(1, 3) * (1 / 255)
-        return functional.conv2d(last, weight, self.convolution.bias)
+        return self.convolve(self.convolution, obs_BCHW)
 
 
-def with_first_layer(layer: type[FirstLayer], arguments: Arguments) -> Update:
+def with_first_layer(convolve: Convolve, arguments: Arguments) -> Update:
     """Our update, with another first layer."""
     agent = agent_of(arguments)
     for network in (agent.learner.network, agent.target):
         (torso,) = (m for m in network.modules() if isinstance(m, torsos.ConvTorso))
         convolution = torso.convolutions[0]
         assert isinstance(convolution, nn.Conv2d)
-        torso.convolutions[0] = layer(convolution)
+        torso.convolutions[0] = FirstLayer(convolution, convolve)
     update = partial(agent.learner.update, agent.loss, batch_of(arguments.batch_size))
 
     def patched() -> None:
@@ -162,8 +167,8 @@ CANDIDATES: dict[str, Callable[[Arguments], Update]] = {
     "as it is": as_it_is,
     "bf16 autocast": partial(as_it_is, precision="bf16"),
     "no channels_last": partial(with_pixels, plain),
-    "1/255 in the first weights": partial(with_first_layer, FirstLayer),
-    "space to depth": partial(with_first_layer, SpaceToDepth),
+    "1/255 in the first weights": partial(with_first_layer, folded),
+    "space to depth": partial(with_first_layer, space_to_depth),
     "cores share operations": on_all_cores,
     "torch.compile": compiled,
     "double, as it is": partial(as_it_is, double=True),

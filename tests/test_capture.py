@@ -21,7 +21,7 @@ from agents.core.capture import EAGER_CALLS, Captured, tensors
 from agents.core.types import Spaces
 
 
-class Eager(Captured[Any, Any]):
+class Eager(Captured):
     """Calls the function each time, with a step size that is a tensor, as a recording needs."""
 
     def __call__(self, batch: Any) -> Any:

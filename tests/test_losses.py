@@ -153,7 +153,9 @@ def test_the_policys_loss_is_clipped_only_where_it_would_move_on(
     old_B = torch.tensor([-1.0], device=device)
     log_prob_B = (old_B + math.log(ratio)).requires_grad_()
     advantage_B = torch.tensor([advantage], device=device)
-    loss_B = losses.clipped_policy(log_prob_B, old_B, advantage_B, torch.tensor(0.25, device=device))
+    loss_B = losses.clipped_policy(
+        log_prob_B, old_B, advantage_B, torch.tensor(0.25, device=device)
+    )
     assert loss_B.tolist() == pytest.approx([expected])
     # dρ / d log π = ρ
     assert gradient_of(loss_B, log_prob_B) == pytest.approx([slope * ratio])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any
 
 import torch
 
@@ -13,11 +13,8 @@ from agents.core.batches import tensors
 EAGER_CALLS = 3
 """Calls before the recording, in which libraries allocate and choose their kernels."""
 
-M = TypeVar("M")
-R = TypeVar("R")
 
-
-class Captured(Generic[M, R]):
+class Captured:
     """A function of a minibatch on a GPU, recorded at its fourth call and then repeated.
 
     A repetition costs one launch instead of hundreds, and computes in the same memory: what the
@@ -30,11 +27,11 @@ class Captured(Generic[M, R]):
         captures: without it, this is the function itself.
     """
 
-    def __init__(self, function: Callable[[M], R], captures: bool):
+    def __init__(self, function: Callable[[Any], Any], captures: bool):
         self.function, self.captures = function, captures
         self.calls = 0
 
-    def __call__(self, batch: M) -> R:
+    def __call__(self, batch: Any) -> Any:
         self.calls += 1
         if not self.captures or self.calls <= EAGER_CALLS:
             return self.function(batch)
@@ -45,9 +42,9 @@ class Captured(Generic[M, R]):
         self.graph.replay()
         return self.result
 
-    def record(self, batch: M) -> None:
+    def record(self, batch: Any) -> None:
         """Record the kernels of a call; nothing is computed."""
-        self.batch: M = replace(batch, **{n: t.clone() for n, t in tensors(batch).items()})  # pyright: ignore[reportArgumentType]
+        self.batch = replace(batch, **{n: t.clone() for n, t in tensors(batch).items()})
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.result = self.function(self.batch)

@@ -117,7 +117,7 @@ class Learner:
             self.optimiser.param_groups[0].update(lr=rate, capturable=True)
         self._rate = config.learning_rate
         self.max_grad_norm = config.max_grad_norm or float("inf")
-        self._steps: dict[tuple[Any, ...], Captured[Any, tuple[Tensor, dict[str, Tensor]]]] = {}
+        self._steps: dict[tuple[Any, ...], Captured] = {}
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside it, matrix products run in the learner's precision."""
