@@ -97,7 +97,7 @@ def write(
     observations: Callable[[Episode], np.ndarray] = minari.emitted,
 ) -> Path:
     """The episodes as a dataset of Minari's, all of its settings at their defaults."""
-    space, action_space = minari.spaces_of(episodes[0].spec)
+    space, action_space = envs.spaces_of(episodes[0].spec)
     if observations is newest_frames:
         assert space.shape is not None
         space = spaces.Box(0, 255, space.shape[1:], np.uint8)

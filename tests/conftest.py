@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 import envs
 from agents.core.launch import train
@@ -21,6 +22,9 @@ from demos.policies import RandomPolicy
 
 # A shell that starts the tests in the background has them and their children ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# How long an example takes says how busy the machine is.
+settings.register_profile("joystick", deadline=None)
+settings.load_profile("joystick")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="joystick-cache-")
 
 # Without --anneal-steps the learning rate would depend on how far a run is meant to go.
