@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from agents.core.launch import main
 from agents.core.learner import Learner
 from agents.core.networks import PolicyNetwork
 from agents.core.policies import join
-from agents.core.types import Decision, Spaces
+from agents.core.types import Decision, Obs, Spaces
 from envs import UserError
 
 VALIDATION_STEPS = 8192
@@ -106,7 +105,7 @@ class BC:
             seen = training.observations(training.spread(STATISTICS_STEPS))
             network.normaliser.update(seen.unsqueeze(0))
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
         return Decision(imitate(self.learner, self.spaces, obs, draws, exploration), memory_NS)
 
     def learn(self) -> dict[str, Tensor]:

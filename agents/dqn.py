@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from agents.core.learner import Learner, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
-from agents.core.types import Decision, Spaces, Step
+from agents.core.types import Decision, Obs, Spaces, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ class DQN:
         self.replay.allocate()
         copy_parameters(self.learner.network, self.target)
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
         return Decision(epsilon_greedy(self.learner, obs, draws, exploration), memory_NS)
 
     def observe(self, step: Step) -> None:
@@ -106,17 +105,15 @@ class DQN:
         self.steps += len(step.action_N)
 
     def learn(self) -> dict[str, Tensor]:
+        metrics, size, every = {}, self.config.batch_size, self.config.target_every_updates
         if self.steps < self.config.learning_starts_steps or not self.replay.ready:
-            return {}
-        metrics: dict[str, Tensor] = {}
-        self.updates_due += self.config.replay_ratio * self.spaces.num_envs / self.config.batch_size
-        while self.updates_due >= 1:
-            self.updates_due -= 1
-            batch = self.replay.sample(self.config.batch_size)
-            metrics, values = self.learner.update(self.loss, batch)
-            self.replay.update_priorities(batch.slot_B, values["losses/td_error"])
-            self.updates += 1
-            if self.updates % self.config.target_every_updates == 0:
+            return metrics
+        self.updates_due += self.config.replay_ratio * self.spaces.num_envs / size
+        while count := min(int(self.updates_due), every - self.updates % every):
+            uniform_UB = self.replay.draw(count, size)
+            metrics = self.learner.repeat(self.replay.fit, self.learner, self.loss, uniform_UB)
+            self.updates, self.updates_due = self.updates + count, self.updates_due - count
+            if self.updates % every == 0:
                 copy_parameters(self.learner.network, self.target)
         return metrics
 

@@ -121,10 +121,10 @@ def points(side: Joystick) -> Iterator[Point]:
     - acting: choosing actions;
     - storing: keeping a step, or valuing what lies beyond a rollout's end, and emptying it;
     - sampling: drawing and gathering minibatches, of a rollout its advantages too;
-    - forward, backward: an update, all waiting for its shards included; where it is one CUDA graph
-      also what follows;
+    - forward, backward: an update, all waiting for its shards included;
     - optimiser: clipping gradients, and the optimiser's step;
-    - priorities, target copies, validation: where an algorithm has them.
+    - priorities, target copies, validation: where an algorithm has them;
+    - learning: what is none of these, and all of it where it is one CUDA graph.
     """
     agent, experience = side.agent, side.training.experience
     if isinstance(experience, Interaction):
@@ -140,6 +140,7 @@ def points(side: Joystick) -> Iterator[Point]:
     if hasattr(agent, "rollout"):
         yield "sampling", agent.rollout, "minibatches"
         yield "storing", agent.rollout, "clear"
+    yield "learning", agent, "learn"
     yield "forward, backward", agent.learner, "update"
     yield "optimiser", nn.utils, "clip_grad_norm_"
     yield "optimiser", agent.learner.optimiser, "step"
@@ -164,7 +165,7 @@ def settings(algo: str, env_id: str, options: list[str]) -> Any:
 
 def warm_up(side: Joystick) -> None:
     """Train until updates are made as they will be from then on."""
-    while side.counter.updates == 0:
+    while side.counts[1] == 0:
         side.advance(1)
     # A GPU's update is recorded at its fourth call.
     side.advance(4 * side.config.batch_size)

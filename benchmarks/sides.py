@@ -85,7 +85,8 @@ class Joystick:
 
     @property
     def counts(self) -> tuple[int, int]:
-        return self.training.step, self.counter.updates
+        # Of those in one CUDA graph only the agent knows.
+        return self.training.step, getattr(self.agent, "updates", self.counter.updates)
 
     def advance(self, steps: int) -> float:
         total_steps = self.training.step + steps
@@ -132,7 +133,7 @@ class TrainingLimit:
 
     def __init__(self, algo: str, config: Any, how: Callable[[Any, Any], Callable[[], object]]):
         self.side, workload = Joystick(algo, config), WORKLOADS[algo]
-        while self.side.counter.updates == 0:
+        while self.side.counts[1] == 0:
             self.side.advance(1)
         agent = self.side.agent
         # The weights stay, so that a batch seen thousands of times cannot make them diverge.

@@ -73,7 +73,7 @@ WORKLOADS = {
             "epsilon_end": 0.05,
         },
         samples_per_step=lambda config: config.replay_ratio,
-        batch=lambda agent: agent.replay.sample(agent.config.batch_size),
+        batch=lambda agent: agent.replay.sample(agent.replay.draw(agent.config.batch_size)),
         warm_up_steps=1_256,
         # As its users run DQN, and with the environments together.
         peer_num_envs=(1, 8),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import envs
-from agents.core.acting import Draws, Group, epsilon_greedy, sample_policy, state_values
+from agents.core.acting import Draws, Group, Screens, epsilon_greedy, sample_policy, state_values
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic, make_q_network
 from agents.core.types import Decision, Spaces
@@ -216,6 +216,20 @@ class TestGroup:
 
     def test_a_group_takes_all_rows_unless_told_which(self) -> None:
         assert group_of(Script(3)).rows == slice(3)
+
+
+def test_frames_that_travelled_alone_make_up_the_emulators_observations() -> None:
+    spec = replace(envs.spec("Breakout"), max_episode_frames=36)
+    env, rng = envs.make(spec, 3, seed=1), np.random.default_rng(0)
+    screens, ended = Screens(env.reset()[0], CPU), 0
+    for _ in range(50):
+        env.send(rng.integers(0, 4, 3))
+        obs_N, _, terminated_N, truncated_N, _ = env.recv()
+        seen_N = screens.next(obs_N, terminated_N | truncated_N)
+        assert torch.equal(seen_N, torch.from_numpy(obs_N))
+        ended += int(truncated_N.sum())
+    env.close()
+    assert ended == 15
 
 
 @dataclass

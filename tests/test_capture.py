@@ -3,57 +3,77 @@ CPU by a trace, which freezes the same things: control flow, numbers and the ten
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ALGORITHMS, TINY, run_tiny
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import register_dataclass, tree_leaves
 
 from agents import dqn
 from agents.core import learner
-from agents.core.batches import Batch
-from agents.core.capture import EAGER_CALLS, Captured, tensors
-from agents.core.types import Spaces
+from agents.core.batches import Batch, tensors
+from agents.core.capture import EAGER_CALLS, Captured, leaves, named
+from agents.core.policies import Categorical, DiagonalGaussian
+from agents.core.types import Spaces, Step
+
+for policy in (Categorical, DiagonalGaussian):
+    register_dataclass(policy)
 
 
 class Eager(Captured):
     """Calls the function each time, with a step size that is a tensor, as a recording needs."""
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, *given: Any) -> Any:
         self.calls += 1
-        assert isinstance(self.function, partial)
-        owner: Any = self.function.func.__self__  # pyright: ignore[reportFunctionMemberAccess]
-        group = owner.optimiser.param_groups[0]
-        group["lr"] = torch.as_tensor(group["lr"])
-        return self.again(batch) if self.calls > EAGER_CALLS else self.function(batch)
+        owner: Any = self.function.__self__  # pyright: ignore[reportFunctionMemberAccess]
+        if isinstance(owner, learner.Learner):
+            group = owner.optimiser.param_groups[0]
+            group["lr"] = torch.as_tensor(group["lr"])
+        return self.again(given) if self.calls > EAGER_CALLS else self.function(*given)
 
-    def again(self, batch: Any) -> Any:
-        return self.function(batch)
+    def again(self, given: tuple[Any, ...]) -> Any:
+        return self.function(*given)
 
 
 class Traced(Eager):
-    """Repeats the operations of its fourth call, as a CUDA graph repeats kernels."""
+    """Repeats the operations of its fourth call, as a CUDA graph repeats kernels: what it returned
+    is overwritten."""
 
-    repeated = 0
+    repeated: Counter[str] = Counter()
 
-    def again(self, batch: Any) -> Any:
+    def again(self, given: tuple[Any, ...]) -> Any:
         if self.calls > EAGER_CALLS + 1:
-            Traced.repeated += 1
-            return self.trace(*tensors(batch).values())
-        names = tensors(batch)
-
-        def of_tensors(*given: Tensor) -> Any:
-            self.result = self.function(replace(batch, **dict(zip(names, given, strict=True))))
+            Traced.repeated[self.function.__name__] += 1
+            again = self.trace(*leaves(given))
+            # As kernels would: autograd sees nothing of it.
+            for mine, theirs in zip(tree_leaves(self.result), again, strict=True):
+                mine.data.copy_(theirs)
             return self.result
 
+        def of_tensors(*tensors: Tensor) -> list[Tensor]:
+            self.result = self.function(*with_leaves(given, tensors))
+            return tree_leaves(self.result)
+
         # Unlike that of a CUDA graph, this recording computes.
-        self.trace = make_fx(of_tensors)(*names.values())
+        self.trace = make_fx(of_tensors)(*leaves(given))
         return self.result
+
+
+def with_leaves(given: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """What was given, with other tensors."""
+    rest = iter(tensors)
+    changed = [{name: next(rest) for name in named(each)} for each in given]
+    return tuple(
+        names.get("", each) if not names or "" in names else replace(each, **names)
+        for each, names in zip(given, changed, strict=True)
+    )
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
@@ -65,15 +85,19 @@ def test_a_repeated_step_freezes_nothing_that_changes(
         settings += ["--anneal-steps", "400"]
     if algo.startswith("ppo"):
         settings += ["--clip-end", "0.01"]
+    if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
+        settings += ["--total-steps", "160", "--num-envs", "4", "--replay-ratio", "4"]
+        settings += ["--target-every-updates", "7"]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
         monkeypatch.setattr(learner, "Captured", steps)
         return run_tiny(tmp_path, algo, *settings).weights("last")[0]
 
     eager = weights(Eager)
-    monkeypatch.setattr(Traced, "repeated", 0)
+    Traced.repeated.clear()
     repeated = weights(Traced)
-    assert Traced.repeated > 2
+    assert Traced.repeated["fit" if algo == "dqn" else "_step"] > 2
+    assert algo == "bc" or Traced.repeated["_forward"] > 2
     for name in eager:
         assert torch.equal(repeated[name], eager[name]), name
 
@@ -104,6 +128,42 @@ def weights_after_8_steps(device: torch.device) -> dict[str, Tensor]:
         metrics, values = agent.learner.update(agent.loss, replace(batch, **given))
         assert metrics["losses/loss"].isfinite()
         assert values["losses/td_error"].shape == (32,)
+    return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_learns_from_a_replay_what_a_cpu_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        on_cpu, on_gpu = (weights_after_a_life(torch.device(name)) for name in ("cpu", "cuda"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for name in on_cpu:
+        torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
+
+
+def weights_after_a_life(device: torch.device) -> dict[str, Tensor]:
+    """Of DQN on a replay of 200 random steps, drawn from evenly, two updates at a time."""
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    spaces = Spaces(4, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
+    config = dqn.Config(
+        num_envs=4, batch_size=32, replay_ratio=16.0, buffer_size=1_000, learning_starts_steps=100,
+        priority_exponent=0.0, target_every_updates=7, precision="fp32", num_threads=1,
+    )  # fmt: skip
+    agent = dqn.build(config, spaces, device)
+    agent.prepare()
+    for _ in range(50):
+        terminated_N = rng.random(4) < 0.05
+        obs, final_obs = rng.integers(0, 256, (2, 4, 4, 84, 84), np.uint8)
+        reward_N = rng.standard_normal(4).astype(np.float32)
+        never_N = np.zeros(4, bool)
+        action_N = rng.integers(0, 6, 4)
+        agent.observe(Step(obs, action_N, reward_N, terminated_N, never_N, never_N, final_obs))
+        agent.learn()
+    assert agent.updates > 40
     return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
 
 

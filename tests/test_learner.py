@@ -208,11 +208,11 @@ def test_observations_to_act_on_are_shared_out_to_threads_in_order(size: int, sh
     learner, obs = q_learner(num_threads=3), images(CPU, batch=size)
     seen: list[int] = []
 
-    def forward(rows: slice) -> Tensor:
-        seen.append(rows.stop - rows.start)
-        return learner.network(obs[rows])
+    def forward(obs_B: Tensor) -> Tensor:
+        seen.append(len(obs_B))
+        return learner.network(obs_B)
 
-    q_BA = torch.cat(learner.infer(forward, size))
+    q_BA = torch.cat(learner.infer(forward, obs))
     assert sorted(seen) == shares
     assert not q_BA.requires_grad
     torch.testing.assert_close(q_BA, learner.network(obs).detach())

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import envs
 from agents.core import learner
-from agents.core.acting import Draws
+from agents.core.acting import Draws, Group
 from agents.core.launch import algorithm
 from agents.core.types import Spaces, Step
 
@@ -27,7 +28,13 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 
 class NoWaiting(TorchDispatchMode):
-    """Raises where an operation would copy between devices and wait until that is done."""
+    """Raises where an operation would copy between devices and wait until that is done.
+
+    Attributes:
+        pixels: how many were copied from host to device, in images.
+    """
+
+    pixels = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -38,6 +45,8 @@ class NoWaiting(TorchDispatchMode):
         if func is torch.ops.aten._to_copy.default and kwargs.get("device") is not None:
             devices.add(torch.device(kwargs["device"]).type)
             if kwargs.get("non_blocking"):
+                if args[0].dtype == torch.uint8 and args[0].ndim > 2:
+                    self.pixels += args[0].numel()
                 return func(*args, **kwargs)
         assert len(devices) <= 1, f"{func} waits: {devices}"
         return func(*args, **kwargs)
@@ -108,6 +117,26 @@ def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPa
         learned = life(agent, steps=24)
     assert learned["losses/loss"].is_meta
     assert len(fetched) == 24
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_of_each_environment_one_frame_travels_a_step(
+    algo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
+    agent, env = agent_on(algo, torch.device("meta")), envs.make("Pong", ENVS)
+    group = Group(agent, env, Draws(1, ENVS))
+    group.reset()
+    with NoWaiting() as watch:
+        # One less than a rollout, at whose end what lies beyond it is valued.
+        for _ in range(7):
+            group.send(0.5)
+            step, _ = group.recv()
+            agent.observe(step)
+            assert isinstance(step.next_obs, Tensor)
+            assert step.next_obs.is_meta
+    env.close()
+    assert watch.pixels == 7 * ENVS * 84 * 84
 
 
 @CUDA

@@ -189,6 +189,10 @@ def make_replay(config: Settings, spaces: Spaces, device: torch.device = CPU) ->
     return replay
 
 
+def sampled(replay: Replay, batch_size: int) -> Batch:
+    return replay.sample(replay.draw(batch_size))
+
+
 def drawable_slots(replay: Replay) -> list[int]:
     slots = torch.arange(replay.length * replay.num_envs, device=replay.device)
     return torch.nonzero(replay.priorities[slots] > 0).flatten().tolist()
@@ -245,7 +249,7 @@ def test_every_transition_equals_the_reference(
         slots = drawable_slots(replay)
         assert slots == sorted(world.drawable(config))
         if replay.ready and (step % 5 == 0 or step == num_steps - 1):
-            batch = replay.sample(4)
+            batch = sampled(replay, 4)
             assert set(batch.slot_B.tolist()) <= set(slots)
             assert_batch_matches(batch, world, config)
             assert_batch_matches(replay.gather(torch.tensor(slots, device=device)), world, config)
@@ -351,7 +355,7 @@ def test_a_replay_is_not_ready_while_a_group_was_never_observed():
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_a_split_batch_gives_back_everything_in_order(shards: int):
     _, _, replay = play(Plan(5, truncated=False), num_steps=40)
-    batch = replay.sample(7)
+    batch = sampled(replay, 7)
     assert batch.size == 7
     assert batch.weight is batch.weight_B
     parts = batch.split(shards)
@@ -365,7 +369,7 @@ def test_uniform_draws_every_transition_exactly_as_often():
     _, _, replay = play(Plan(5, truncated=False), num_steps=40)
     slots = torch.tensor(drawable_slots(replay))
     assert (replay.priorities[slots] == 1.0).all()
-    batch = replay.sample(3 * len(slots))
+    batch = sampled(replay, 3 * len(slots))
     assert batch.slot_B.bincount(minlength=64)[slots].tolist() == [3] * len(slots)
     assert (batch.weight_B == 1.0).all()
     replay.update_priorities(batch.slot_B, torch.rand(len(batch.slot_B)))
@@ -377,7 +381,7 @@ def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
     assert drawable_slots(replay) == [0, 1, 2, 3]
     replay.update_priorities(torch.arange(4), torch.tensor([0.0, 1.0, 4.0, 9.0]) - 1e-3)
     # Weights 0, 1, 2, 3 of a total of 6: shares of 1200 draws are 0, 200, 400, 600.
-    counts = replay.sample(1_200).slot_B.bincount(minlength=4)
+    counts = sampled(replay, 1_200).slot_B.bincount(minlength=4)
     assert counts.tolist() == pytest.approx([0, 200, 400, 600], abs=2)
 
 
@@ -404,7 +408,7 @@ def test_importance_weights_are_inverse_to_the_share_and_at_most_one(
 
 def test_the_seed_decides_the_draws():
     draws = [
-        play(Plan(5, truncated=False), num_steps=40, seed=seed)[2].sample(16).slot_B.tolist()
+        sampled(play(Plan(5, truncated=False), num_steps=40, seed=seed)[2], 16).slot_B.tolist()
         for seed in (1, 1, 2)
     ]
     assert draws[0] == draws[1] != draws[2]
@@ -526,7 +530,7 @@ def assert_same(a: Replay, b: Replay) -> None:
     everywhere = torch.arange(a.length * a.num_envs, device=a.device)
     assert torch.equal(a.priorities[everywhere], b.priorities[everywhere])
     if a.ready:
-        for row_a, row_b in zip(*(vars(r.sample(6)).values() for r in (a, b)), strict=True):
+        for row_a, row_b in zip(*(vars(sampled(r, 6)).values() for r in (a, b)), strict=True):
             assert torch.equal(row_a, row_b)
 
 
@@ -567,7 +571,7 @@ def test_a_replay_restored_from_chunks_goes_on_as_if_never_saved(
             other.add(step)
         if replay.ready:
             for each in (replay, other):
-                batch = each.sample(3)
+                batch = sampled(each, 3)
                 each.update_priorities(batch.slot_B, batch.reward_B.abs())
         assert_same(replay, other)
         if go_on_with_restored:

@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.core.device import to_device
 from agents.core.policies import Policy, join
 from agents.core.schedules import stream_seed
-from agents.core.types import Agent, Decision, Spaces, Step
+from agents.core.types import Agent, Decision, Obs, Spaces, Step
 from envs import TapedVectorEnv
 from envs.open_tapes import rows_of_state
 
@@ -39,12 +39,30 @@ class Draws:
         return torch.randn(self.total, count, generator=self.generator)[self.rows]
 
 
+class Screens:
+    """Observations (N, stack, ...) on their way to a device: only the newest frames travel.
+
+    The others are there already; those of before an episode are zero, as the emulator has them.
+    """
+
+    def __init__(self, obs_N: np.ndarray, device: torch.device):
+        self.obs_N, self.device = to_device(obs_N, device), device
+
+    def next(self, obs_N: np.ndarray, began_N: np.ndarray) -> Tensor:
+        """The next observations there; in the environments `began_N` an episode began."""
+        newest_N = to_device(obs_N[:, -1:], self.device)
+        goes_on_N = to_device(~began_N, self.device).view(-1, *[1] * (obs_N.ndim - 1))
+        self.obs_N = torch.cat([self.obs_N[:, 1:] * goes_on_N, newest_N], dim=1)
+        return self.obs_N
+
+
 class Group:
     """Environments that step together, from an observation to the next one.
 
     Attributes:
         rows: which of the process's environments these are.
-        obs: what the next actions are chosen on.
+        obs: what the next actions are chosen on: where only frames travel (`Screens`) a tensor on
+            the learner's device, else an array.
         memory_NS: what the agent remembers of the episodes, zero where one begins.
     """
 
@@ -52,9 +70,18 @@ class Group:
         self.agent, self.env, self.draws = agent, env, draws
         self.rows = rows or slice(env.num_envs)
         self.memory_NS = torch.zeros(env.num_envs, agent.memory_size, device=agent.learner.device)
+        self.device = agent.learner.device
+        self.screens: Screens | None = None
 
     def reset(self) -> None:
-        self.obs, _ = self.env.reset()
+        self.begin(self.env.reset()[0])
+
+    def begin(self, obs: np.ndarray) -> None:
+        """Go on from these observations, whatever was before."""
+        self.obs: Obs = obs
+        if self.device.type != "cpu" and self.env.env_spec.frame_stack > 1:
+            self.screens = Screens(obs, self.device)
+            self.obs = self.screens.obs_N
 
     def send(self, exploration: float) -> None:
         """Choose actions and hand them to the environments, which step while others are served."""
@@ -65,6 +92,8 @@ class Group:
         """What the actions led to, and the environments' info."""
         decision = self._decision
         next_obs, reward_N, terminated_N, truncated_N, info = self.env.recv()
+        if self.screens is not None:
+            next_obs = self.screens.next(next_obs, terminated_N | truncated_N)
         step = Step(
             obs=self.obs,
             action_N=decision.action_N,
@@ -94,19 +123,19 @@ class Group:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where the run's environments were, of which these are a part."""
         rows = self.draws.rows
-        self.obs, _ = self.env.load_state_dict(rows_of_state(state["env"], rows))
+        self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
         self.memory_NS = state["memory"][rows].to(self.memory_NS.device)
         self.draws.generator.set_state(state["generator"])
 
 
 @torch.no_grad()
-def epsilon_greedy(learner: Learner, obs: np.ndarray, draws: Draws, epsilon: float) -> np.ndarray:
+def epsilon_greedy(learner: Learner, obs: Obs, draws: Draws, epsilon: float) -> np.ndarray:
     """For each observation the action of highest value, or with probability ε any, int64 (N,).
 
     The draws are made whatever ε is, so that a run's randomness does not depend on it.
     """
     obs_N = to_device(obs, learner.device)
-    q_NA = torch.cat(learner.infer(lambda rows: learner.network(obs_N[rows]), len(obs)))
+    q_NA = torch.cat(learner.infer(learner.network, obs_N))
     explore_N, which_N = draws.uniform(2).unbind(dim=1)
     random_N = (which_N * q_NA.shape[1]).long()
     return torch.where(explore_N < epsilon, random_N, q_NA.argmax(dim=1).cpu()).numpy()
@@ -116,7 +145,7 @@ def epsilon_greedy(learner: Learner, obs: np.ndarray, draws: Draws, epsilon: flo
 def sample_policy(
     learner: Learner,
     spaces: Spaces,
-    obs: np.ndarray,
+    obs: Obs,
     memory_NS: Tensor,
     draws: Draws,
     temperature: float,
@@ -136,7 +165,7 @@ def sample_policy(
 
 
 def imitate(
-    learner: Learner, spaces: Spaces, obs: np.ndarray, draws: Draws, temperature: float
+    learner: Learner, spaces: Spaces, obs: Obs, draws: Draws, temperature: float
 ) -> np.ndarray:
     """Actions drawn from a policy network, as the environments take them."""
     policy = policy_of(learner, to_device(obs, learner.device))
@@ -145,23 +174,17 @@ def imitate(
 
 def policy_of(learner: Learner, obs_N: Tensor) -> Policy:
     """The policy of a policy network on observations (N, ...)."""
-    parts = learner.infer(lambda rows: learner.network(obs_N[rows]), len(obs_N))
-    return join(parts)
+    return join(learner.infer(learner.network, obs_N))
 
 
 @torch.no_grad()
-def state_values(learner: Learner, obs: np.ndarray, memory_NS: Tensor) -> Tensor:
+def state_values(learner: Learner, obs: Obs, memory_NS: Tensor) -> Tensor:
     """An actor-critic's values (N,) of observations, given what it remembers."""
     return one_step(learner, to_device(obs, learner.device), memory_NS)[1][0]
 
 
 def one_step(learner: Learner, obs_N: Tensor, memory_NS: Tensor) -> tuple[Policy, Tensor, Tensor]:
     """What an actor-critic says of observations, as a sequence of one step (`ActorCritic`)."""
-    # Whoever keeps the memory has already emptied it where an episode starts.
-    start_1N = torch.zeros(1, len(obs_N), dtype=torch.bool, device=obs_N.device)
-    obs_1N, network = obs_N.unsqueeze(0), learner.network
-    parts = learner.infer(
-        lambda rows: network(obs_1N[:, rows], memory_NS[rows], start_1N[:, rows]), len(obs_N)
-    )
-    policies, values, memories = zip(*parts, strict=True)
+    network: Any = learner.network
+    policies, values, memories = zip(*learner.infer(network.step, obs_N, memory_NS), strict=True)
     return join(policies), torch.cat(values, dim=1), torch.cat(memories)

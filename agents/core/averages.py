@@ -19,8 +19,9 @@ class Averages:
         self._count = 0
 
     def add(self, metrics: dict[str, Tensor]) -> None:
+        # Added to a sum of its own: who computed them may compute there again.
         for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._sums[name] = self._sums.get(name, 0) + value
         self._count += bool(metrics)
 
     def flush(self) -> dict[str, float]:

@@ -44,14 +44,17 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
 
 
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """The one copy of an array from host to device, which nobody waits for; on a CPU none at all.
+def to_device(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
+    """The one copy of an array from host to device, which nobody waits for; on a CPU none at all,
+    nor of what is there already.
 
     A GPU reads it from pinned memory, that is taken back only when it has been read.
     """
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
+    tensor = torch.as_tensor(array)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        # Whatever its strides: from other memory than this a copy would be waited for.
+        pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        tensor = pinned.copy_(tensor)
     return tensor.to(device, non_blocking=True)
 
 

@@ -6,15 +6,14 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial, reduce
-from itertools import pairwise
+from functools import reduce
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from agents.core import distributed
-from agents.core.capture import Captured, tensors
+from agents.core.capture import Captured, signature
 from agents.core.device import resolve_precision, share_cores
 
 Optimiser = torch.optim.Optimizer
@@ -117,7 +116,7 @@ class Learner:
             self.optimiser.param_groups[0].update(lr=rate, capturable=True)
         self._rate = config.learning_rate
         self.max_grad_norm = config.max_grad_norm or float("inf")
-        self._steps: dict[tuple[Any, ...], Captured] = {}
+        self._captured: dict[tuple[Any, ...], Captured] = {}
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside it, matrix products run in the learner's precision."""
@@ -125,21 +124,34 @@ class Learner:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision)
 
-    def infer(self, forward: Callable[[slice], R], size: int) -> list[R]:
-        """What `forward` says of rows of `size` observations, under the learner's precision.
+    def repeat(self, function: Callable[..., R], *given: Any) -> R:
+        """What a function returns for what it is given, on a GPU as one CUDA graph for each shape
+        of that (`Captured` says what the function must be like), unless ranks exchange gradients.
 
-        On a CPU a convolutional network's rows are shared out to the cores, as a minibatch is.
+        The next call may overwrite it.
         """
-        shards = max(1, min(self.shards, size // INFERENCE_ROWS))
-        bounds = [size * shard // shards for shard in range(shards + 1)]
-        rows = [slice(*pair) for pair in pairwise(bounds)]
-        rest = [self._workers.submit(self._forward, forward, each) for each in rows[1:]]
-        return [self._forward(forward, rows[0]), *(future.result() for future in rest)]
+        key = (function, *(signature(each) for each in given))
+        if key not in self._captured:
+            alone = self.device.type == "cuda" and distributed.size() == 1
+            self._captured[key] = Captured(function, captures=alone)
+        return self._captured[key](*given)
 
-    def _forward(self, forward: Callable[[slice], R], rows: slice) -> R:
+    def infer(self, forward: Callable[..., R], *inputs: Tensor) -> list[R]:
+        """What `forward` says of inputs (N, ...), under the learner's precision, in parts.
+
+        On a CPU a convolutional network's rows are shared out to the cores, as a minibatch is; on a
+        GPU the next call may overwrite the result.
+        """
+        shards = max(1, min(self.shards, len(inputs[0]) // INFERENCE_ROWS))
+        parts = list(zip(*(each.tensor_split(shards) for each in inputs), strict=True))
+        rest = [self._workers.submit(self._forward, forward, *part) for part in parts[1:]]
+        first = self.repeat(self._forward, forward, *parts[0])
+        return [first, *(future.result() for future in rest)]
+
+    def _forward(self, forward: Callable[..., R], *inputs: Tensor) -> R:
         # Both settings are a thread's own.
         with torch.no_grad(), self.autocast():
-            return forward(rows)
+            return forward(*inputs)
 
     def target_copy(self) -> nn.Module:
         """A copy of the network that takes no gradient: a target network."""
@@ -152,18 +164,13 @@ class Learner:
         pass (see `share_cores`); the gradients are added in a fixed order, so that it is as
         reproducible as one thread. Gradients and means are those of all ranks together.
 
-        On a GPU the steps on minibatches of a shape are one CUDA graph (`Captured` says what the
-        loss must be like), unless ranks exchange gradients.
+        On a GPU it is repeated (see `repeat`).
 
         Returns:
             Detached means of the loss, the gradient norm and the loss's values; and the latter
             for each sample, which the next update may overwrite.
         """
-        key = (loss, batch.size, *(value.shape for value in tensors(batch).values()))
-        if key not in self._steps:
-            alone = self.device.type == "cuda" and distributed.size() == 1
-            self._steps[key] = Captured(partial(self._step, loss), captures=alone)
-        means, values = self._steps[key](batch)
+        means, values = self.repeat(self._step, loss, batch)
         names = ["losses/loss", *values, "losses/grad_norm"]
         return dict(zip(names, means.clone().unbind(), strict=True)), values
 
@@ -225,7 +232,7 @@ class Learner:
         moments = {int(index): moment for index, moment in state.items()}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         # What was recorded works on the tensors of before.
-        self._steps.clear()
+        self._captured.clear()
 
 
 def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -139,6 +139,14 @@ class ActorCritic(nn.Module):
         value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
+    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Policy, Tensor, Tensor]:
+        """The same of single observations (B, ...), as sequences of one step.
+
+        Whoever keeps the memory has emptied it where an episode starts.
+        """
+        start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
+        return self(obs_B.unsqueeze(0), memory_BS, start_1B)
+
 
 class PolicyNetwork(nn.Module):
     """A policy alone, on single observations: the parts of an actor-critic that choose."""

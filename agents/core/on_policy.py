@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from agents.core.batches import Sequences
 from agents.core.learner import Learner, LearnerConfig
 from agents.core.networks import ActorCritic, ActorCriticConfig
 from agents.core.rollouts import Rollout, RolloutConfig
-from agents.core.types import Decision, Spaces, Step
+from agents.core.types import Decision, Obs, Spaces, Step
 
 
 class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
@@ -76,7 +75,7 @@ class OnPolicyAgent:
     def prepare(self) -> None:
         self.rollout.allocate()
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
         return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
 
     def observe(self, step: Step) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 from agents.core import returns
 from agents.core.batches import Batch
 from agents.core.device import reserve, to_device
+from agents.core.learner import Learner, Loss
 from agents.core.priorities import Priorities
 from agents.core.schedules import stream_seed
-from agents.core.types import Spaces, Step
+from agents.core.types import Obs, Spaces, Step
 from envs.errors import UserError
 
 IMPORTANCE_EXPONENT = 0.5
@@ -57,7 +58,7 @@ def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
 class Replay:
     """The last `capacity` transitions of `num_envs` environments.
 
-    Observations of shape (stack, ...) are stored as their newest frame; with stack 1 they
+    Obs of shape (stack, ...) are stored as their newest frame; with stack 1 they
     are stored whole. Slots are shared out evenly between environments; one is used for each
     step and each episode. The discount, n_step, α (`priority_exponent`, Schaul et al. 2016,
     https://arxiv.org/abs/1511.05952) and the seed of the draws come from the config.
@@ -149,7 +150,7 @@ class Replay:
             )
             self.age[envs] = 0
 
-    def _write(self, envs: np.ndarray, obs: np.ndarray, **fields: np.ndarray) -> None:
+    def _write(self, envs: np.ndarray, obs: Obs, **fields: np.ndarray) -> None:
         written = self.written[envs]
         slot = self.slots(envs, written)
         frame = to_device(obs[:, -1] if self.stack > 1 else obs, self.device)
@@ -187,11 +188,26 @@ class Replay:
         inside_BS = self._look_back <= self.fields["age"][slot_B].unsqueeze(1)
         return stacked.mul_(inside_BS.unsqueeze(2)).view(-1, *self.obs_shape)
 
-    def sample(self, batch_size: int) -> Batch:
-        """Draw transitions with replacement, from a replay that is `ready`."""
-        uniform_B = torch.rand(batch_size, dtype=torch.float64, generator=self.generator)
-        slot_B = self.priorities.sample(uniform_B.to(self.device, non_blocking=True))
-        return self.gather(slot_B)
+    def draw(self, *shape: int) -> Tensor:
+        """Numbers in [0, 1) to sample with, float64, the next of the replay's own."""
+        uniform = torch.rand(shape, dtype=torch.float64, generator=self.generator)
+        return to_device(uniform, self.device)
+
+    def sample(self, uniform_B: Tensor) -> Batch:
+        """Transitions drawn with replacement, from a replay that is `ready`."""
+        return self.gather(self.priorities.sample(uniform_B))
+
+    def fit(self, learner: Learner, loss: Loss[Batch], uniform_UB: Tensor) -> dict[str, Tensor]:
+        """U updates, each on a minibatch drawn by its row; returns the last one's means.
+
+        The loss tells "losses/td_error" (B,), the priorities of what was drawn.
+        """
+        metrics: dict[str, Tensor] = {}
+        for uniform_B in uniform_UB:
+            batch = self.sample(uniform_B)
+            metrics, values = learner.update(loss, batch)
+            self.update_priorities(batch.slot_B, values["losses/td_error"])
+        return metrics
 
     def gather(self, slot_B: Tensor) -> Batch:
         """The transitions that start at these slots."""
@@ -219,5 +235,5 @@ class Replay:
         if self.config.priority_exponent == 0.0:
             return
         weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
-        self.max_priority = torch.maximum(self.max_priority, weight_B.max())
+        self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
         self.priorities.set(slot_B, weight_B)

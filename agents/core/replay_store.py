@@ -56,7 +56,7 @@ class ReplayStore:
             "chunks": list(chunks),
             "fields": {name: value.cpu() for name, value in replay.fields.items()},
             "priorities": replay.priorities.state_dict(),
-            "max_priority": replay.max_priority,
+            "max_priority": replay.max_priority.clone(),
             "written": replay.written.copy(),
             "age": replay.age.copy(),
             "generator": replay.generator.get_state(),
@@ -72,6 +72,6 @@ class ReplayStore:
         for name, value in state["fields"].items():
             replay.fields[name].copy_(value)
         replay.priorities.load_state_dict(state["priorities"])
-        replay.max_priority = state["max_priority"].to(replay.device)
+        replay.max_priority.copy_(state["max_priority"])
         replay.generator.set_state(state["generator"])
         self._chunks, self._saved = list(state["chunks"]), replay.written.copy()

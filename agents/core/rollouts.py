@@ -122,12 +122,14 @@ class Rollout:
     def _bootstrap(self, t: int, step: Step, cut: np.ndarray) -> None:
         """Value what lies beyond a truncation, or beyond the rollout."""
         assert step.next_obs is not None and step.next_memory_NS is not None
-        obs = step.next_obs[cut]
-        if step.final_obs is not None:
-            truncated = step.truncated_N[cut]
-            obs[truncated] = step.final_obs[cut[truncated]]
         device = self.learner.device
-        value = state_values(self.learner, obs, step.next_memory_NS[to_device(cut, device)])
+        index = to_device(cut, device)
+        obs = to_device(step.next_obs, device)[index]
+        if step.final_obs is not None:
+            truncated = np.flatnonzero(step.truncated_N[cut])
+            final_obs = to_device(step.final_obs[cut[truncated]], device)
+            obs[to_device(truncated, device)] = final_obs
+        value = state_values(self.learner, obs, step.next_memory_NS[index])
         rows = np.arange(self.spaces.num_envs)[step.rows][cut]
         self.bootstrap_TN[t, to_device(rows, device)] = value
 

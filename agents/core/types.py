@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from agents.core.learner import Learner
 
 
+Obs = np.ndarray | Tensor
+"""Observations (N, ...): an array, or a tensor that is on the learner's device already."""
+
+
 @dataclass(frozen=True)
 class Spaces:
     """What an agent is built for: N environments, observations of (stack, ...) and actions.
@@ -120,14 +124,14 @@ class Step:
     after this step, `rows` says which of the process's environments these are.
     """
 
-    obs: np.ndarray
+    obs: Obs
     action_N: np.ndarray
     reward_N: np.ndarray
     terminated_N: np.ndarray
     truncated_N: np.ndarray
     life_lost_N: np.ndarray
     final_obs: np.ndarray | None
-    next_obs: np.ndarray | None = None
+    next_obs: Obs | None = None
     next_memory_NS: Tensor | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)
     rows: slice = field(default_factory=lambda: slice(None))
@@ -158,9 +162,7 @@ class Agent(Protocol):
 
     def exploration(self, step: int) -> float: ...
 
-    def act(
-        self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float
-    ) -> Decision: ...
+    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision: ...
 
     def learn(self) -> dict[str, Tensor]: ...
 
