@@ -7,6 +7,7 @@ with, which makes a truncated episode bootstrap from the frame it really ended o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +17,14 @@ from torch import Tensor
 from agents.core import returns
 from agents.core.batches import Batch
 from agents.core.device import reserve, to_device
-from agents.core.learner import Learner, Loss
+from agents.core.learner import Learner
 from agents.core.priorities import Priorities
 from agents.core.schedules import stream_seed
 from agents.core.types import Obs, Spaces, Step
 from envs.errors import UserError
+
+BatchLoss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+"""The loss of each transition and other values of each (`agents.core.learner.Loss`)."""
 
 IMPORTANCE_EXPONENT = 0.5
 """β of prioritised replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
@@ -197,7 +201,7 @@ class Replay:
         """Transitions drawn with replacement, from a replay that is `ready`."""
         return self.gather(self.priorities.sample(uniform_B))
 
-    def fit(self, learner: Learner, loss: Loss[Batch], uniform_UB: Tensor) -> dict[str, Tensor]:
+    def fit(self, learner: Learner, loss: BatchLoss, uniform_UB: Tensor) -> dict[str, Tensor]:
         """U updates, each on a minibatch drawn by its row; returns the last one's means.
 
         The loss tells "losses/td_error" (B,), the priorities of what was drawn.
