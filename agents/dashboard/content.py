@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import quote
 
-import wandb_workspaces.reports.v2 as wr
-import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
+from wandb_workspaces.reports.v2 import interface as wr
+from wandb_workspaces.workspaces import interface as ws
 
 X_AXIS = "global_step"
 
@@ -93,7 +93,6 @@ class Project:
 
 def workspace(project: Project, name: str) -> ws.Workspace:
     """A saved view that has a section for each thing to look at."""
-    grouping = [expr.Config(entry) for entry in (ENVIRONMENT, *SAME_LEARNER)]
     table = wr.MarkdownPanel(markdown=artifact_table(project))
     return ws.Workspace(
         entity=project.entity,
@@ -111,7 +110,7 @@ def workspace(project: Project, name: str) -> ws.Workspace:
         settings=ws.WorkspaceSettings(x_axis=X_AXIS, max_runs=MOST_LINES),
         runset_settings=ws.RunsetSettings(
             filters=runs_on(project.environments),
-            groupby=grouping,
+            groupby=[expr.Config(entry) for entry in (ENVIRONMENT, *SAME_LEARNER)],
             pinned_columns=["run:displayName", *COLUMNS],
         ),
     )
@@ -119,7 +118,7 @@ def workspace(project: Project, name: str) -> ws.Workspace:
 
 def report(project: Project, title: str) -> wr.Report:
     """A page with curves of each environment, throughput, films and a table of artifacts."""
-    blocks = [
+    blocks: list[wr.BlockTypes] = [
         wr.P("A line is the mean of a learner's seeds, its band all of them."),
         wr.TableOfContents(),
     ]
@@ -165,12 +164,12 @@ def runset(
     )
 
 
-def lines(plots: Mapping[str, list[str]]) -> list[wr.LinePlot]:
+def lines(plots: Mapping[str, list[str]]) -> list[wr.PanelTypes]:
     return [
         wr.LinePlot(
             title=title,
             x=X_AXIS,
-            y=metrics,
+            y=[*metrics],
             title_x="Environment steps",
             groupby_aggfunc="mean",
             groupby_rangefunc="minmax",
@@ -180,7 +179,7 @@ def lines(plots: Mapping[str, list[str]]) -> list[wr.LinePlot]:
     ]
 
 
-def bars() -> list[wr.BarPlot]:
+def bars() -> list[wr.PanelTypes]:
     return [
         wr.BarPlot(
             title=title, metrics=[metric], groupby_aggfunc="mean", groupby_rangefunc="minmax"
@@ -193,9 +192,10 @@ def films() -> wr.MediaBrowser:
     return wr.MediaBrowser(title="Evaluated games", media_keys=list(MEDIA), num_columns=3)
 
 
-def arranged(panels: list[wr.Panel]) -> list[wr.Panel]:
+def arranged(panels: list[wr.PanelTypes]) -> list[wr.PanelTypes]:
     """The panels side by side, three in a row of the report's 24 columns."""
     for i, panel in enumerate(panels):
+        assert isinstance(panel, wr.Panel)
         panel.layout = wr.Layout(x=i % 3 * 8, y=i // 3 * 6, w=8, h=6)
     return panels
 
