@@ -157,7 +157,9 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
         seconds = f"{each.user_attrs.get('seconds', 0):.0f}"
         values = [short(each.params.get(name, "")) for name in plan.parameters]
         table.add_row(str(each.number), words[each.state], score, seconds, *values)
-    Console(soft_wrap=True).print(table)
+    if trials:
+        # Wider than any: a terminal breaks a line, where rich would leave out what does not fit.
+        Console(width=1_000).print(table)
     if not trials or trials[0].state != TrialState.COMPLETE:
         print("no trial has finished")
         return None
