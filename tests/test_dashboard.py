@@ -14,7 +14,7 @@ from conftest import read_metrics, run_tiny
 from test_log import fragments
 from wandb_stub import KEY, PERSON, Stub, serve
 
-from agents.dashboard.__main__ import main
+from agents.dashboard import __main__ as dashboard
 
 pytest.importorskip("wandb_workspaces")
 
@@ -30,7 +30,8 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     """A server with runs, for a person who is logged in."""
     stub = Stub(protocols=(PONG, PONG, ODD, ""), artifacts=ARTIFACTS)
     server = serve(stub)
-    settings = {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY, "WANDB_HTTP_TIMEOUT": "2"}
+    monkeypatch.setattr(dashboard, "ANSWER_SECONDS", 2)
+    settings = {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY}
     for name in ("WANDB_MODE", "WANDB_ENTITY", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     settings |= {"NETRC": str(tmp_path / "netrc"), "WANDB_CONFIG_DIR": str(tmp_path / "config")}
@@ -46,7 +47,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
 
 def run(*args: str) -> int:
     with pytest.raises(SystemExit) as exit_info:
-        main(list(args))
+        dashboard.main(list(args))
     assert isinstance(exit_info.value.code, int)
     return exit_info.value.code
 
@@ -149,7 +150,9 @@ def test_one_environment_can_be_shown_alone_beside_all(stub: Stub) -> None:
         (["--no-workspace", "--no-report"], {}, "nothing is left to save"),
         ([], {"WANDB_API_KEY": ""}, "not logged in to W&B: run `wandb login`"),
         ([], {"WANDB_API_KEY": "f" * 40}, "W&B: Failed to verify credentials"),
-        ([], {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "W&B: Failed to verify credentials with"),
+        ([], {"WANDB_API_KEY": "short"}, "W&B: WANDB_API_KEY invalid"),
+        ([], {"WANDB_MODE": "offline"}, "WANDB_MODE is offline: a dashboard is saved online"),
+        ([], {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "W&B does not answer; is there a network?"),
     ],
 )
 def test_what_cannot_be_saved_ends_in_one_line(

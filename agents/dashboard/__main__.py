@@ -24,6 +24,9 @@ from envs import UserError
 if TYPE_CHECKING:
     from agents.dashboard.content import Artifact, Project
 
+ANSWER_SECONDS = 10
+"""How long W&B may take to let a person in."""
+
 MOST_LETTERS = 128
 """Of a report's title."""
 
@@ -47,7 +50,7 @@ query Views($entity: String, $project: String, $type: String) {
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     project: str = os.environ.get("WANDB_PROJECT", "joystick")  # W&B's project of the runs.
-    entity: str = ""  # User or team that has the project; by default yours.
+    entity: str = os.environ.get("WANDB_ENTITY", "")  # Whose project it is; by default yours.
     env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()  # Show these alone; repeat it.
     workspace: bool = True  # Save a workspace.
     report: bool = True  # Save a report.
@@ -89,17 +92,22 @@ def one_line_of_wandb() -> Iterator[None]:
         raise
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"W&B: {first}") from None
+        # So its client says that nobody answered.
+        silent = "did not respond in time" in first
+        begin = "W&B does not answer; is there a network? " if silent else "W&B: "
+        raise UserError(begin + first) from None
 
 
 def log_in() -> Any:
     """W&B's API. A UserError tells who is not logged in; nobody is asked."""
     import wandb
 
+    if (mode := os.environ.get("WANDB_MODE")) in ("offline", "dryrun", "disabled"):
+        raise UserError(f"WANDB_MODE is {mode}: a dashboard is saved online")
     wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=False):
         raise UserError("not logged in to W&B: run `wandb login`")
-    return wandb.Api()
+    return wandb.Api(timeout=ANSWER_SECONDS)
 
 
 def look_up(api: Any, arguments: Arguments) -> Project:
