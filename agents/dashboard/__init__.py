@@ -1,0 +1,1 @@
+"""A W&B workspace and report of Joystick's runs: `python -m agents.dashboard`."""

@@ -1,0 +1,218 @@
+"""What the workspace and the report show, in the words of `wandb_workspaces`; nothing is sent.
+
+Seeds are aggregated: a line is the mean of the runs of one environment, algorithm and preset, its
+band reaches from the lowest to the highest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from urllib.parse import quote
+
+from wandb_workspaces import expr
+from wandb_workspaces.reports.v2 import interface as wr
+from wandb_workspaces.workspaces import interface as ws
+
+X_AXIS = "global_step"
+
+ENVIRONMENT = "protocol"
+"""The config entry that scores are labelled with, e.g. "ALE/Pong-v5, sticky 0.25, frameskip 4"."""
+
+SAME_LEARNER = ("exp_name", "preset")
+"""Config entries that are equal in the seeds of one learner."""
+
+CURVES = {
+    "Return of whole games, evaluated": ["eval/return_mean"],
+    "Return while training, last 20 episodes": ["charts/episodic_return_20"],
+    "Human-normalised return, evaluated": ["eval/human_normalised"],
+    "Share of the demonstrator, evaluated": ["eval/of_demonstrator"],
+}
+
+SCORES = {
+    "Score of the best weights": "score/eval/return_mean",
+    "Human-normalised score": "score/eval/human_normalised",
+}
+"""Bars: entries of the summary."""
+
+THROUGHPUT = {"Steps per second": ["charts/SPS"], "Memory, GB": ["charts/memory_gb"]}
+
+LOSSES = {
+    "Loss of Q": ["losses/td_loss"],
+    "Error of Q": ["losses/td_error"],
+    "Q": ["losses/q_values"],
+    "Loss of the policy": ["losses/policy_loss"],
+    "Loss of the value": ["losses/value_loss"],
+    "Entropy": ["losses/entropy"],
+    "Distance from the old policy": ["losses/approx_kl"],
+    "Gradient norm": ["losses/grad_norm"],
+    "Loss of cloning": ["losses/bc_loss"],
+    "Loss on held-out demonstrations": ["validation/loss"],
+    "Agreement on held-out demonstrations": ["validation/agreement"],
+}
+
+EXPLORATION = {
+    "Exploration": ["charts/epsilon", "charts/temperature"],
+    "Learning rate": ["charts/learning_rate"],
+}
+
+MOST_LINES = 100
+"""In a panel; W&B shows ten where nothing else is said."""
+
+MEDIA = ("video", "filmstrip")
+
+COLUMNS = (
+    *("config:exp_name.value", "config:protocol.value", "config:seed.value"),
+    *("summary:score/eval/return_mean", "summary:eval/return_mean", "summary:charts/SPS"),
+    *("config:demos.value", "config:fraction.value", "summary:validation/agreement"),
+)
+"""Of the table of runs, which tells what a clone was taught with."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A dataset or checkpoint of the project, in all its versions."""
+
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project of W&B, as far as it is shown."""
+
+    entity: str
+    name: str
+    url: str
+    """Where its pages begin, with a slash at the end."""
+    environments: tuple[str, ...]
+    """Values of `ENVIRONMENT`."""
+    artifacts: tuple[Artifact, ...]
+
+
+def workspace(project: Project, name: str) -> ws.Workspace:
+    """A saved view that has a section for each thing to look at."""
+    table = wr.MarkdownPanel(markdown=artifact_table(project))
+    return ws.Workspace(
+        entity=project.entity,
+        project=project.name,
+        name=name,
+        sections=[
+            ws.Section(name="Learning curves", panels=lines(CURVES), is_open=True, pinned=True),
+            ws.Section(name="Scores", panels=bars(), is_open=True),
+            ws.Section(name="Films", panels=[films()], is_open=True),
+            ws.Section(name="Throughput", panels=lines(THROUGHPUT)),
+            ws.Section(name="Losses and values", panels=lines(LOSSES)),
+            ws.Section(name="Exploration", panels=lines(EXPLORATION)),
+            ws.Section(name="Datasets and checkpoints", panels=[table]),
+        ],
+        settings=ws.WorkspaceSettings(x_axis=X_AXIS, max_runs=MOST_LINES),
+        runset_settings=ws.RunsetSettings(
+            filters=runs_on(project.environments),
+            groupby=[expr.Config(entry) for entry in (ENVIRONMENT, *SAME_LEARNER)],
+            pinned_columns=["run:displayName", *COLUMNS],
+        ),
+    )
+
+
+def report(project: Project, title: str) -> wr.Report:
+    """A page with curves of each environment, throughput, films and a table of artifacts."""
+    blocks: list[wr.BlockTypes] = [
+        wr.P("A line is the mean of a learner's seeds, its band all of them."),
+        wr.TableOfContents(),
+    ]
+    for environment in project.environments:
+        runs = runset(project, environment, SAME_LEARNER, (environment,))
+        panels = arranged([*lines(CURVES), *bars(), *lines(LOSSES)])
+        blocks += [wr.H1(environment), wr.PanelGrid(runsets=[runs], panels=panels)]
+    everything = runset(project, "Groups", (ENVIRONMENT, *SAME_LEARNER), project.environments)
+    each = runset(project, "Runs", (), project.environments)
+    return wr.Report(
+        entity=project.entity,
+        project=project.name,
+        title=title,
+        description="Made by `python -m agents.dashboard`, which replaces it.",
+        width="fluid",
+        blocks=[
+            *blocks,
+            wr.H1("Throughput"),
+            wr.PanelGrid(runsets=[everything], panels=arranged(lines(THROUGHPUT))),
+            wr.H1("Films"),
+            wr.PanelGrid(runsets=[each], panels=arranged([films()])),
+            wr.H1("Datasets and checkpoints"),
+            wr.MarkdownBlock(artifact_table(project)),
+        ],
+    )
+
+
+def runs_on(environments: tuple[str, ...]) -> str:
+    """The filter of such runs. The library quotes no value itself."""
+    return f"Config({ENVIRONMENT!r}) in {list(environments)!r}"
+
+
+def runset(
+    project: Project, name: str, grouping: tuple[str, ...], environments: tuple[str, ...]
+) -> wr.Runset:
+    return wr.Runset(
+        entity=project.entity,
+        project=project.name,
+        name=name,
+        filters=runs_on(environments),
+        groupby=[f"config.{entry}" for entry in grouping],
+        pinned_columns=list(COLUMNS),
+    )
+
+
+def lines(plots: Mapping[str, list[str]]) -> list[wr.PanelTypes]:
+    return [
+        wr.LinePlot(
+            title=title,
+            x=X_AXIS,
+            y=[*metrics],
+            title_x="Environment steps",
+            groupby_aggfunc="mean",
+            groupby_rangefunc="minmax",
+            max_runs_to_show=MOST_LINES,
+        )
+        for title, metrics in plots.items()
+    ]
+
+
+def bars() -> list[wr.PanelTypes]:
+    return [
+        wr.BarPlot(
+            title=title, metrics=[metric], groupby_aggfunc="mean", groupby_rangefunc="minmax"
+        )
+        for title, metric in SCORES.items()
+    ]
+
+
+def films() -> wr.MediaBrowser:
+    return wr.MediaBrowser(title="Evaluated games", media_keys=list(MEDIA), num_columns=3)
+
+
+def arranged(panels: list[wr.PanelTypes]) -> list[wr.PanelTypes]:
+    """The panels side by side, three in a row of the report's 24 columns."""
+    for i, panel in enumerate(panels):
+        assert isinstance(panel, wr.Panel)
+        panel.layout = wr.Layout(x=i % 3 * 8, y=i // 3 * 6, w=8, h=6)
+    return panels
+
+
+def artifact_table(project: Project) -> str:
+    """The project's datasets and checkpoints as Markdown, those of a type together."""
+    if not project.artifacts:
+        return "The project has no artifacts yet."
+    rows = ["| Type | Artifact |", "|---|---|"]
+    in_order = sorted(project.artifacts, key=lambda each: (each.type, each.name))
+    for kind, members in groupby(in_order, key=lambda each: each.type):
+        for each in members:
+            path = f"artifacts/{quote(kind, safe='')}/{quote(each.name, safe='')}"
+            rows.append(f"| {cell(kind)} | [{cell(each.name)}]({project.url}{path}) |")
+    return "\n".join(rows)
+
+
+def cell(text: str) -> str:
+    """Text that is neither markup nor an end of its table's cell."""
+    return "".join(f"\\{each}" if each in "\\|[]*_`<>" else each for each in " ".join(text.split()))

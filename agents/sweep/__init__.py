@@ -1,0 +1,1 @@
+"""Sweeps on this machine, with Optuna and without an account: `python -m agents.sweep`."""

@@ -1,0 +1,58 @@
+"""`python -m agents.sweep sweeps/dqn.yaml --trials 20` tries settings on this machine, with Optuna.
+
+The file is one of W&B's sweeps. Trials run one after another, each a training of its own; the same
+command goes on where an earlier one ended. Needs no account: pip install -e ".[sweep]".
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from agents.core.config import require
+from agents.core.launch import one_line_errors
+from envs import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    file: tyro.conf.Positional[Path]  # The sweep's YAML.
+    trials: int = 20  # Trials in all, those of earlier calls included.
+    out: Path | None = None  # Folder of the sweep; None is runs/sweeps/<name of the file>.
+    seed: int = 1  # Of what is chosen.
+
+
+def sweep(arguments: Arguments) -> int:
+    """Do the sweep; returns the exit code."""
+    require(arguments.trials >= 1, "trials", arguments.trials, "at least 1")
+    require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
+    try:
+        import optuna  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError:
+        raise UserError("a sweep needs Optuna: pip install -e '.[sweep]'") from None
+    from agents.sweep import plan, study
+
+    out = arguments.out or Path("runs") / "sweeps" / arguments.file.stem
+    wanted = plan.read(arguments.file)
+    # A sweep that is terminated ends as by Ctrl-C, and its training with it.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return study.run(wanted, arguments.file, out, arguments.trials, arguments.seed)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main(args: list[str] | None = None) -> None:
+    with one_line_errors():
+        code = sweep(
+            tyro.cli(Arguments, args=args, prog="python -m agents.sweep", description=__doc__)
+        )
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

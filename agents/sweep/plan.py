@@ -1,0 +1,241 @@
+"""A sweep's file, W&B's YAML, read for Optuna: what is tried, what counts, and the command.
+
+https://docs.wandb.ai/guides/sweeps/define-sweep-configuration, of which what cannot be done here is
+refused by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from agents.core import launch
+from envs import UserError
+from envs.errors import did_you_mean
+
+ENTRIES = (
+    *("method", "metric", "parameters", "command", "program", "early_terminate"),
+    *("name", "description", "project", "entity"),
+)
+
+RANGES = ("uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_uniform_values")
+CHOICES = ("constant", "categorical")
+
+Value = None | bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep's file asks for."""
+
+    algo: str
+    fixed: tuple[str, ...]
+    """The command's arguments before those that are tried."""
+    plain_booleans: bool
+    """Whether what is on or off is written as `--name` or nothing."""
+    method: str
+    """ "bayes" or "random"."""
+    metric: str
+    maximise: bool
+    parameters: dict[str, BaseDistribution]
+    stop_after: int
+    """Evaluations after which the first trials are stopped; 0 never stops one."""
+    stop_factor: int
+    """One in so many is not stopped; the next are stopped after so many times the evaluations."""
+
+    def arguments(self, values: Mapping[str, Value]) -> list[str]:
+        """The algorithm's command line for some values, as W&B's agent writes it."""
+        written = []
+        for name, value in values.items():
+            if not (self.plain_booleans and isinstance(value, bool)):
+                written.append(f"--{name}={value}")
+            elif value:
+                written.append(f"--{name}")
+        return [*self.fixed, *written]
+
+
+def read(path: Path) -> Plan:
+    """The plan of a file, tried on the algorithm's own command line.
+
+    Raises:
+        UserError: it cannot be read, or asks for what there is not; the file and entry are named.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise UserError(f"{path}: {reason}") from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise UserError(f"{path}: {line}no YAML: {problem or 'it cannot be read'}") from None
+    try:
+        plan = parse(values)
+        try_arguments(plan)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return plan
+
+
+def parse(values: Any) -> Plan:
+    """The plan that the values of a file describe."""
+    entries = mapping(values, "the file")
+    for name in entries:
+        among(str(name), ENTRIES, "entry")
+    metric = mapping(entries.get("metric"), "metric")
+    goal = among(str(metric.get("goal", "minimize")), ("maximize", "minimize"), "metric: goal")
+    method = among(str(entries.get("method")), ("bayes", "random"), "method")
+    if not isinstance(metric.get("name"), str):
+        raise UserError("metric: it has no name")
+    algo, fixed, plain_booleans = command(entries.get("command"))
+    parameters = {
+        str(name): distribution(str(name), mapping(each, f"parameter {name}"))
+        for name, each in mapping(entries.get("parameters"), "parameters").items()
+    }
+    after, factor = early_termination(entries.get("early_terminate"))
+    return Plan(
+        *(algo, fixed, plain_booleans, method, metric["name"], goal == "maximize", parameters),
+        *(after, factor),
+    )
+
+
+def command(words: Any) -> tuple[str, tuple[str, ...], bool]:
+    """The algorithm, its fixed arguments, and whether booleans are written plainly."""
+    if not isinstance(words, list) or "-m" not in words[:-1]:
+        raise UserError("command: it must be a list with -m, agents.<algorithm> and ${args}")
+    words = [str(word) for word in words]
+    where = words.index("-m") + 1
+    package, _, algo = words[where].rpartition(".")
+    if package != "agents":
+        raise UserError(f"command: -m {words[where]}: only agents.<algorithm> can be swept")
+    launch.algorithm(algo)
+    rest = words[where + 1 :]
+    macros = [word for word in rest if "${" in word]
+    if macros not in (["${args}"], ["${args_no_boolean_flags}"]) or "${" not in rest[-1]:
+        raise UserError(
+            "command: its last word, and no other, must be ${args} or ${args_no_boolean_flags}"
+        )
+    return algo, tuple(rest[:-1]), macros == ["${args_no_boolean_flags}"]
+
+
+def early_termination(values: Any) -> tuple[int, int]:
+    """Evaluations before the first stop and the factor between two; (0, 3) without any."""
+    if values is None:
+        return 0, 3
+    entries = mapping(values, "early_terminate")
+    among(str(entries.get("type")), ("hyperband",), "early_terminate: type")
+    for name in entries:
+        among(str(name), ("type", "min_iter", "eta"), "early_terminate:")
+    after, factor = entries.get("min_iter"), entries.get("eta", 3)
+    if type(after) is not int or type(factor) is not int or after < 1 or factor < 2:
+        raise UserError("early_terminate: min_iter must be at least 1 and eta at least 2")
+    return after, factor
+
+
+def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
+    """What a parameter is drawn from."""
+    where = f"parameter {name}"
+    for entry in entries:
+        among(str(entry), ("distribution", "value", "values", "min", "max", "q"), f"{where}:")
+    if "value" in entries or "values" in entries:
+        choices = [entries["value"]] if "value" in entries else entries["values"]
+        among(str(entries.get("distribution", "categorical")), CHOICES, f"{where}: distribution")
+        if not isinstance(choices, list) or not choices:
+            raise UserError(f"{where}: values must be a list of at least one")
+        if any(isinstance(each, list | dict) for each in choices):
+            raise UserError(f"{where}: a value must be a number, a text, true or false")
+        return CategoricalDistribution(choices)
+    low, high = (number(entries.get(bound), f"{where}: {bound}") for bound in ("min", "max"))
+    whole = isinstance(low, int) and isinstance(high, int)
+    kind = str(entries.get("distribution", "int_uniform" if whole else "uniform"))
+    among(kind, RANGES, f"{where}: distribution")
+    step = number(entries.get("q", 1), f"{where}: q") if kind.startswith("q_") else None
+    try:
+        if kind == "int_uniform":
+            return IntDistribution(int(low), int(high))
+        # Optuna knows no steps on a logarithmic scale but those of whole numbers.
+        if kind == "q_log_uniform_values":
+            if not whole or step != 1:
+                raise ValueError("min, max and q must be whole numbers and q 1")
+            return IntDistribution(int(low), int(high), log=True)
+        return FloatDistribution(low, high, log=kind.startswith("log"), step=step)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        # YAML takes 1e-4 for a text.
+        hint = "" if value is None else "; powers of ten are written as 1.0e-4"
+        raise UserError(f"{where} is {value!r}: it must be a number{hint}")
+    return value
+
+
+def mapping(value: Any, where: str) -> dict[Any, Any]:
+    if not isinstance(value, dict) or not value:
+        raise UserError(f"{where}: it must have entries of the form name: value")
+    return value
+
+
+def among(value: str, allowed: tuple[str, ...], where: str) -> str:
+    if value not in allowed:
+        known = ", ".join(allowed)
+        near = did_you_mean(value, allowed)
+        raise UserError(f"{where} {value}: there is no such one (known: {known}){near}")
+    return value
+
+
+def try_arguments(plan: Plan) -> None:
+    """Raise a UserError for a parameter or a bound that the algorithm does not take."""
+    module = launch.algorithm(plan.algo)
+    names = {field.name for field in dataclasses.fields(module.Config)} - {"env_id"} | {"env"}
+    try_one(plan, module, "command", {})
+    first = {name: corners(each)[0] for name, each in plan.parameters.items()}
+    for name, each in plan.parameters.items():
+        if name.replace("-", "_") not in names:
+            near = did_you_mean(name, names)
+            raise UserError(f"parameter {name}: agents.{plan.algo} has no such setting{near}")
+        for value in corners(each):
+            boolean = isinstance(value, bool) and not plan.plain_booleans
+            cure = "; what is on or off needs ${args_no_boolean_flags}" if boolean else ""
+            where = f"parameter {name}: {value}{cure}"
+            try_one(plan, module, where, first | {name: value})
+
+
+def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) -> None:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            launch.parse(module, plan.arguments(values))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except SystemExit:
+        line = " ".join(plan.arguments(values))
+        raise UserError(f"{where}: agents.{plan.algo} does not take {line}") from None
+
+
+def corners(each: BaseDistribution) -> tuple[Value, ...]:
+    """All choices, or both ends of a range."""
+    if isinstance(each, CategoricalDistribution):
+        return tuple(each.choices)
+    assert isinstance(each, FloatDistribution | IntDistribution)
+    return each.low, each.high
+
+
+def python_command(plan: Plan, arguments: list[str]) -> list[str]:
+    """What starts it in this Python."""
+    return [sys.executable, "-m", f"agents.{plan.algo}", *arguments]

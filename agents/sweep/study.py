@@ -1,0 +1,171 @@
+"""A sweep: trial after trial, chosen by Optuna from those before, kept in a folder to go on with.
+
+sweep.yaml        the file it began with
+study.db          Optuna's trials, as SQLite: numbers, texts and JSON
+<trial>/          output.txt and the run
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from agents.report.reading import find
+from agents.sweep.plan import Plan, python_command
+from agents.sweep.trials import Outcome, run_trial
+from envs import UserError
+from envs.files import write_atomically
+
+ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
+"""Optuna's words for how a trial ended."""
+
+
+def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
+    """Do the trials that are missing, and show all; returns the exit code."""
+    study = open_study(plan, file, out)
+    code = 0
+    try:
+        while len(ended(study)) < trials:
+            one_trial(study, plan, out, seed)
+    except KeyboardInterrupt:
+        print(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
+        code = 130
+    best = show(study, plan, out)
+    return code or (0 if best else 1)
+
+
+def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
+    """The study of a folder, a new one where there is none.
+
+    Raises:
+        UserError: the folder holds another sweep, or a damaged one, or cannot be written to.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kept = out / "sweep.yaml"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if kept.exists() and kept.read_bytes() != file.read_bytes():
+            raise UserError(f"{out} has another sweep than {file}: name a new folder with --out")
+        write_atomically(kept, file.read_bytes())
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from None
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{out / 'study.db'}",
+            study_name="sweep",
+            direction="maximize" if plan.maximise else "minimize",
+            pruner=pruner(plan),
+            load_if_exists=True,
+        )
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{out / 'study.db'} cannot be read: {reason}") from None
+    return study
+
+
+def pruner(plan: Plan) -> optuna.pruners.BasePruner:
+    """W&B's Hyperband: at its rungs what is not among the best of those that came there ends."""
+    if plan.stop_after == 0:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=plan.stop_after, reduction_factor=plan.stop_factor
+    )
+
+
+def sampler(method: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Of one trial: a sweep that goes on chooses as one that never stopped."""
+    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    kinds = {"bayes": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+    return kinds[method](seed=drawn)
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that came to an end of their own; a person's interruption is none."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "error" in trial.user_attrs
+    ]
+
+
+def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
+    """Choose, train, and keep how it ended."""
+    study.sampler = sampler(plan.method, seed, len(study.get_trials(deepcopy=False)))
+    trial = study.ask(plan.parameters)
+    folder, start = out / f"{trial.number:03d}", time.monotonic()
+    print(f"trial {trial.number}: {in_words(trial.params)}", flush=True)
+
+    def report(evaluation: int, value: float) -> bool:
+        trial.report(value, evaluation)
+        return not trial.should_prune()
+
+    arguments = plan.arguments(trial.params)
+    where = [f"--runs-dir={folder}", "--wandb=disabled"]
+    try:
+        command = python_command(plan, [*arguments, *where])
+        outcome = run_trial(command, folder, plan.metric, report)
+    except KeyboardInterrupt:
+        study.tell(trial, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+        raise
+    trial.set_user_attr("seconds", round(time.monotonic() - start, 1))
+    if outcome.state == "failed":
+        trial.set_user_attr("error", outcome.error)
+    values = outcome.score if outcome.state == "finished" else None
+    study.tell(trial, values, state=ENDED[outcome.state])
+    print(f"trial {trial.number}: {told(outcome, plan.metric)}", flush=True)
+
+
+def told(outcome: Outcome, metric: str) -> str:
+    if outcome.state == "failed":
+        return f"failed: {outcome.error}"
+    return f"{outcome.state}, {metric} {outcome.score:g}"
+
+
+def in_words(values: dict[str, object]) -> str:
+    return ", ".join(f"{name} {short(value)}" for name, value in values.items())
+
+
+def short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
+    """Print all trials, the best first, and how to train the best again; returns it."""
+    sign = -1 if plan.maximise else 1
+    ranks = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
+    trials = sorted(
+        ended(study),
+        key=lambda each: (ranks[each.state], sign * (each.value if each.value is not None else 0)),
+    )
+    words = {state: word for word, state in ENDED.items()}
+    table = Table(box=None, pad_edge=False)
+    for name in ("trial", "", plan.metric, "seconds", *plan.parameters):
+        table.add_column(name, justify="right" if name else "left")
+    for each in trials:
+        score = "" if each.value is None else short(float(each.value))
+        seconds = f"{each.user_attrs.get('seconds', 0):.0f}"
+        values = [short(each.params.get(name, "")) for name in plan.parameters]
+        table.add_row(str(each.number), words[each.state], score, seconds, *values)
+    if trials:
+        # Wider than any: a terminal breaks a line, where rich would leave out what does not fit.
+        Console(width=1_000).print(table)
+    if not trials or trials[0].state != TrialState.COMPLETE:
+        print("no trial has finished")
+        return None
+    best = trials[0]
+    (path, *_), _ = find(out / f"{best.number:03d}")
+    print(f"best: trial {best.number}, {path}")
+    words_of_it = ["python", "-m", f"agents.{plan.algo}", *plan.arguments(best.params)]
+    print(shlex.join(words_of_it))
+    return best
