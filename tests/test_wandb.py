@@ -353,7 +353,21 @@ def test_online_resumes_the_same_wandb_run(run: Run, monkeypatch: pytest.MonkeyP
     assert first["mode"] == second["mode"] == "online"
     assert "id" not in first
     assert (second["id"], second["resume"]) == ("abc", "allow")
-    assert "resumed_from" not in second["config"]
+    assert second["config"]["resumed_from"] == 500
+    assert "fragment_of" not in second["config"]
+
+
+def test_a_run_that_goes_on_online_is_linked_to_its_offline_fragment(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_logger(run, "offline", console=False).close()
+    asked = online(monkeypatch, FakeRun())
+    open_logger(run, "online", console=False, start_step=500).close()
+    (second,) = asked
+    (before,) = fragments(run)
+    assert "id" not in second
+    assert before.config["run_dir"] == second["config"]["run_dir"]
+    assert second["config"]["resumed_from"] == 500
 
 
 def test_online_each_best_model_is_a_version_and_sources_are_inputs(

@@ -63,24 +63,25 @@ class Wandb:
     ) -> None:
         """Start logging in a mode of `Logger`; offline, and said so, where online cannot be had.
 
-        Online resumes the same W&B run. Offline starts another fragment, whose config has the same
-        `run_dir`, the step it was `resumed_from`, and what online run it is a `fragment_of`.
+        Online resumes the same W&B run, where there is one. Otherwise another starts, whose config
+        has the same `run_dir` and the step it was `resumed_from`, and is offline a `fragment_of`
+        the online one.
         """
         if mode == "auto" and os.environ.get("WANDB_MODE") in ("offline", "disabled"):
             mode = "offline" if os.environ["WANDB_MODE"] == "offline" else "disabled"
         if mode == "disabled":
             return
         config = {"exp_name": run.algo, "run_dir": run.path.resolve().name} | config
+        if start_step > 0:
+            config["resumed_from"] = start_step
         try:
             import wandb
 
             # Its own lines, of which one takes the package `agents` for another, say nothing here.
             wandb.setup(wandb.Settings(silent=True))
             if mode == "offline" or not self._open_online(run, config, mode, labels):
-                if start_step > 0:
-                    config |= {"resumed_from": start_step} | fragment_of(run)
                 self._offline = True
-                self._run = _init(run, config, labels, mode="offline")
+                self._run = _init(run, config | fragment_of(run), labels, mode="offline")
                 self._say(f"W&B is offline; to upload: wandb sync {self._run.settings.sync_dir}")
         except Exception as error:
             self._say(f"W&B is off: {_first_line(error)}")
