@@ -24,7 +24,7 @@ from demos.dataset import write
 from envs import EnvSpec, UserError
 from envs.scores import reference_scores
 
-NOT_TOLD = {"runs_dir", "wandb", "tags"}
+NOT_TOLD = {"runs_dir", "wandb", "group", "tags"}
 """Settings of the machine that it was trained on."""
 
 

@@ -17,7 +17,8 @@ from agents.core.config import require
 from agents.core.demonstrator import load_agent, own_exploration
 from agents.core.device import tune_process
 from agents.core.evaluation import Evaluation, Evaluator, film_evaluation
-from agents.core.launch import SCORE_SEED, one_line_errors
+from agents.core.launch import one_line_errors
+from agents.core.reporting import SCORE_SEED
 from agents.core.run import Run
 
 

@@ -84,8 +84,12 @@ def run(command: list[str], **options: Any) -> None:
 def train(python: str, runs: Path, seconds: float) -> None:
     """Train all seeds beside each other, and stop them when the time is over."""
     command = [python, *TRAIN, "--runs-dir", str(runs), "--eval-every-steps", "20000"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen([*command, "--seed", s], cwd=HERE, **quiet) for s in SEEDS]
+    # Of a progress bar nobody reads anything.
+    to, said = subprocess.DEVNULL, subprocess.STDOUT
+    started = [
+        subprocess.Popen([*command, "--seed", seed], cwd=HERE, stdout=to, stderr=said)
+        for seed in SEEDS
+    ]
     end = time.monotonic() + seconds
     for each in started:
         try:

@@ -1,10 +1,11 @@
-"""Films of pictures: MP4 and GIF files."""
+"""Pictures, and films of them: PNG, MP4 and GIF files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -12,9 +13,10 @@ import numpy as np
 from av import VideoFrame
 from av.container import OutputContainer
 from av.filter import Graph
+from PIL import Image
 
 from envs.errors import UserError
-from envs.files import aside, settle
+from envs.files import aside, settle, write_atomically
 from envs.spec import EnvSpec
 
 MAX_GIF_FPS = 50
@@ -44,6 +46,14 @@ def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
         settle(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_picture(path: Path, picture: np.ndarray) -> Path:
+    """Write an RGB uint8 (H, W, 3) picture as PNG; the file appears only when it is whole."""
+    data = BytesIO()
+    Image.fromarray(picture).save(data, "png")
+    write_atomically(path, data.getvalue())
     return path
 
 

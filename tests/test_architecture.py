@@ -135,7 +135,7 @@ def test_imports_run_downhill(file: Path):
     assert uphill == [], f"{name_of(file)} may import only {', '.join(allowed)} of ours"
 
 
-WITH_WANDB = ("agents.core.log", "agents.dashboard.__main__")
+WITH_WANDB = ("agents.core.wandb_run", "agents.dashboard.__main__")
 
 
 @each([file for file in FILES if name_of(file) not in WITH_WANDB])

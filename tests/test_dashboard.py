@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import wandb
 from conftest import read_metrics, run_tiny
-from test_log import fragments
+from wandb_files import fragments
 from wandb_stub import KEY, PERSON, Stub, serve
 
 from agents.dashboard import __main__ as dashboard
@@ -210,8 +210,10 @@ def test_everything_shown_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {content.ENVIRONMENT, *content.SAME_LEARNER} <= set(offline.config)
     assert offline.config[content.ENVIRONMENT] == "CartPole-v1"
     assert content.SCORES["Score of the best weights"] in offline.summary
-    assert offline.step_metrics == {"*": content.X_AXIS}
-    assert any("video/path" in record for record in offline.history)
+    assert set(content.SCORES.values()) - set(offline.summary) == {"human_normalised"}
+    assert offline.metrics["*"].step_metric == content.X_AXIS
+    for name in content.MEDIA:
+        assert any(f"{name}/path" in record for record in offline.history)
     columns = {column.split(":", 1)[1].removesuffix(".value") for column in content.COLUMNS}
     known = set(offline.config) | set(offline.summary) | logged | {"demos", "fraction"}
     assert columns <= known

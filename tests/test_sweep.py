@@ -266,7 +266,7 @@ def test_what_falls_behind_is_saved_and_stopped(
 
 
 def test_the_final_score_can_be_what_counts(toy: Callable[..., Path], tmp_path: Path) -> None:
-    file = toy(changed(metric={"name": "score/eval/return_mean", "goal": "minimize"}))
+    file = toy(changed(metric={"name": "score", "goal": "minimize"}))
     assert run(file, "--trials", 2, "--out", tmp_path / "out") == 0
     opened = study.open_study(plan.read(file), file, tmp_path / "out")
     for trial in opened.trials:
@@ -345,10 +345,10 @@ def test_a_real_training_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[
     quick = (*quick, "--final-eval-episodes=2", "--num-threads=1")
     command = ["${env}", "python", "-m", "agents.reinforce", "--env=CartPole-v1", *quick, "${args}"]
     file = tmp_path / "real.yaml"
-    file.write_text(changed(command=command, metric={"name": "score/eval/return_mean"}))
+    file.write_text(changed(command=command, metric={"name": "score"}))
     assert run(file, "--trials", 1, "--out", tmp_path / "out") == 0
     words = capsys.readouterr().out
-    assert "trial 0: finished, score/eval/return_mean " in words
+    assert "trial 0: finished, score " in words
     (run_path,) = (tmp_path / "out" / "000").glob("CartPole-v1__reinforce__*")
     assert not (run_path / "wandb").exists()
 

@@ -76,6 +76,8 @@ class BaseConfig:
     """Film one game of each evaluation."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """Weights & Biases: auto is online when logged in, else offline."""
+    group: str = ""
+    """Group in Weights & Biases; by default <algorithm>-<environment>, whatever the seed."""
     tags: tuple[str, ...] = ()
     """Extra tags for Weights & Biases."""
     runs_dir: Path = Path("runs")
@@ -118,7 +120,8 @@ class BaseConfig:
 
 MAY_CHANGE_ON_RESUME = {
     *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
-    *("final_eval_episodes", "checkpoint_every_steps", "video", "wandb", "tags"),
+    *("final_eval_episodes", "checkpoint_every_steps", "video", "wandb"),
+    *("group", "tags"),
 }
 
 

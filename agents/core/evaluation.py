@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.stats
+import torch
 
 import envs
 from agents.core.acting import Draws, Group
+from agents.core.diagnostics import Seen
 from agents.core.run import Run
 from agents.core.types import Agent
 from envs import EnvSpec, Tape, UserError, video
@@ -21,6 +23,12 @@ from envs.scores import human_normalised
 
 MAX_POOL = 10
 """Environments an evaluation steps together."""
+
+SEEN_EVERY_STEPS, MOST_SEEN = 50, 16
+"""Of an evaluation every 50th observation of each environment is kept, 16 times at most."""
+
+STRIP_PICTURES, GAP_PIXELS = 8, 4
+"""Pictures of a game in its filmstrip, and the width of the black between them."""
 
 UNLIMITED_STEPS = 2**31
 """Tape length that no episode reaches: tapes start only where an evaluation says."""
@@ -77,6 +85,13 @@ class Evaluation:
             "env_spec": self.spec.to_json(),
         }
 
+    def summary(self) -> dict[str, float]:
+        """What a table of runs shows of a final score."""
+        interval = {"score_ci95": self.ci95} if np.isfinite(self.ci95) else {}
+        human = {} if self.human_normalised is None else {"human_normalised": self.human_normalised}
+        about = {"score_step": self.step, "score_episodes": len(self.returns)}
+        return {"score": self.mean, **interval, **human, **about}
+
     def __str__(self) -> str:
         human = self.human_normalised
         score = "" if human is None else f", human-normalised {human:.1%}"
@@ -93,10 +108,14 @@ class Evaluator:
 
     Episode k of an evaluation is always the same seeded game, and every game that was
     started counts: stopping at the first games to end would favour short ones.
+
+    Attributes:
+        seen: observations of the last evaluation, a few of many.
     """
 
     def __init__(self, spec: EnvSpec, seed: int, num_threads: int | None = None):
         self.spec, self.seed, self.num_threads = spec, seed, num_threads
+        self.seen: Seen = []
 
     def evaluate(
         self, agent: Agent, episodes: int, step: int, exploration: float | None = None
@@ -104,6 +123,7 @@ class Evaluator:
         """Play full episodes; `step` is of the weights, `exploration` by default the config's."""
         if exploration is None:
             exploration = float(getattr(agent.config, f"eval_{agent.explores_by}"))
+        self.seen = []
         rounds = -(-episodes // MAX_POOL)
         tapes: list[Tape] = []
         returns: list[float] = []
@@ -130,7 +150,10 @@ class Evaluator:
         group.reset()
         returns = np.full(pool, np.nan)
         tapes: dict[int, Tape] = {}
+        steps = count()
         while len(tapes) < pool:
+            if next(steps) % SEEN_EVERY_STEPS == 0 and len(self.seen) < MOST_SEEN:
+                self.seen.append((torch.as_tensor(group.obs).clone(), group.memory_NS.clone()))
             group.send(exploration)
             _, info = group.recv()
             if "episode" in info:
@@ -152,11 +175,24 @@ def film_evaluation(
     say: Callable[[str], None],
     max_steps: int | None = None,
 ) -> Path | None:
-    """Film the first episode into the run; None, and a line why, when it cannot be done."""
+    """Film the first episode into the run, with a filmstrip beside the film: as PNG a few pictures
+    at equal distances in a row. None, and a line why, when it cannot be done."""
     path = run.path / "videos" / f"{evaluation.step:012d}.mp4"
+    pictures = evaluation.lengths[0] + 1
+    length = min(pictures, max_steps or pictures)
+    wanted = {round(each) for each in np.linspace(0, length - 1, STRIP_PICTURES)}
+    strip: list[np.ndarray] = []
+
+    def watched() -> Iterator[np.ndarray]:
+        for number, picture in enumerate(islice(envs.render(evaluation.tapes[0]), length)):
+            if number in wanted:
+                strip.append(np.pad(picture, ((0, 0), (0, GAP_PIXELS), (0, 0))))
+            yield picture
+
     try:
-        frames = envs.render(evaluation.tapes[0])
-        return video.write(path, islice(frames, max_steps), fps=video.fps_of(evaluation.spec))
+        film = video.write(path, watched(), fps=video.fps_of(evaluation.spec))
+        video.write_picture(path.with_suffix(".png"), np.concatenate(strip, axis=1))
+        return film
     except (UserError, OSError) as error:
         say(f"no video: {error}")
         return None

@@ -11,6 +11,7 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from agents.core.artifacts import Artifact, demonstrations
 from agents.core.augmentation import random_shift
 from agents.core.batches import Demonstrated
 from agents.core.schedules import stream_seed
@@ -97,12 +98,14 @@ class Lesson:
         reference_scores: mean return of random play, 0 where that is not known, and of the
             demonstrator.
         digest: of all episodes and their parts; a resumed run must find the same.
+        dataset: where they come from.
     """
 
     training: Demonstrations
     held_out: Demonstrations | None
     reference_scores: tuple[float, float]
     digest: str
+    dataset: Artifact
 
 
 def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson:
@@ -127,7 +130,8 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     demonstrator = float(np.mean([each.score for each in episodes]))
     scores = (references.get("random", 0.0), demonstrator)
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()
-    return Lesson(training, validation, scores, digest)
+    source = demonstrations(dataset, episodes)
+    return Lesson(training, validation, scores, digest, source)
 
 
 def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,21 +16,16 @@ import tyro
 import envs
 from agents.core import distributed
 from agents.core.averages import Diverged
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require, to_json
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require
 from agents.core.device import resolve_device, tune_process
-from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.experience import Interaction, Study, make_groups, spaces_of
-from agents.core.log import Logger
 from agents.core.loop import Training
-from agents.core.reporter import Reporter, SilentReporter
+from agents.core.reporting import open_logger, score_best, totals
 from agents.core.run import Run
 from agents.core.transfer import initialise
-from agents.core.types import Agent, OnlineAgent
+from agents.core.types import OnlineAgent
 from envs import EnvSpec, UserError
 from envs.errors import did_you_mean
-
-SCORE_SEED = 30_000
-"""The games of a final score: not those that chose the best weights."""
 
 
 def main(algo: str, args: list[str] | None = None) -> None:
@@ -179,7 +173,7 @@ def train_on_this_rank(
     training = Training(agent, spec, experience, config, run)
     if resumed is not None:
         training.restore(resumed)
-    logger = open_logger(run, config, spec, training.step, spec.frameskip if online else 1)
+    logger = open_logger(training)
     code = 1
     try:
         learner = agent.learner
@@ -191,6 +185,7 @@ def train_on_this_rank(
         if begun:
             logger.message(f"begins where another ended: {begun}")
         signum = training.train(logger)
+        logger.summary(totals(training, logger.seconds))
         code = 128 + signum if signum else 0
         if signum:
             logger.message(
@@ -202,49 +197,3 @@ def train_on_this_rank(
         logger.close(code)
         experience.close()
     return code
-
-
-def in_words(compared: dict[str, float]) -> str:
-    """`eval/of_demonstrator` 0.93 as ", 93.0% of demonstrator"."""
-    names = {name.rpartition("/")[2].replace("_", " "): value for name, value in compared.items()}
-    return "".join(f", {value:.1%} {name}" for name, value in names.items())
-
-
-def open_logger(
-    run: Run | None, config: Any, spec: EnvSpec, step: int, frames_per_step: int
-) -> Reporter:
-    """What the first rank reports to, from this step on; the others report nothing."""
-    if run is None or distributed.rank() > 0:
-        return SilentReporter()
-    seconds = run.truncate_metrics(step) if step > 0 else 0.0
-    run.save_config(to_json(config), spec.to_json())
-    return Logger(
-        run,
-        {**to_json(config), "exp_name": run.algo, "protocol": spec.protocol},
-        total_steps=config.total_steps,
-        frames_per_step=frames_per_step,
-        wandb_mode=config.wandb,
-        tags=(run.algo, spec.env_id, *config.tags),
-        start_step=step,
-        start_time=seconds,
-    )
-
-
-def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
-    """Score the best weights on games that did not choose them, and keep the score and a film."""
-    config, run = training.config, training.run
-    assert run is not None
-    if training.evaluated_step != training.step:
-        training.evaluate(logger)
-    weights, step = run.weights("best")
-    agent.learner.load_weights(weights)
-    evaluator = Evaluator(training.spec, SCORE_SEED, config.num_threads or None)
-    result = evaluator.evaluate(agent, config.final_eval_episodes, step)
-    compared = training.experience.compared(result.mean)
-    score = result.to_json() | compared
-    run.save_score(score)
-    logger.message(f"score: {result}{in_words(compared)}")
-    logger.summary({f"score/{name}": value for name, value in score.items()})
-    if config.video and (path := film_evaluation(result, run, logger.message)):
-        logger.video(training.step, path)
-    logger.artifact(run.path / "best", name=f"{os.path.basename(run.path)}-best", type="model")

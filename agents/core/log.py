@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from agents.core.artifacts import Artifact
 from agents.core.console import Progress, SilentConsole, open_console
+from agents.core.diagnostics import Histogram
 from agents.core.run import Run
+from agents.core.wandb_run import Labels, Wandb, WandbMode
 from envs.errors import UserError
-
-WandbMode = Literal["auto", "online", "offline", "disabled"]
-
-INIT_SECONDS = 10.0
-"""How long W&B may take to answer before the run is logged offline."""
-
-FINISH_SECONDS = 60.0
-"""How long the end of a run waits for uploads; what is left is on disk for `wandb sync`."""
 
 
 class Logger:
@@ -38,6 +32,8 @@ class Logger:
         total_steps: int,
         frames_per_step: int = 1,
         wandb_mode: WandbMode = "auto",
+        group: str = "",
+        job_type: str = "train",
         tags: Sequence[str] = (),
         console: bool = True,
         start_step: int = 0,
@@ -52,6 +48,8 @@ class Logger:
             frames_per_step: emulator frames in an environment step.
             wandb_mode: "auto" is online when logged in and offline otherwise, and follows the
                 environment variable WANDB_MODE.
+            group: what runs that differ in their seed have in common.
+            job_type: what the run does.
             tags: words to find the run by.
             console: whether to print.
             start_step: the step resumed from, whose metrics are already there.
@@ -69,7 +67,8 @@ class Logger:
         self._file_failed = False
         self._console = open_console(progress) if console else SilentConsole()
         self._wandb = Wandb(self.message)
-        self._wandb.open(run, config, wandb_mode, tags, start_step)
+        labels = Labels(group, job_type, tuple(tags))
+        self._wandb.open(run, config, wandb_mode, labels, start_step)
 
     @property
     def seconds(self) -> float:
@@ -96,12 +95,20 @@ class Logger:
         self._console.message(text)
 
     def video(self, step: int, path: str | Path) -> None:
-        """Show a video file (mp4, webm, gif) in W&B."""
-        self._wandb.video(step, path)
+        """Show a film (mp4, webm, gif) in W&B, with the filmstrip beside it (png) if there is."""
+        self._wandb.video(step, Path(path))
 
-    def artifact(self, path: str | Path, name: str, type: str) -> None:
-        """Keep a file in W&B as a version of the artifact `name`, of a type such as "model"."""
-        self._wandb.artifact(path, name, type)
+    def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None:
+        """Show histograms in W&B; without it they are not even made."""
+        self._wandb.histograms(step, make)
+
+    def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None:
+        """Keep a version of what the run makes in W&B; it is also the "latest" one."""
+        self._wandb.artifact(artifact, aliases)
+
+    def uses(self, artifact: Artifact) -> None:
+        """Tell W&B what the run is made from."""
+        self._wandb.uses(artifact)
 
     def summary(self, values: dict[str, Any]) -> None:
         """Set final values of the run in W&B."""
@@ -113,124 +120,3 @@ class Logger:
         self._console.close()
         with suppress(OSError):
             self._file.close()
-
-
-class Wandb:
-    """W&B that can fail and never hurts: the first call that raises says so and is the last."""
-
-    def __init__(self, say: Callable[[str], None]):
-        self._say = say
-        self._run: Any = None
-
-    def open(
-        self,
-        run: Run,
-        config: dict[str, Any],
-        mode: WandbMode,
-        tags: Sequence[str],
-        start_step: int,
-    ) -> None:
-        """Start logging in a mode of `Logger`; offline, and said so, where online cannot be had.
-
-        Online resumes the same W&B run. Offline starts another in the same group, whose config
-        says what step it was `resumed_from`.
-        """
-        if mode == "auto" and os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-            mode = "offline" if os.environ["WANDB_MODE"] == "offline" else "disabled"
-        if mode == "disabled":
-            return
-        config = {"exp_name": run.algo} | config
-        try:
-            import wandb
-
-            # Its own lines, of which one takes the package `agents` for another, say nothing here.
-            wandb.setup(wandb.Settings(silent=True))
-            if mode == "offline" or not self._open_online(run, config, mode, tags):
-                if start_step > 0:
-                    config["resumed_from"] = start_step
-                self._run = _init(run, config, tags, mode="offline")
-                self._say(f"W&B is offline; to upload: wandb sync {self._run.settings.sync_dir}")
-        except Exception as error:
-            self._say(f"W&B is off: {_first_line(error)}")
-
-    def log(self, step: int, values: dict[str, Any]) -> None:
-        """Log the values of one step."""
-        self._attempt(lambda run: run.log({**values, "global_step": step}))
-
-    def video(self, step: int, path: str | Path) -> None:
-        """Log a video file."""
-
-        def log_video(run: Any) -> None:
-            import wandb
-
-            run.log({"video": wandb.Video(str(path)), "global_step": step})
-
-        self._attempt(log_video)
-
-    def artifact(self, path: str | Path, name: str, type: str) -> None:
-        """Log a file as an artifact; "/" in the name, which W&B refuses, becomes "-"."""
-        self._attempt(lambda run: run.log_artifact(path, name=name.replace("/", "-"), type=type))
-
-    def summary(self, values: dict[str, Any]) -> None:
-        """Set summary values."""
-        self._attempt(lambda run: run.summary.update(values))
-
-    def close(self, exit_code: int) -> None:
-        """Finish the W&B run, if there is one."""
-        self._attempt(lambda run: run.finish(exit_code=exit_code))
-        self._run = None
-
-    def _open_online(
-        self, run: Run, config: dict[str, Any], mode: WandbMode, tags: Sequence[str]
-    ) -> bool:
-        import wandb
-
-        if not wandb.login(prompt=False, verify=False):
-            if mode == "online":
-                self._say("not logged in to W&B: run `wandb login`")
-            return False
-        identity = run.path / "wandb-id"
-        known = {"id": identity.read_text(), "resume": "allow"} if identity.exists() else {}
-        try:
-            self._run = _init(run, config, tags, mode="online", **known)
-        except Exception as error:
-            self._say(f"W&B cannot be reached: {_first_line(error)}")
-            return False
-        with suppress(OSError):
-            identity.write_text(self._run.id)
-        self._say(f"W&B: {self._run.url}")
-        return True
-
-    def _attempt(self, call: Callable[[Any], object]) -> None:
-        if self._run is None:
-            return
-        try:
-            call(self._run)
-        except Exception as error:
-            self._run = None
-            self._say(f"W&B is off from here on: {_first_line(error)}")
-
-
-def _init(run: Run, config: dict[str, Any], tags: Sequence[str], **options: Any) -> Any:
-    import wandb
-
-    started = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "joystick"),
-        name=run.path.name,
-        group=run.path.name,
-        dir=str(run.path),
-        config=config,
-        tags=list(tags),
-        reinit="create_new",
-        # The live console owns the terminal: W&B neither captures it nor prints to it.
-        settings=wandb.Settings(
-            init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, console="off", silent=True
-        ),
-        **options,
-    )
-    started.define_metric("*", step_metric="global_step")
-    return started
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,10 @@ from types import FrameType
 
 import psutil
 
-from agents.core import distributed
+from agents.core import artifacts, distributed
 from agents.core.averages import Averages
 from agents.core.config import BaseConfig
+from agents.core.diagnostics import histograms
 from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.experience import Experience
 from agents.core.reporter import Reporter
@@ -125,6 +126,9 @@ class Training:
             self.best_score = result.mean
             weights = self.agent.learner.weights()
             self.run.best(self.step, result.mean, weights, result.to_json())
+            logger.artifact(artifacts.model(self.run, result.metrics()), ("best",))
+        evaluator, learner = self.evaluator, self.agent.learner
+        logger.histograms(self.step, lambda: histograms(learner, evaluator.seen))
         if self.config.video:
             path = film_evaluation(result, self.run, logger.message, TRAINING_VIDEO_STEPS)
             if path is not None:

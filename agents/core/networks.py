@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.normalise import ObservationNormaliser
-from agents.core.policies import Policy, make_policy_head, orthogonal
+from agents.core.policies import Policy, answers_of, make_policy_head, orthogonal
 from agents.core.recurrence import CoreName, make_core
 from agents.core.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
 from agents.core.types import Spaces
@@ -67,6 +67,10 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.head.q_values(self.torso(obs)).float()
+
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """What it says of observations, to be shown as histograms."""
+        return {"q_values": self(obs_N)}
 
 
 class Body(nn.Module):
@@ -147,6 +151,11 @@ class ActorCritic(nn.Module):
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
         return self(obs_B.unsqueeze(0), memory_BS, start_1B)
 
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """As `QNetwork.answers`, within an episode."""
+        policy, value_1N, _ = self.step(obs_N, memory_NS)
+        return {"values": value_1N[0], **answers_of(policy)}
+
 
 class PolicyNetwork(nn.Module):
     """A policy alone, on single observations: the parts of an actor-critic that choose."""
@@ -161,6 +170,10 @@ class PolicyNetwork(nn.Module):
         """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
         features_BF = self.body.hidden(self.body.torso(self.normaliser(obs_B)))
         return self.policy_head(features_BF * kept_BF)
+
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """As `QNetwork.answers`."""
+        return answers_of(self(obs_N))
 
 
 class TorsoConfig(Protocol):

@@ -115,6 +115,12 @@ def join(parts: Sequence[Policy]) -> Policy:
     return kind.join(parts)
 
 
+def answers_of(policy: Policy) -> dict[str, Tensor]:
+    """What a policy says of observations, each (N,), whatever kind it is."""
+    log_prob = policy.log_prob(policy.mode())
+    return {"log_probs_of_mode": log_prob.flatten(), "entropy": policy.entropy().flatten()}
+
+
 class CategoricalHead(nn.Module):
     """Features (..., F) to a categorical policy over discrete or multi-discrete actions."""
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from agents.core.artifacts import Artifact
+from agents.core.diagnostics import Histogram
 
 
 class Reporter(Protocol):
     """What `agents.core.log.Logger` does, whoever does it."""
+
+    @property
+    def seconds(self) -> float: ...
 
     def metrics(self, step: int, values: dict[str, float]) -> None: ...
 
@@ -15,7 +22,11 @@ class Reporter(Protocol):
 
     def video(self, step: int, path: str | Path) -> None: ...
 
-    def artifact(self, path: str | Path, name: str, type: str) -> None: ...
+    def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None: ...
+
+    def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None: ...
+
+    def uses(self, artifact: Artifact) -> None: ...
 
     def summary(self, values: dict[str, Any]) -> None: ...
 
@@ -25,13 +36,19 @@ class Reporter(Protocol):
 class SilentReporter:
     """Reports nothing."""
 
+    seconds = 0.0
+
     def metrics(self, step: int, values: dict[str, float]) -> None: ...
 
     def message(self, text: str) -> None: ...
 
     def video(self, step: int, path: str | Path) -> None: ...
 
-    def artifact(self, path: str | Path, name: str, type: str) -> None: ...
+    def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None: ...
+
+    def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None: ...
+
+    def uses(self, artifact: Artifact) -> None: ...
 
     def summary(self, values: dict[str, Any]) -> None: ...
 

@@ -31,8 +31,8 @@ CURVES = {
 }
 
 SCORES = {
-    "Score of the best weights": "score/eval/return_mean",
-    "Human-normalised score": "score/eval/human_normalised",
+    "Score of the best weights": "score",
+    "Human-normalised score": "human_normalised",
 }
 """Bars: entries of the summary."""
 
@@ -64,7 +64,7 @@ MEDIA = ("video", "filmstrip")
 
 COLUMNS = (
     *("config:exp_name.value", "config:protocol.value", "config:seed.value"),
-    *("summary:score/eval/return_mean", "summary:eval/return_mean", "summary:charts/SPS"),
+    *("summary:score", "summary:eval/return_mean", "summary:charts/SPS"),
     *("config:demos.value", "config:fraction.value", "summary:validation/agreement"),
 )
 """Of the table of runs, which tells what a clone was taught with."""

@@ -16,9 +16,9 @@ from agents.report.parsing import printable
 from agents.report.reading import RunRecord
 
 NOT_COMPARED = {
-    *("seed", "env_id", "runs_dir", "tags", "wandb", "video", "num_threads"),
+    *("seed", "env_id", "runs_dir", "group", "tags", "wandb", "video"),
     *("log_every_steps", "eval_every_steps", "eval_episodes", "final_eval_episodes"),
-    "checkpoint_every_steps",
+    *("checkpoint_every_steps", "num_threads"),
 }
 """Settings that change what a run is called, writes or shows, and not what it learns."""
 

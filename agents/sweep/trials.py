@@ -19,6 +19,13 @@ LOOK_SECONDS = 1.0
 SAVE_SECONDS = 60.0
 """What a training that is told to stop has to save itself."""
 
+FINAL = {
+    "score": "eval/return_mean",
+    "human_normalised": "eval/human_normalised",
+    "of_demonstrator": "eval/of_demonstrator",
+}
+"""What the summary calls a run's final score, and what evaluations and `eval.json` call it."""
+
 Report = Callable[[int, float], bool]
 """Is told the number of an evaluation, from 1, and its value; returns whether to go on."""
 
@@ -39,15 +46,14 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
     Args:
         command: what to start; it puts its run into `folder`.
         folder: of this trial alone.
-        metric: as W&B's summary calls it: the last value of a metric, or "score/<name>" of the
-            final score.
+        metric: as W&B's summary calls it: the last value of a metric, or one of `FINAL`.
         report: hears of each evaluation.
 
     Raises:
         KeyboardInterrupt: as the person's Ctrl-C; the training has been told to save and stop.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    watched = metric.removeprefix("score/")
+    watched = FINAL.get(metric, metric)
     with (folder / "output.txt").open("wb") as output:
         # In a session of its own it hears Ctrl-C once, from here: twice would end it unsaved.
         process = subprocess.Popen(
@@ -110,10 +116,10 @@ def evaluations(folder: Path, metric: str) -> list[float]:
 
 def score_of(folder: Path, metric: str) -> float | None:
     """What the run has for a metric of W&B's summary; None for nothing."""
-    if not metric.startswith("score/"):
+    if metric not in FINAL:
         return next(reversed(evaluations(folder, metric)), None)
     for run in find(folder)[0]:
-        value = read_json(run / "eval.json", needed=False)[0].get(metric.removeprefix("score/"))
+        value = read_json(run / "eval.json", needed=False)[0].get(FINAL[metric])
         return float(value) if is_number(value) else None
     return None
 

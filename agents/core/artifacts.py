@@ -1,0 +1,61 @@
+"""What a run was made from and what it makes, as files that a tracker can keep versions of."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.core.run import Run
+from demos import Dataset, Episode
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files of which equal ones are the same version.
+
+    Attributes:
+        name: what all its versions are called.
+        type: "model" or "dataset".
+        files: files and directories, by their names in the artifact.
+        metadata: JSON values to know it by.
+    """
+
+    name: str
+    type: str
+    files: dict[str, Path]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def model(run: Run, metadata: dict[str, Any]) -> Artifact:
+    """A run's best weights so far, laid out as a run that `python -m agents.evaluate` takes."""
+    files = {name: run.path / name for name in ("best", "config.json")}
+    about = {"run": run.path.name, "algorithm": run.algo, **metadata}
+    return Artifact(run.path.resolve().name, "model", files, about)
+
+
+def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
+    """A dataset that a run learns from; its episodes' file names say what is in them."""
+    about, path = dataset.metadata, dataset.path.resolve()
+    names = "\n".join(file.name for file in dataset.files())
+    return Artifact(
+        path.name,
+        "dataset",
+        {name: path / name for name in ("dataset.json", "episodes")},
+        {
+            "name": path.name,
+            "path": str(path),
+            "digest": hashlib.blake2b(names.encode(), digest_size=8).hexdigest(),
+            "protocol": about.spec.protocol,
+            "episodes": len(episodes),
+            "steps": sum(map(len, episodes)),
+            "return_mean": float(np.mean([each.score for each in episodes])),
+            "policy": about.policy,
+            "created": about.created,
+            "commit": about.commit,
+            "license": about.license,
+        },
+    )
