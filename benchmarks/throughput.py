@@ -41,6 +41,8 @@ from envs import UserError
 
 PEERS: dict[str, Callable[[str, Any], Side]] = {"sb3": StableBaselines}
 
+MAKERS = SIDES | PEERS
+
 CALIBRATION_STEPS = 256
 """Steps after the warm-up that tell how many fill a turn."""
 
@@ -73,9 +75,13 @@ def turn(side: Side, steps: int) -> tuple[float, float]:
     return steps / seconds, updates / steps
 
 
-def serve(name: str, algo: str, config: Any, connection: Connection) -> None:
+Make = Callable[[str, Any], Side]
+"""Makes a side of an algorithm's name and a config."""
+
+
+def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
     """A side's process: set up and warm up, then a turn for each number of seconds received."""
-    side = (SIDES | PEERS)[name](algo, config)
+    side = make(algo, config)
     side.advance(WORKLOADS[algo].warm_up_steps)
     steps_per_second, _ = turn(side, CALIBRATION_STEPS)
     connection.send(side.about)
@@ -85,11 +91,11 @@ def serve(name: str, algo: str, config: Any, connection: Connection) -> None:
 
 
 @contextmanager
-def process(name: str, algo: str, config: Any) -> Iterator[Connection]:
+def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
     """The connection to a side's process, which ends with the context."""
     context = multiprocessing.get_context("spawn")
     connection, theirs = context.Pipe()
-    child = context.Process(target=serve, args=(name, algo, config, theirs), daemon=True)
+    child = context.Process(target=serve, args=(make, algo, config, theirs), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -110,7 +116,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
         # One after the other: a side that sets up would disturb the warm-up of another.
         sides = []
         for name, its_config in entrants:
-            connection = stack.enter_context(process(name, algo, its_config))
+            connection = stack.enter_context(process(MAKERS[name], algo, its_config))
             numbers = {key: getattr(its_config, key) for key in ("num_envs", "batch_size")}
             record = {"side": name, **connection.recv(), **numbers, "rounds": []}
             sides.append((connection, record))

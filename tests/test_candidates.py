@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import candidates, machine
+from benchmarks import candidates, loop_candidates, machine
+from benchmarks.workloads import WORKLOADS, make_config
 
 
 @pytest.mark.parametrize("convolve", [candidates.folded, candidates.space_to_depth])
@@ -46,4 +48,48 @@ def test_candidates_are_measured_in_turns_and_kept(
     assert "cores share operations" in capsys.readouterr().out
     with pytest.raises(SystemExit) as exit_info:
         candidates.main(["--rounds", "0"])
+    assert exit_info.value.code == 2
+
+
+LOOPS = [(algo, name) for algo, named in loop_candidates.CANDIDATES.items() for name in named]
+
+
+@pytest.mark.parametrize(("algo", "name"), LOOPS)
+def test_a_loop_candidate_trains_on_as_many_samples_a_step(algo: str, name: str) -> None:
+    candidate = loop_candidates.CANDIDATES[algo][name]
+    small = {"precision": "fp32", "device": "cpu", "num_threads": 1}
+    default = make_config(algo, **small, **({"learning_starts_steps": 32} if algo == "dqn" else {}))
+    config = replace(default, **candidate.settings)
+    samples_per_step = WORKLOADS[algo].samples_per_step
+    assert samples_per_step(config) == samples_per_step(default)
+    if algo == "ppo":
+        assert config.num_envs * config.horizon_steps == 1024
+
+
+def test_an_agent_can_learn_while_the_emulator_steps() -> None:
+    config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
+    side = loop_candidates.learning_while_emulating("dqn", config)
+    side.advance(48)
+    before = side.counts
+    side.advance(32)
+    assert side.counts[0] - before[0] == 32
+    assert side.counts[1] - before[1] == 8
+    assert side.training.experience.overlap  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_loop_candidates_are_measured_in_turns_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.write_result, "__defaults__", (tmp_path,))
+    chosen = ("as it is", "emulator on one thread")
+    few = {name: loop_candidates.CANDIDATES["dqn"][name] for name in chosen}
+    monkeypatch.setitem(loop_candidates.CANDIDATES, "dqn", few)
+    loop_candidates.main(["--num-threads", "1", "--rounds", "1", "--seconds", "0.2"])
+    (path,) = tmp_path.glob("loop-candidates-dqn-*.json")
+    result = json.loads(path.read_text())["result"]
+    assert [each["candidate"] for each in result["candidates"]] == list(chosen)
+    assert result["candidates"][0]["ratio"] == 1.0
+    assert all(each["steps_per_second"] > 0 for each in result["candidates"])
+    with pytest.raises(SystemExit) as exit_info:
+        loop_candidates.main(["--rounds", "0"])
     assert exit_info.value.code == 2

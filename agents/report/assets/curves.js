@@ -38,7 +38,8 @@ function buildCurves() {
     el("div", { id: "legend", class: "legend" }),
     el("div", { id: "panels", class: "panels" }),
     note("Seeds together: interquartile mean of the runs that have got so far; shaded is its 95% "
-      + "stratified bootstrap interval. Steps are those of the environment, as trained."));
+      + "stratified bootstrap interval. It takes in all seeds of what is drawn, also those that the "
+      + "filter leaves out. Steps are those of the environment, as trained."));
 }
 
 /** What is drawn and named in the legend: [{key, label, colour…, groups or run}]. */

@@ -1,0 +1,147 @@
+"""What makes our loop faster on this machine: each candidate beside the loop as it is.
+
+    python -m benchmarks.loop_candidates --algo dqn
+    python -m benchmarks.loop_candidates --algo ppo
+
+The work per step is that of `benchmarks.throughput`; a candidate changes who does it and when, or
+with how many environments or samples at a time. Each lives in a process of its own, and they take
+turns. What makes a single update faster is `benchmarks.candidates`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from unittest import mock
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from agents.core import experience
+from agents.core.config import require, to_json
+from agents.core.launch import one_line_errors
+from benchmarks.machine import write_result
+from benchmarks.sides import Joystick
+from benchmarks.throughput import process
+from benchmarks.workloads import make_config
+
+
+def learning_while_emulating(algo: str, config: Any) -> Joystick:
+    """An agent that learns between handing its actions over and hearing what they led to, so that
+    it acts with weights of one round before."""
+    side = Joystick(algo, config)
+    assert isinstance(side.training.experience, experience.Interaction)
+    side.training.experience.overlap = True
+    return side
+
+
+def emulating_on_one_thread(algo: str, config: Any) -> Joystick:
+    """An agent whose environments step one after the other."""
+    with mock.patch.object(experience, "cores", return_value=1):
+        return Joystick(algo, config)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to do the work: settings that differ, and what makes the side."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    make: Callable[[str, Any], Joystick] = Joystick
+
+
+BASE = "as it is"
+
+EVERYONES = {
+    BASE: Candidate(),
+    "two half-pools": Candidate({"num_groups": 2}),
+    "emulator on one thread": Candidate({}, emulating_on_one_thread),
+}
+
+CANDIDATES = {
+    "dqn": {
+        **EVERYONES,
+        "learning while emulating": Candidate({}, learning_while_emulating),
+        "16 environments": Candidate({"num_envs": 16}),
+        "32 environments": Candidate({"num_envs": 32}),
+        "minibatches of 64": Candidate({"batch_size": 64}),
+        "minibatches of 128": Candidate({"batch_size": 128}),
+        "minibatches of 256": Candidate({"batch_size": 256}),
+    },
+    "ppo": {
+        **EVERYONES,
+        "16 environments": Candidate({"num_envs": 16, "horizon_steps": 64}),
+        "32 environments": Candidate({"num_envs": 32, "horizon_steps": 32}),
+        "minibatches of 128": Candidate({"batch_size": 128}),
+        "minibatches of 512": Candidate({"batch_size": 512}),
+    },
+}
+"""Minibatches are larger at the same samples per step: there are fewer of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    algo: Literal["dqn", "ppo"] = "dqn"  # Algorithm.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # Of all candidates.
+    num_threads: int = 0  # CPU threads of each; 0 is one per core.
+    seconds: float = 6.0  # Length of a turn.
+    rounds: int = 5  # Turns of each, after one that does not count.
+
+
+def measure(arguments: Arguments) -> dict[str, Any]:
+    """Steps per second of each candidate in each round, and their ratio to the loop as it is."""
+    common = {"precision": arguments.precision, "num_threads": arguments.num_threads}
+    default = make_config(arguments.algo, "Pong", **common)
+    rounds: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        sides = {}
+        for name, candidate in CANDIDATES[arguments.algo].items():
+            config = replace(default, **candidate.settings)
+            side = stack.enter_context(process(candidate.make, arguments.algo, config))
+            side.recv()
+            sides[name], rounds[name] = side, []
+        for number in range(1 + arguments.rounds):
+            for name, side in sides.items():
+                side.send(arguments.seconds)
+                steps_per_second, _ = side.recv()
+                if number > 0:
+                    rounds[name].append(round(steps_per_second, 1))
+    candidates = []
+    for name, speeds in rounds.items():
+        ratios = [mine / base for mine, base in zip(speeds, rounds[BASE], strict=True)]
+        about = {"steps_per_second": statistics.median(speeds), "rounds": speeds}
+        ratio = round(statistics.median(ratios), 3)
+        candidates.append({"candidate": name, "ratio": ratio, **about})
+    return {"config": to_json(default), "candidates": candidates}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the candidates as a table."""
+    table = Table("candidate", "steps/s", "times as it is", "rounds", box=None)
+    for each in result["candidates"]:
+        rounds = ", ".join(f"{speed:.0f}" for speed in each["rounds"])
+        speed = f"{each['steps_per_second']:,.0f}"
+        table.add_row(each["candidate"], speed, f"{each['ratio']:.2f}", rounds)
+    Console().print(table)
+
+
+def main(args: list[str] | None = None) -> None:
+    with one_line_errors():
+        arguments = tyro.cli(
+            Arguments, args=args, prog="python -m benchmarks.loop_candidates", description=__doc__
+        )
+        require(arguments.rounds >= 1, "rounds", arguments.rounds, "at least 1")
+        require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
+        make_config(
+            arguments.algo, precision=arguments.precision, num_threads=arguments.num_threads
+        ).validate()
+        result = measure(arguments)
+        show(result)
+        print(f"wrote {write_result(f'loop-candidates-{arguments.algo}', result)}")
+
+
+if __name__ == "__main__":
+    main()
