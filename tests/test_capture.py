@@ -4,6 +4,7 @@ CPU by a trace, which freezes the same things: control flow, numbers and the ten
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,19 +103,6 @@ def test_a_repeated_step_freezes_nothing_that_changes(
         assert torch.equal(repeated[name], eager[name]), name
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_repeats_what_a_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        on_cpu, on_gpu = (weights_after_8_steps(torch.device(name)) for name in ("cpu", "cuda"))
-    finally:
-        torch.set_float32_matmul_precision(before)
-    for name in on_cpu:
-        torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
-
-
 def weights_after_8_steps(device: torch.device) -> dict[str, Tensor]:
     """Of double DQN, while the step size falls; a GPU repeats five of them."""
     torch.manual_seed(1)
@@ -129,19 +117,6 @@ def weights_after_8_steps(device: torch.device) -> dict[str, Tensor]:
         assert metrics["losses/loss"].isfinite()
         assert values["losses/td_error"].shape == (32,)
     return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_learns_from_a_replay_what_a_cpu_learns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        on_cpu, on_gpu = (weights_after_a_life(torch.device(name)) for name in ("cpu", "cuda"))
-    finally:
-        torch.set_float32_matmul_precision(before)
-    for name in on_cpu:
-        torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
 
 
 def weights_after_a_life(device: torch.device) -> dict[str, Tensor]:
@@ -173,3 +148,19 @@ def random_batch(generator: torch.Generator, size: int) -> Batch:
     reward_B, discount_B, weight_B = torch.rand(3, size, generator=generator)
     slot_B = torch.arange(size)
     return Batch(obs[0], action_B, reward_B, discount_B, obs[1], weight_B, slot_B)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("weights_on", [weights_after_8_steps, weights_after_a_life])
+def test_a_gpu_repeats_what_a_cpu_computes(
+    weights_on: Callable[[torch.device], dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        on_cpu, on_gpu = (weights_on(torch.device(name)) for name in ("cpu", "cuda"))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for name in on_cpu:
+        torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-3, atol=1e-4)
