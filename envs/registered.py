@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import gymnasium
@@ -72,6 +74,8 @@ class RegisteredPool:
         self._envs.close()
 
     def _build(self) -> Env:
+        if self._rgb:
+            expect_no_window()
         env = make_env(self._spec, {"render_mode": "rgb_array"} if self._rgb else {})
         if not isinstance(env.action_space, _SUPPORTED_ACTIONS):
             raise UserError(
@@ -79,6 +83,12 @@ class RegisteredPool:
                 " allowed are Discrete, MultiDiscrete, MultiBinary and Box"
             )
         return _Pictures(env) if self._rgb else _plain_observations(env)
+
+
+def expect_no_window() -> None:
+    """On a Linux without a display, have SDL draw pictures without complaining of that."""
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:

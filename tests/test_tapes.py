@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -380,3 +383,21 @@ def test_what_is_rendered_is_the_same_life(name: str) -> None:
     assert [item[1:] for item in drawn] == [item[1:] for item in seen]
     assert any(item[1] for item in seen)
     env.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
+def test_pictures_are_drawn_in_silence_where_there_is_no_display() -> None:
+    pytest.importorskip("pygame")
+    code = (
+        "import envs\n"
+        "env = envs.make('CartPole-v1', 1)\n"
+        "env.reset()\n"
+        "env.step(env.action_space.sample())\n"
+        "print(len(list(envs.render(env.tapes()[0]))))\n"
+    )
+    blind = {"XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}
+    environment = {name: value for name, value in os.environ.items() if name not in blind}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
