@@ -250,7 +250,8 @@ def test_a_workers_time_is_not_the_main_threads() -> None:
     assert phases.seconds == {"inner": 0.0, ELSE: 10.0}
 
 
-ON_POLICY = {"emulator", "acting", "storing", "sampling", "forward, backward", "optimiser", ELSE}
+LEARNING = {"sampling", "forward, backward", "optimiser", "learning", ELSE}
+ON_POLICY = LEARNING | {"emulator", "acting", "storing"}
 PROFILED = {
     "dqn": (
         "--learning-starts-steps 32 --target-every-updates 2",
@@ -259,10 +260,7 @@ PROFILED = {
     "ppo": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
     "a2c": ("--num-envs 4", ON_POLICY),
     "reinforce": ("--num-envs 4 --horizon-steps 8", ON_POLICY),
-    "bc": (
-        "--batch-size 16 --validate-every-steps 64",
-        {"sampling", "validation", "forward, backward", "optimiser", ELSE},
-    ),
+    "bc": ("--batch-size 16 --validate-every-steps 64", LEARNING | {"validation"}),
 }
 
 

@@ -472,10 +472,12 @@ def test_a_sequence_is_of_consecutive_steps_of_one_environment(sequence_steps: i
     rollout, _ = make(core="gru", sequence_steps=sequence_steps)
     Play(rollout).fill()
     sequences: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    batches = []  # An identity is its own only as long as it lives.
     for t, env, batch, (step, b) in located(rollout):
+        batches.append(batch)
         assert len(batch.start_LB) == sequence_steps
-        sequences.setdefault((id(batch.obs_LB), b), []).append((t, env))
-        assert sequences[id(batch.obs_LB), b][step] == (t, env)
+        sequences.setdefault((id(batch), b), []).append((t, env))
+        assert sequences[id(batch), b][step] == (t, env)
     for steps in sequences.values():
         first, env = steps[0]
         assert first % sequence_steps == 0
