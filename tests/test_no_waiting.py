@@ -60,6 +60,8 @@ def agent_on(algo: str, device: torch.device) -> Any:
         name = option.removeprefix("--").replace("-", "_")
         settings[name] = True if option == "--separate-value" else next(given)
     default = module.Config()
+    if algo == "dqn":
+        settings["replay_ratio"] = 2
     typed = {n: type(getattr(default, n))(value) for n, value in settings.items()}
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
     agent = module.build(module.Config(**typed, num_threads=1), spaces, device)
@@ -114,12 +116,12 @@ def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", one_by_one)
     agent = agent_on(algo, torch.device("meta"))
     with NoWaiting():
-        learned = life(agent, steps=24)
+        learned = life(agent, steps=16)
     assert learned["losses/loss"].is_meta
-    assert len(fetched) == 24
+    assert len(fetched) == 16
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
 def test_of_each_environment_one_frame_travels_a_step(
     algo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
