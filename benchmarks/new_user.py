@@ -119,6 +119,7 @@ def look(page: Path, clock: Callable[[str], Any], screenshot: Path | None) -> di
         with clock("save the plot as PNG and CSV"):
             saved = {kind: len(download(tab, kind)) for kind in ("PNG", "CSV")}
         if screenshot is not None:
+            tab.evaluate("document.querySelector('#curves').scrollIntoView()")
             tab.screenshot(path=screenshot)
     return {"runs": names, "differences": differences, "saved_bytes": saved}
 
