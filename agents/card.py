@@ -22,6 +22,7 @@ from agents.core.run import Run
 from agents.report.reading import RunRecord, Score, read_run
 from demos.dataset import write
 from envs import EnvSpec, UserError
+from envs.errors import first_line
 from envs.scores import reference_scores
 
 NOT_TOLD = {"runs_dir", "wandb", "group", "tags"}
@@ -192,7 +193,7 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
         message = f"{record.algo} on {record.protocol}"
         return str(api.create_commit(made, operations, commit_message=message).commit_url)
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise UserError(f"--push {repository}: {first}") from None
 
 

@@ -26,7 +26,7 @@ from agents.core.config import require, to_json
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.sides import Joystick
-from benchmarks.throughput import process
+from benchmarks.throughput import process, take_turns
 from benchmarks.workloads import make_config
 
 
@@ -95,20 +95,19 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     """Steps per second of each candidate in each round, and their ratio to the loop as it is."""
     common = {"precision": arguments.precision, "num_threads": arguments.num_threads}
     default = make_config(arguments.algo, "Pong", **common)
-    rounds: dict[str, list[float]] = {}
+    chosen = CANDIDATES[arguments.algo]
     with ExitStack() as stack:
-        sides = {}
-        for name, candidate in CANDIDATES[arguments.algo].items():
+        sides = []
+        for candidate in chosen.values():
             config = replace(default, **candidate.settings)
             side = stack.enter_context(process(candidate.make, arguments.algo, config))
             side.recv()
-            sides[name], rounds[name] = side, []
-        for number in range(1 + arguments.rounds):
-            for name, side in sides.items():
-                side.send(arguments.seconds)
-                steps_per_second, _ = side.recv()
-                if number > 0:
-                    rounds[name].append(round(steps_per_second, 1))
+            sides.append(side)
+        turns = take_turns(sides, arguments.seconds, arguments.rounds)
+    rounds = {
+        name: [round(steps_per_second, 1) for steps_per_second, _ in its_turns]
+        for name, its_turns in zip(chosen, turns, strict=True)
+    }
     candidates = []
     for name, speeds in rounds.items():
         ratios = [mine / base for mine, base in zip(speeds, rounds[BASE], strict=True)]

@@ -39,7 +39,10 @@ from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError
 
-PEERS: dict[str, Callable[[str, Any], Side]] = {"sb3": StableBaselines}
+Make = Callable[[str, Any], Side]
+"""Makes a side of an algorithm's name and a config."""
+
+PEERS: dict[str, Make] = {"sb3": StableBaselines}
 
 MAKERS = SIDES | PEERS
 
@@ -75,10 +78,6 @@ def turn(side: Side, steps: int) -> tuple[float, float]:
     return steps / seconds, updates / steps
 
 
-Make = Callable[[str, Any], Side]
-"""Makes a side of an algorithm's name and a config."""
-
-
 def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
     """A side's process: set up and warm up, then a turn for each number of seconds received."""
     side = make(algo, config)
@@ -106,6 +105,18 @@ def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
         child.terminate()
 
 
+def take_turns(
+    sides: list[Connection], seconds: float, rounds: int
+) -> list[list[tuple[float, float]]]:
+    """Of each side's process its turns, after one that does not count: as `turn` has them."""
+    turns = [[] for _ in sides]
+    for _ in range(1 + rounds):
+        for side, its_turns in zip(sides, turns, strict=True):
+            side.send(seconds)
+            its_turns.append(side.recv())
+    return [its_turns[1:] for its_turns in turns]
+
+
 def measure(arguments: Arguments) -> dict[str, Any]:
     """The speeds of all sides over the rounds, their medians and the ratio."""
     algo, config = arguments.algo, arguments.config()
@@ -114,21 +125,19 @@ def measure(arguments: Arguments) -> dict[str, Any]:
         entrants.append((arguments.against, dataclasses.replace(config, num_envs=num_envs)))
     with ExitStack() as stack:
         # One after the other: a side that sets up would disturb the warm-up of another.
-        sides = []
+        sides, records = [], []
         for name, its_config in entrants:
             connection = stack.enter_context(process(MAKERS[name], algo, its_config))
             numbers = {key: getattr(its_config, key) for key in ("num_envs", "batch_size")}
-            record = {"side": name, **connection.recv(), **numbers, "rounds": []}
-            sides.append((connection, record))
-        for number in range(1 + arguments.rounds):
-            for connection, record in sides:
-                connection.send(arguments.seconds)
-                steps_per_second, updates_per_step = connection.recv()
-                record["samples_per_step"] = round(updates_per_step * record["batch_size"], 2)
-                if number > 0:
-                    record["rounds"].append(round(steps_per_second, 1))
+            records.append({"side": name, **connection.recv(), **numbers})
+            sides.append(connection)
+        turns = take_turns(sides, arguments.seconds, arguments.rounds)
+    for record, its_turns in zip(records, turns, strict=True):
+        updates_per_step = its_turns[-1][1]
+        record["samples_per_step"] = round(updates_per_step * record["batch_size"], 2)
+        record["rounds"] = [round(steps_per_second, 1) for steps_per_second, _ in its_turns]
     about = {"seconds_per_turn": arguments.seconds, "config": to_json(config)}
-    return about | summary([record for _, record in sides])
+    return about | summary(records)
 
 
 def summary(sides: list[dict[str, Any]]) -> dict[str, Any]:

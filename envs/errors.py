@@ -20,6 +20,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{folded[near[0]]}'?" if near else ""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library's error says, its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def at_least(minimum: int, name: str, value: int) -> int:
     """Returns `value` when it is at least `minimum`; else raises a UserError that names both."""
     if value < minimum:

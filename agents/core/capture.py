@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -82,4 +82,4 @@ def named(given: Any) -> dict[str, Tensor]:
     """The tensors of a dataclass by name; a tensor has none."""
     if isinstance(given, Tensor):
         return {"": given}
-    return tensors(given) if hasattr(given, "__dataclass_fields__") else {}
+    return tensors(given) if is_dataclass(given) else {}

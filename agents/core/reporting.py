@@ -48,7 +48,6 @@ def open_logger(training: Training) -> Reporter:
         run,
         {
             **to_json(config),
-            "exp_name": run.algo,
             "protocol": spec.protocol,
             "env_spec": spec.to_json(),
             "hardware": hardware(learner.device) | {"precision": precision},

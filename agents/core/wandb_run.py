@@ -17,6 +17,7 @@ from typing import Any, Literal
 from agents.core.artifacts import Artifact
 from agents.core.diagnostics import Histogram
 from agents.core.run import Run
+from envs.errors import first_line
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -84,7 +85,7 @@ class Wandb:
                 self._run = _init(run, config | fragment_of(run), labels, mode="offline")
                 self._say(f"W&B is offline; to upload: wandb sync {self._run.settings.sync_dir}")
         except Exception as error:
-            self._say(f"W&B is off: {_first_line(error)}")
+            self._say(f"W&B is off: {first_line(error)}")
 
     def log(self, step: int, values: dict[str, Any]) -> None:
         """Log the values of one step."""
@@ -163,7 +164,7 @@ class Wandb:
         try:
             self._run = _init(run, config, labels, mode="online", **known)
         except Exception as error:
-            self._say(f"W&B cannot be reached: {_first_line(error)}")
+            self._say(f"W&B cannot be reached: {first_line(error)}")
             return False
         with suppress(OSError):
             identity.write_text(self._run.id)
@@ -177,7 +178,7 @@ class Wandb:
             call(self._run)
         except Exception as error:
             self._run = None
-            self._say(f"W&B is off from here on: {_first_line(error)}")
+            self._say(f"W&B is off from here on: {first_line(error)}")
 
     def _log_made(self, artifact: Artifact, aliases: Sequence[str]) -> None:
         called = ["latest", *aliases]
@@ -190,7 +191,7 @@ class Wandb:
         try:
             call(self._run)
         except Exception as error:
-            self._say(f"W&B takes no {artifact.type} {artifact.name}: {_first_line(error)}")
+            self._say(f"W&B takes no {artifact.type} {artifact.name}: {first_line(error)}")
 
 
 def fragment_of(run: Run) -> dict[str, str]:
@@ -244,7 +245,3 @@ def _made(artifact: Artifact) -> Any:
         else:
             made.add_file(local, name=name, policy=policy, skip_cache=True)
     return made
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,7 @@ import tyro
 import envs
 from agents.core.launch import one_line_errors
 from envs import UserError
+from envs.errors import first_line
 
 if TYPE_CHECKING:
     from agents.dashboard.content import Artifact, Project
@@ -91,7 +92,7 @@ def one_line_of_wandb() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         # So its client says that nobody answered.
         silent = "did not respond in time" in first
         begin = "W&B does not answer; is there a network? " if silent else "W&B: "

@@ -21,6 +21,7 @@ from agents.report.reading import find
 from agents.sweep.plan import Plan, python_command
 from agents.sweep.trials import Outcome, run_trial
 from envs import UserError
+from envs.errors import first_line
 from envs.files import write_atomically
 
 ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -68,7 +69,7 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{out / 'study.db'} cannot be read: {reason}") from None
     return study
 
