@@ -62,7 +62,7 @@ PRESETS = {
         normalise_advantages=True, activation="tanh", hidden=64, separate_value=True,
         eval_temperature=0.0),
     "baselines": Config(num_envs=16, total_steps=10_000_000, learning_rate=7e-4,
-        optimiser="rmsprop", torso="nature", hidden=512),
+        optimiser="rmsprop", torso="nature", hidden=512, standardise_pixels=False),
 }
 # fmt: on
 

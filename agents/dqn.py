@@ -72,7 +72,7 @@ PRESETS = {
         learning_rate=2.5e-4, batch_size=32, max_grad_norm=0.0, buffer_size=1_000_000,
         learning_starts_steps=50_000, priority_exponent=0.0, target_every_updates=10_000,
         epsilon_end=0.1, epsilon_decay_steps=1_000_000, eval_epsilon=0.05,
-        eval_every_steps=1_000_000),
+        eval_every_steps=1_000_000, standardise_pixels=False),
 }
 # fmt: on
 

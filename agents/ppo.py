@@ -74,7 +74,8 @@ PRESETS = {
     "control": CONTROL,
     "continuous": replace(CONTROL, env_id="Pendulum-v1", total_steps=1_000_000, epochs=10,
         normalise_observations=True, normalise_rewards=True),
-    "baselines": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512),
+    "baselines": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512,
+        standardise_pixels=False),
 }
 # fmt: on
 

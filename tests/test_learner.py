@@ -404,6 +404,17 @@ def test_a_target_stays_as_it_was_until_it_is_copied_to(device: torch.device):
     )
 
 
+def test_a_target_is_copied_with_what_its_images_are_scaled_by():
+    learner = q_learner()
+    target = learner.target_copy()
+    for buffer in learner.network.buffers():
+        buffer.add_(1.0)
+    copy_parameters(learner.network, target)
+    theirs, ours = dict(target.named_buffers()), dict(learner.network.named_buffers())
+    assert len(ours) == 2
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+
+
 def test_a_target_takes_no_gradient():
     target = q_learner().target_copy()
     assert not target(images(CPU)).requires_grad

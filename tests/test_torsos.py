@@ -10,6 +10,8 @@ from agents.core.torsos import (
     ConvTorso,
     ImpalaTorso,
     MlpTorso,
+    Pixels,
+    channels_last,
     data_efficient_cnn,
     make_torso,
     nature_cnn,
@@ -116,7 +118,7 @@ def test_layer_norm_comes_before_each_convolution_of_a_residual_block():
     torso = make_torso("impala", (4, 36, 36), norm="layer")
     leaves = [type(m) for m in torso.modules() if not list(m.children())]
     block = [nn.GroupNorm, nn.ReLU, nn.Conv2d] * 2
-    assert leaves == [*([nn.Conv2d, nn.MaxPool2d, *block, *block] * 3), nn.ReLU]
+    assert leaves == [Pixels, *([nn.Conv2d, nn.MaxPool2d, *block, *block] * 3), nn.ReLU]
     assert all(m.num_groups == 1 for m in torso.modules() if isinstance(m, nn.GroupNorm))
 
 
@@ -159,6 +161,36 @@ def test_bytes_are_scaled_to_one(name: str):
     torch.manual_seed(0)
     torso, obs = make_torso(name, (4, 36, 36)), bytes_of(2, 4, 36, 36)
     torch.testing.assert_close(torso(obs), torso(obs.float() / 255))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_bytes_in_channels_last_are_the_same_bytes(channels: int):
+    image = bytes_of(3, channels, 6, 7)
+    last = channels_last(image)
+    assert last.is_contiguous() and last.dtype == torch.uint8
+    assert torch.equal(last, image.permute(0, 2, 3, 1))
+    assert torch.equal(image, bytes_of(3, channels, 6, 7))
+
+
+def test_standardised_pixels_are_their_distance_from_the_mean_in_deviations():
+    pixels = Pixels((1, 1, 2))
+    image = torch.tensor([[[[51, 102]]]], dtype=torch.uint8)
+    torch.testing.assert_close(pixels(image), torch.tensor([[[[0.2, 0.4]]]]))  # of 255
+    pixels.standardise(torch.tensor([[[50.0, 112.0]]]), torch.tensor([[[2.0, 5.0]]]))
+    # (51 - 50) / 2 and (102 - 112) / 5
+    torch.testing.assert_close(pixels(image), torch.tensor([[[[0.5, -2.0]]]]))
+    assert pixels(image.float()).tolist() == [[[[51.0, 102.0]]]]
+    other = Pixels((1, 1, 2))
+    other.load_state_dict(pixels.state_dict())
+    assert torch.equal(other(image), pixels(image))
+
+
+def test_each_channel_has_its_own_statistics():
+    pixels, image = Pixels((4, 3, 2)), bytes_of(2, 4, 3, 2)
+    mean, deviation = image.float().mean(dim=0), 1 + bytes_of(4, 3, 2, seed=1).float()
+    pixels.standardise(mean, deviation)
+    expected = (image.float() - mean) / deviation
+    torch.testing.assert_close(pixels(image), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_a_byte_of_255_is_a_one_in_the_convolutions():

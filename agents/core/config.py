@@ -52,6 +52,8 @@ class BaseConfig:
     """Network body: auto is data_efficient for images and mlp for the rest."""
     torso_width: int = 1
     """Multiplies the channels of the body's convolutions."""
+    standardise_pixels: bool = True
+    """Standardise images by 1,024 steps of random play, not counted; else scale to [0, 1]."""
     torso_norm: Norm = "none"
     """Normalisation within the body."""
     hidden: int = 256

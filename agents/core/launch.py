@@ -20,6 +20,7 @@ from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, requ
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, make_groups, spaces_of
 from agents.core.loop import Training
+from agents.core.random_play import standardise
 from agents.core.reporting import open_logger, score_best, totals
 from agents.core.run import Run
 from agents.core.transfer import initialise
@@ -161,6 +162,8 @@ def train_on_this_rank(
     online = isinstance(agent, OnlineAgent)
     if distributed.size() > 1 and not (online and not agent.off_policy):
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
+    if config.standardise_pixels and resumed is None:
+        standardise(agent.learner.network, spec)
     begun = ""
     if config.init_from and resumed is None:
         begun = initialise(agent.learner, Run.open(config.init_from))

@@ -241,7 +241,8 @@ def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def copy_parameters(source: nn.Module, target: nn.Module) -> None:
-    """Make `target` equal to `source`, in place."""
+    """Make `target` equal to `source`, its buffers too, in place."""
     with torch.no_grad():
-        for old, new in zip(target.parameters(), source.parameters(), strict=True):
-            old.copy_(new)
+        for kind in (nn.Module.parameters, nn.Module.buffers):
+            for old, new in zip(kind(target), kind(source), strict=True):
+                old.copy_(new)
