@@ -29,17 +29,17 @@ from agents.core.types import Decision, Obs, Spaces, Step
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: float = 5e-4  # Step size of the optimiser.
+    learning_rate: float = 7e-4  # Step size of the optimiser.
     batch_size: int = 128  # Transitions in an update.
-    replay_ratio: float = 8.0  # Transitions trained on per step: 32 every 4 steps is 8.
+    replay_ratio: float = 4.0  # Transitions trained on per step: 32 every 8 steps is 4.
     buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
-    n_step: int = 10  # Rewards summed before bootstrapping.
+    n_step: int = 20  # Rewards summed before bootstrapping.
     double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
     priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
-    target_every_updates: int = 250  # Updates between two copies θ⁻ ← θ.
+    target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
     epsilon_start: float = 1.0  # Share of random actions at first.
     epsilon_end: float = 0.01  # Share of random actions from `epsilon_decay_steps` on.
     epsilon_decay_steps: int = 25_000  # Steps over which epsilon falls.
@@ -63,16 +63,17 @@ class Config(BaseConfig):
 # fmt: off
 PRESETS = {
     "atari": Config(),
-    "control": Config(env_id="CartPole-v1", total_steps=100_000, batch_size=64,
-        priority_exponent=0.0, target_every_updates=500, double=True, dueling=True),
-    "atari-gpu": Config(num_envs=128, batch_size=512, buffer_size=1_000_000,
-        learning_starts_steps=50_000, epsilon_decay_steps=250_000, target_every_updates=125),
+    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, batch_size=64,
+        replay_ratio=8.0, n_step=10, priority_exponent=0.0, target_every_updates=500, double=True,
+        dueling=True),
+    "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,
+        learning_starts_steps=50_000, epsilon_decay_steps=250_000),
     "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
         layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
-        learning_rate=2.5e-4, batch_size=32, max_grad_norm=0.0, buffer_size=1_000_000,
-        learning_starts_steps=50_000, priority_exponent=0.0, target_every_updates=10_000,
-        epsilon_end=0.1, epsilon_decay_steps=1_000_000, eval_epsilon=0.05,
-        eval_every_steps=1_000_000, standardise_pixels=False),
+        learning_rate=2.5e-4, batch_size=32, replay_ratio=8.0, max_grad_norm=0.0,
+        buffer_size=1_000_000, learning_starts_steps=50_000, priority_exponent=0.0,
+        target_every_updates=10_000, epsilon_end=0.1, epsilon_decay_steps=1_000_000,
+        eval_epsilon=0.05, eval_every_steps=1_000_000, standardise_pixels=False),
 }
 # fmt: on
 

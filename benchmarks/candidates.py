@@ -61,25 +61,35 @@ def as_it_is(arguments: Arguments, **settings: Any) -> Update:
     return partial(agent.learner.update, agent.loss, batch_of(arguments.batch_size))
 
 
-def with_pixels(pixels: Callable[[Tensor], Tensor], arguments: Arguments) -> Update:
+def with_pixels(pixels: Callable[[torsos.Pixels, Tensor], Tensor], arguments: Arguments) -> Update:
     """Our update, with another way from bytes to what the first convolution reads."""
     update = as_it_is(arguments)
 
     def patched() -> None:
-        with mock.patch.object(torsos, "pixels", pixels):
+        with mock.patch.object(torsos.Pixels, "forward", pixels):
             update()
 
     return patched
 
 
-def plain(obs_BCHW: Tensor) -> Tensor:
+def plain(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
     """Scaled, one channel after the other."""
     return torsos.scaled(obs_BCHW)
 
 
+def transposed_bytes(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
+    """Scaled in channels_last, where the bytes are brought one by one."""
+    return torsos.scaled(obs_BCHW.contiguous(memory_format=torch.channels_last))
+
+
+def transposed_floats(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
+    """Scaled, and then brought to channels_last one by one."""
+    return torsos.scaled(obs_BCHW).contiguous(memory_format=torch.channels_last)
+
+
 def folded(convolution: nn.Conv2d, obs_BCHW: Tensor) -> Tensor:
     """The Nature network's first convolution on bytes, with its scale folded into its weights."""
-    last = obs_BCHW.float().contiguous(memory_format=torch.channels_last)
+    last = torsos.channels_last(obs_BCHW).float().permute(0, 3, 1, 2)
     return functional.conv2d(last, convolution.weight * (1 / 255), convolution.bias, 4)
 
 
@@ -117,7 +127,7 @@ def with_first_layer(convolve: Convolve, arguments: Arguments) -> Update:
     update = partial(agent.learner.update, agent.loss, batch_of(arguments.batch_size))
 
     def patched() -> None:
-        with mock.patch.object(torsos, "pixels", lambda obs_BCHW: obs_BCHW):
+        with mock.patch.object(torsos.Pixels, "forward", lambda _, obs_BCHW: obs_BCHW):
             update()
 
     return patched
@@ -167,6 +177,8 @@ CANDIDATES: dict[str, Callable[[Arguments], Update]] = {
     "as it is": as_it_is,
     "bf16 autocast": partial(as_it_is, precision="bf16"),
     "no channels_last": partial(with_pixels, plain),
+    "bytes transposed one by one": partial(with_pixels, transposed_bytes),
+    "floats transposed one by one": partial(with_pixels, transposed_floats),
     "1/255 in the first weights": partial(with_first_layer, folded),
     "space to depth": partial(with_first_layer, space_to_depth),
     "cores share operations": on_all_cores,
