@@ -61,7 +61,7 @@ def make_replay(arguments: Arguments) -> Replay:
     """An Atari replay that has not asked for its memory yet."""
     num_envs = arguments.num_envs
     spaces = Spaces(num_envs, (STACK, 84, 84), torch.uint8, STACK, num_actions=6, atari=True)
-    config = Config(buffer_size=arguments.transitions, num_envs=num_envs)
+    config = Config(buffer_size=arguments.transitions, num_envs=num_envs, n_step=1)
     return Replay(config, spaces, torch.device("cpu"))
 
 

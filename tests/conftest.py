@@ -67,6 +67,8 @@ def module_of(algo: str) -> str:
 
 
 QUIET = ["--wandb", "disabled", "--no-video", "--final-eval-episodes", "0", "--num-threads", "1"]
+# A second of random play in every process would be minutes of the suite (`test_random_play.py`).
+QUIET += ["--no-standardise-pixels"]
 
 
 @pytest.fixture(autouse=True)

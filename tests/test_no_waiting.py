@@ -61,7 +61,7 @@ def agent_on(algo: str, device: torch.device) -> Any:
         settings[name] = True if option == "--separate-value" else next(given)
     default = module.Config()
     if algo == "dqn":
-        settings["replay_ratio"] = 2
+        settings |= {"replay_ratio": 2, "n_step": 10}
     typed = {n: type(getattr(default, n))(value) for n, value in settings.items()}
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
     agent = module.build(module.Config(**typed, num_threads=1), spaces, device)
