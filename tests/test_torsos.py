@@ -185,6 +185,18 @@ def test_standardised_pixels_are_their_distance_from_the_mean_in_deviations():
     assert torch.equal(other(image), pixels(image))
 
 
+def test_weights_of_before_images_were_standardised_are_of_images_up_to_one():
+    torso, obs = make_torso("nature", (4, 36, 36)), bytes_of(2, 4, 36, 36)
+    before, saved = torso(obs), dict(torso.state_dict())
+    torso.pixels.standardise(torch.full((4, 36, 36), 9.0), torch.full((4, 36, 36), 2.0))
+    assert not torch.allclose(torso(obs), before)
+    for name in [name for name in saved if name.startswith("pixels.")]:
+        del saved[name]
+    torso.load_state_dict(saved)
+    assert torch.equal(torso(obs), before)
+    assert not any(name.startswith("pixels.") for name in saved)
+
+
 def test_each_channel_has_its_own_statistics():
     pixels, image = Pixels((4, 3, 2)), bytes_of(2, 4, 3, 2)
     mean, deviation = image.float().mean(dim=0), 1 + bytes_of(4, 3, 2, seed=1).float()

@@ -47,6 +47,12 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
     return packed_BP.view(torch.uint8).unflatten(1, (*image_BCHW.shape[2:], 4))
 
 
+def scaled_to_one(pixels: Pixels, saved: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights that were saved before images were standardised are of images in [0, 1]."""
+    saved.setdefault(f"{prefix}scale_HWC", torch.full_like(pixels.scale_HWC, 1 / 255))
+    saved.setdefault(f"{prefix}offset_HWC", torch.zeros_like(pixels.offset_HWC))
+
+
 class Pixels(nn.Module):
     """Images as a convolution reads them: bytes (B, C, H, W) to float32, in channels_last.
 
@@ -62,6 +68,7 @@ class Pixels(nn.Module):
         channels, height, width = obs_shape
         self.register_buffer("scale_HWC", torch.full((height, width, channels), 1 / 255))
         self.register_buffer("offset_HWC", torch.zeros(height, width, channels))
+        self.register_load_state_dict_pre_hook(scaled_to_one)
 
     def standardise(self, mean_CHW: Tensor, deviation_CHW: Tensor) -> None:
         """From now on subtract the mean of each pixel and divide by its deviation."""
