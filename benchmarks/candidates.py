@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents import dqn
-from agents.core import losses, torsos
+from agents.core import losses, pixels, torsos
 from agents.core.batches import Batch
 from agents.core.config import require
 from agents.core.device import resolve_device, tune_process
@@ -61,35 +61,35 @@ def as_it_is(arguments: Arguments, **settings: Any) -> Update:
     return partial(agent.learner.update, agent.loss, batch_of(arguments.batch_size))
 
 
-def with_pixels(pixels: Callable[[torsos.Pixels, Tensor], Tensor], arguments: Arguments) -> Update:
+def with_pixels(convert: Callable[[pixels.Pixels, Tensor], Tensor], arguments: Arguments) -> Update:
     """Our update, with another way from bytes to what the first convolution reads."""
     update = as_it_is(arguments)
 
     def patched() -> None:
-        with mock.patch.object(torsos.Pixels, "forward", pixels):
+        with mock.patch.object(pixels.Pixels, "forward", convert):
             update()
 
     return patched
 
 
-def plain(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
+def plain(_: pixels.Pixels, obs_BCHW: Tensor) -> Tensor:
     """Scaled, one channel after the other."""
     return torsos.scaled(obs_BCHW)
 
 
-def transposed_bytes(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
+def transposed_bytes(_: pixels.Pixels, obs_BCHW: Tensor) -> Tensor:
     """Scaled in channels_last, where the bytes are brought one by one."""
     return torsos.scaled(obs_BCHW.contiguous(memory_format=torch.channels_last))
 
 
-def transposed_floats(_: torsos.Pixels, obs_BCHW: Tensor) -> Tensor:
+def transposed_floats(_: pixels.Pixels, obs_BCHW: Tensor) -> Tensor:
     """Scaled, and then brought to channels_last one by one."""
     return torsos.scaled(obs_BCHW).contiguous(memory_format=torch.channels_last)
 
 
 def folded(convolution: nn.Conv2d, obs_BCHW: Tensor) -> Tensor:
     """The Nature network's first convolution on bytes, with its scale folded into its weights."""
-    last = torsos.channels_last(obs_BCHW).float().permute(0, 3, 1, 2)
+    last = pixels.channels_last(obs_BCHW).float().permute(0, 3, 1, 2)
     return functional.conv2d(last, convolution.weight * (1 / 255), convolution.bias, 4)
 
 
@@ -127,7 +127,7 @@ def with_first_layer(convolve: Convolve, arguments: Arguments) -> Update:
     update = partial(agent.learner.update, agent.loss, batch_of(arguments.batch_size))
 
     def patched() -> None:
-        with mock.patch.object(torsos.Pixels, "forward", lambda _, obs_BCHW: obs_BCHW):
+        with mock.patch.object(pixels.Pixels, "forward", lambda _, obs_BCHW: obs_BCHW):
             update()
 
     return patched

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents.core.pixels import Pixels, channels_last
 from agents.core.torsos import (
     ConvTorso,
     ImpalaTorso,
     MlpTorso,
-    Pixels,
-    channels_last,
     data_efficient_cnn,
     make_torso,
     nature_cnn,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import envs
-from agents.core.torsos import Pixels
+from agents.core.pixels import Pixels
 from envs import EnvSpec
 
 NUM_ENVS = 2
