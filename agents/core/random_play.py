@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import envs
+from agents.core.normalise import Moments, sums_of
 from agents.core.pixels import Pixels
 from envs import EnvSpec
 
@@ -32,17 +33,12 @@ def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
     with closing(envs.make(spec, NUM_ENVS, seed=0, num_threads=NUM_ENVS)) as env:
         env.action_space.seed(0)
         obs, _ = env.reset(seed=0)
-        total = np.zeros(obs.shape[1:])
-        squares = np.zeros_like(total)
+        mean, variance = torch.zeros(2, *obs.shape[1:], dtype=torch.float64)
+        moments = Moments(mean, variance, torch.zeros((), dtype=torch.float64))
         for _ in range(STEPS):
             obs, *_ = env.step(env.action_space.sample())
-            image_NCHW = obs.astype(np.float64)
-            total += image_NCHW.sum(axis=0)
-            squares += np.square(image_NCHW).sum(axis=0)
-    mean = total / (NUM_ENVS * STEPS)
-    variance = squares / (NUM_ENVS * STEPS) - np.square(mean)
-    deviation = np.sqrt(variance.clip(min=0))
-    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+            moments.add(sums_of(torch.from_numpy(obs)))
+    return moments.mean.float(), moments.variance.sqrt().float()
 
 
 def standardise(network: nn.Module, spec: EnvSpec) -> None:
