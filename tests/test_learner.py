@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.batches import Batch
+from agents.core.device import bf16_pays
 from agents.core.learner import Learner, Loss, copy_parameters
 from agents.core.networks import make_q_network
 from agents.core.torsos import Activation
@@ -327,6 +328,19 @@ def test_the_network_moves_to_the_device_contiguous_and_float32(device: torch.de
         assert parameter.device.type == device.type
         assert parameter.dtype == torch.float32
         assert parameter.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "pays"),
+    [
+        ("GenuineIntel", "avx2 avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("GenuineIntel", "avx2 avx512f avx512_bf16", False),
+        ("AuthenticAMD", "avx2 avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+    ],
+)
+def test_bf16_is_for_cpus_that_gain_by_it(vendor: str, flags: str, pays: bool):
+    assert bf16_pays(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse2\n") is pays
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

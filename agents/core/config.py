@@ -31,7 +31,7 @@ class BaseConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks and replay live."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of matrix products; auto is bf16 on CPUs made for it."""
+    """Number format of matrix products; auto is bf16 on CPUs that gain by it."""
     num_threads: int = 0
     """CPU threads for the network and for the emulator; 0 is one per core."""
     num_groups: Literal[1, 2] = 1

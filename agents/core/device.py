@@ -28,13 +28,22 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def bf16_pays(cpuinfo: str) -> bool:
+    """Whether the CPU that `/proc/cpuinfo` describes multiplies bf16 faster than fp32.
+
+    Tiles (AMX) do, and AMD's dot products. Intel's dot products do not: an Emerald Rapids whose
+    tiles a hypervisor hides takes twice as long for a convolution as in fp32. A CPU that has
+    neither emulates them, at a tenth of the speed (`benchmarks/README.md`).
+    """
+    return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
+
+
 def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has bf16 dot products; without them bf16 is slower than fp32."""
+    """Whether bf16 is the faster format on this machine's CPU."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return bf16_pays(Path("/proc/cpuinfo").read_text())
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
