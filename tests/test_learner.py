@@ -204,7 +204,9 @@ def test_a_batch_split_over_threads_is_reproducible():
     assert_same_parameters(learners[0].network, learners[1].network)
 
 
-@pytest.mark.parametrize(("size", "shares"), [(1, [1]), (7, [7]), (8, [4, 4]), (13, [4, 4, 5])])
+@pytest.mark.parametrize(
+    ("size", "shares"), [(1, [1]), (31, [31]), (32, [16, 16]), (50, [16, 17, 17])]
+)
 def test_observations_to_act_on_are_shared_out_to_threads_in_order(size: int, shares: list[int]):
     learner, obs = q_learner(num_threads=3), images(CPU, batch=size)
     seen: list[int] = []

@@ -30,6 +30,8 @@ def records(path: Path) -> Iterator[Record]:
         position += header.size
         part = data[position : position + length]
         position += length
+        if position > len(data):
+            return  # W&B is still writing it.
         assert zlib.crc32(part, zlib.crc32(bytes([kind]))) == checksum
         whole = part if kind in (full, first) else whole + part
         if kind in (full, last):
