@@ -25,9 +25,8 @@ from agents.core.types import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
+    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
     horizon_steps: int = 5  # Steps of each environment in a rollout.
-    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is total_steps, also after a resume.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     gae_lambda: float = 1.0  # λ of https://arxiv.org/abs/1506.02438; 1 is the n-step return.
@@ -45,8 +44,7 @@ class Config(BaseConfig):
         super().validate()
         self.within_unit("gamma", "gae_lambda")
         self.at_least(1, "horizon_steps", "sequence_steps")
-        self.at_least(0, "anneal_steps", "learning_rate_end", "eval_temperature")
-        self.at_least(0, "value_coefficient", "entropy_coefficient")
+        self.at_least(0, "value_coefficient", "entropy_coefficient", "eval_temperature")
 
     @property
     def batch_size(self) -> int:

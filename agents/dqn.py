@@ -29,13 +29,14 @@ from agents.core.types import Decision, Obs, Spaces, Step
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: float = 7e-4  # Step size of the optimiser.
-    batch_size: int = 128  # Transitions in an update.
-    replay_ratio: float = 4.0  # Transitions trained on per step: 32 every 8 steps is 4.
+    learning_rate: float = 7e-4  # Step size of the optimiser at first.
+    batch_size: int = 64  # Transitions in an update.
+    replay_ratio: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
     buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
-    n_step: int = 20  # Rewards summed before bootstrapping.
+    n_step: int = 20  # Rewards summed before bootstrapping, at first.
+    n_step_end: int = 20  # Rewards summed after anneal_steps, where it is less: a linear fall.
     double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
     priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
@@ -54,16 +55,15 @@ class Config(BaseConfig):
         self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
         self.within_unit("gamma", "priority_exponent")
         self.above_zero("replay_ratio")
-        self.at_least(1, "batch_size", "n_step", "target_every_updates")
+        self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
         self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
         require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 
 
-# fmt: off
 PRESETS = {
-    "atari": Config(),
-    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, batch_size=64,
+    "atari": Config(num_envs=16, anneal_to=0.1, anneal_steps=600_000, n_step_end=5),
+    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4,
         replay_ratio=8.0, n_step=10, priority_exponent=0.0, target_every_updates=500, double=True,
         dueling=True),
     "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,
@@ -74,8 +74,7 @@ PRESETS = {
         buffer_size=1_000_000, learning_starts_steps=50_000, priority_exponent=0.0,
         target_every_updates=10_000, epsilon_end=0.1, epsilon_decay_steps=1_000_000,
         eval_epsilon=0.05, eval_every_steps=1_000_000, standardise_pixels=False),
-}
-# fmt: on
+}  # fmt: skip
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
@@ -91,9 +90,10 @@ class DQN:
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
         self.target, self.replay_store = learner.target_copy(), ReplayStore(replay)
-        self.penalty = {"huber": losses.huber, "squared": losses.squared}[config.loss]
         epsilons = config.epsilon_start, config.epsilon_end
         self.exploration = schedules.linear(*epsilons, config.epsilon_decay_steps)
+        ns = config.n_step, min(config.n_step, config.n_step_end), config.annealed_after_steps
+        self.n_step, self.penalty = schedules.linear(*ns), losses.PENALTIES[config.loss]
         self.steps, self.updates, self.updates_due = 0, 0, 0.0
 
     def prepare(self) -> None:
@@ -111,6 +111,7 @@ class DQN:
         metrics, size, every = {}, self.config.batch_size, self.config.target_every_updates
         if self.steps < self.config.learning_starts_steps or not self.replay.ready:
             return metrics
+        self.replay.set_n_step(round(self.n_step(self.steps)))
         self.updates_due += self.config.replay_ratio * self.spaces.num_envs / size
         while count := min(int(self.updates_due), every - self.updates % every):
             uniform_UB = self.replay.draw(count, size)
@@ -125,9 +126,7 @@ class DQN:
             q_next_BA = self.target(batch.next_obs)
             select_BA = self.learner.network(batch.next_obs) if self.config.double else q_next_BA
         q_BA = self.learner.network(batch.obs)
-        error_B = losses.td_error(
-            q_BA, batch.action_B, batch.reward_B, batch.discount_B, q_next_BA, select_BA
-        )
+        error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA)
         loss_B, values = self.penalty(error_B), {"losses/q_values": q_BA.mean(dim=1)}
         return loss_B, values | {"losses/td_loss": loss_B, "losses/td_error": error_B.abs()}
 

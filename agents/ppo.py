@@ -30,7 +30,7 @@ from agents.core.types import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
+    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
     horizon_steps: int = 128  # Steps of each environment in a rollout.
     batch_size: int = 256  # Steps in a minibatch.
     epochs: int = 4  # Passes over a rollout.
@@ -38,7 +38,6 @@ class Config(BaseConfig):
     clip_end: float = 0.1  # ε at the end: it changes linearly.
     value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
     target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
-    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is total_steps, also after a resume.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     gae_lambda: float = 0.95  # λ of https://arxiv.org/abs/1506.02438.
@@ -58,7 +57,7 @@ class Config(BaseConfig):
         self.above_zero("clip")
         self.at_least(1, "horizon_steps", "batch_size", "epochs", "sequence_steps")
         self.at_least(0, "value_coefficient", "entropy_coefficient", "value_clip", "target_kl")
-        self.at_least(0, "learning_rate_end", "clip_end", "anneal_steps", "eval_temperature")
+        self.at_least(0, "clip_end", "eval_temperature")
 
 
 # fmt: off

@@ -27,9 +27,8 @@ from agents.core.types import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    learning_rate_end: float = 0.0  # Step size at the end: it falls linearly.
+    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
     horizon_steps: int = 512  # Steps of each environment in a rollout.
-    anneal_steps: int = 0  # Steps to the schedules' ends; 0 is total_steps, also after a resume.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
@@ -45,9 +44,7 @@ class Config(BaseConfig):
         super().validate()
         self.within_unit("gamma")
         self.at_least(1, "horizon_steps", "sequence_steps")
-        self.at_least(
-            0, "value_coefficient", "anneal_steps", "learning_rate_end", "eval_temperature"
-        )
+        self.at_least(0, "value_coefficient", "eval_temperature")
 
     @property
     def gae_lambda(self) -> float:

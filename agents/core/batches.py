@@ -22,6 +22,11 @@ class Batch:
     slot_B: Tensor
 
     @property
+    def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What was done and what came of it: action, n-step reward and discount."""
+        return self.action_B, self.reward_B, self.discount_B
+
+    @property
     def size(self) -> int:
         """Transitions in it."""
         return len(self.slot_B)

@@ -39,7 +39,11 @@ class BaseConfig:
     init_from: str = ""
     """A run whose best weights are the first ones, of all parts that both networks have."""
     learning_rate: float = 2.5e-4
-    """Step size of the optimiser."""
+    """Step size of the optimiser at first."""
+    anneal_to: float = 1.0
+    """Share of the learning rate that is left after anneal_steps; it falls linearly."""
+    anneal_steps: int = 0
+    """Steps to the schedules' ends; 0 is total_steps, also after a resume."""
     optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
     """Adam, plain RMSProp, or the centred one of Mnih et al. 2015."""
     optimiser_epsilon: float = 1e-5
@@ -85,12 +89,18 @@ class BaseConfig:
     runs_dir: Path = Path("runs")
     """Where run directories go."""
 
+    @property
+    def annealed_after_steps(self) -> int:
+        """Steps after which the schedules have come to their ends."""
+        return self.anneal_steps or self.total_steps
+
     def validate(self) -> None:
         """Raise a UserError for the first value that cannot work."""
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
         self.above_zero("learning_rate", "optimiser_epsilon")
-        self.at_least(0, "max_grad_norm", "weight_decay")
+        self.within_unit("anneal_to")
+        self.at_least(0, "anneal_steps", "max_grad_norm", "weight_decay")
         self.multiple_of("num_groups", "num_envs")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
 

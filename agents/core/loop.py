@@ -19,6 +19,7 @@ from agents.core.evaluation import Evaluator, film_evaluation
 from agents.core.experience import Experience
 from agents.core.reporter import Reporter
 from agents.core.run import Run
+from agents.core.schedules import linear
 from agents.core.types import Agent
 from envs import EnvSpec
 
@@ -62,6 +63,8 @@ class Training:
         self.evaluator = Evaluator(spec, EVALUATION_SEED, config.num_threads or None)
         self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
         self.averages = Averages()
+        end = config.learning_rate * config.anneal_to
+        self.learning_rate = linear(config.learning_rate, end, config.annealed_after_steps)
 
     def train(self, logger: Reporter) -> int:
         """Train to `total_steps`; returns the number of the signal that stopped it, or 0.
@@ -73,6 +76,7 @@ class Training:
         self.started_at = (self.step, time.perf_counter())
         with StopSignal() as stop:
             while not (self.finished or self.stopped_by(stop)):
+                self.agent.learner.set_learning_rate(self.learning_rate(self.step))
                 self.averages.add(experience.collect(self.step, logger))
                 self.step += experience.round_steps
                 if self.due(config.log_every_steps):

@@ -53,6 +53,9 @@ def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
     return clipped_B * (error_B.abs() - 0.5 * clipped_B)
 
 
+PENALTIES = {"huber": huber, "squared": squared}
+
+
 def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
     """-Â log π(a|s), whose gradient is REINFORCE's (Williams 1992,
     https://doi.org/10.1007/BF00992696, eq. 4, with Â the return less a baseline).

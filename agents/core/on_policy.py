@@ -21,11 +21,7 @@ class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
     """The settings that an on-policy agent reads from an algorithm's config."""
 
     @property
-    def total_steps(self) -> int: ...
-    @property
-    def learning_rate_end(self) -> float: ...
-    @property
-    def anneal_steps(self) -> int: ...
+    def annealed_after_steps(self) -> int: ...
 
 
 class Method(Protocol):
@@ -70,7 +66,7 @@ class OnPolicyAgent:
         )
         self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
         self.exploration, self.loss = schedules.constant(1.0), self.method.loss
-        self.steps, self.anneal_steps = 0, config.anneal_steps or config.total_steps
+        self.steps = 0
 
     def prepare(self) -> None:
         self.rollout.allocate()
@@ -82,10 +78,8 @@ class OnPolicyAgent:
         self.rollout.add(step)
 
     def learn(self) -> dict[str, Tensor]:
-        """What the method makes of the rollout, with the step size that the schedule says."""
-        progress = min(self.steps / self.anneal_steps, 1.0)
-        start, end = self.config.learning_rate, self.config.learning_rate_end
-        self.learner.set_learning_rate(start + progress * (end - start))
+        """What the method makes of the rollout."""
+        progress = min(self.steps / self.config.annealed_after_steps, 1.0)
         metrics = self.method.improve(self.rollout, progress)
         self.steps += self.rollout.size
         self.rollout.clear()

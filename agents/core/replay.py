@@ -87,6 +87,7 @@ class Replay:
         self.age = np.zeros(num_envs, np.int64)
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
         self._look_ahead = torch.arange(config.n_step, device=self.device)
+        self._last = torch.tensor(config.n_step - 1, device=self.device)
 
     def allocate(self) -> None:
         """Reserve the memory, or raise a UserError that says what would fit.
@@ -197,6 +198,10 @@ class Replay:
         uniform = torch.rand(shape, dtype=torch.float64, generator=self.generator)
         return to_device(uniform, self.device)
 
+    def set_n_step(self, n_step: int) -> None:
+        """Sum that many rewards from now on, at most those of the config."""
+        self._last.fill_(n_step - 1)
+
     def sample(self, uniform_B: Tensor) -> Batch:
         """Transitions drawn with replacement, from a replay that is `ready`."""
         return self.gather(self.priorities.sample(uniform_B))
@@ -219,7 +224,7 @@ class Replay:
         reward_B, discount_B, steps_B = returns.n_step(
             self.fields["reward"][window_BT],
             self.fields["terminated"][window_BT],
-            self.fields["ended"][window_BT],
+            self.fields["ended"][window_BT] | (self._look_ahead >= self._last),
             self.config.gamma,
         )
         # Importance weights of Schaul et al. 2016, eq. 3.4, scaled by the batch's largest.
