@@ -88,7 +88,7 @@ def test_a_repeated_step_freezes_nothing_that_changes(
         settings += ["--clip-end", "0.01"]
     if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
         settings += ["--total-steps", "160", "--num-envs", "4", "--replay-ratio", "4"]
-        settings += ["--target-every-updates", "7"]
+        settings += ["--target-every-updates", "7", "--n-step", "5", "--n-step-end", "1"]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
         monkeypatch.setattr(learner, "Captured", steps)

@@ -12,6 +12,7 @@ from conftest import ALGORITHMS, TINY, module_of, read_metrics, run_tiny
 
 from agents import evaluate
 from agents.core.launch import algorithms
+from agents.core.replay import Replay
 
 ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
 
@@ -69,6 +70,33 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
         "--eval-every-steps", "160", "--eval-episodes", "2", "--checkpoint-every-steps", "80"
     )
     assert all(torch.equal(plain[name], evaluated[name]) for name in plain)
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
+    schedule = ("--learning-rate", "0.01", "--anneal-to", "0.2", "--anneal-steps", "400")
+    steps = ("--total-steps", "640", "--log-every-steps", "1")
+    run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", *steps, *schedule)
+    name = "charts/learning_rate"
+    rates = {row["step"]: row[name] for row in read_metrics(run) if name in row}
+    round_steps = min(rates)
+    assert len(rates) == 640 // round_steps
+    # What is logged after a round is the size with which it learned: that of its first step.
+    for step, rate in rates.items():
+        share = min((step - round_steps) / 400, 1.0)
+        assert rate == pytest.approx(0.01 * (1 - 0.8 * share))
+
+
+def test_the_rewards_that_dqn_sums_become_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summed: list[int] = []
+    monkeypatch.setattr(Replay, "set_n_step", lambda replay, n_step: summed.append(n_step))
+    schedule = ("--n-step", "5", "--n-step-end", "1", "--anneal-steps", "200")
+    size = ("--num-envs", "8", "--total-steps", "320")
+    run_tiny(tmp_path, "dqn", "--env", "toy/Catch-v0", *size, *schedule)
+    steps = range(64, 321, 8)
+    assert summed == [round(5 - 4 * min(step / 200, 1.0)) for step in steps]
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

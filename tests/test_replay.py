@@ -163,11 +163,11 @@ class World:
         return found
 
     def transition(
-        self, config: Settings, episode: Episode, t: int
+        self, config: Settings, episode: Episode, t: int, n_step: int
     ) -> tuple[np.ndarray, int, float, float, np.ndarray]:
         """The n-step transition from time t: obs, action, return, discount, next obs."""
         total, power, now = 0.0, 1.0, t
-        for _ in range(config.n_step):
+        for _ in range(n_step):
             reward = episode.rewards[now]
             total += power * (float(np.sign(reward)) if config.clip_reward else reward)
             power *= config.gamma
@@ -198,10 +198,11 @@ def drawable_slots(replay: Replay) -> list[int]:
     return torch.nonzero(replay.priorities[slots] > 0).flatten().tolist()
 
 
-def assert_batch_matches(batch: Batch, world: World, config: Settings) -> None:
-    drawable = world.drawable(config)
+def assert_batch_matches(batch: Batch, world: World, config: Settings, n_step: int = 0) -> None:
+    """`n_step` is how many rewards were to be summed; 0 is as many as the config says."""
+    drawable, n_step = world.drawable(config), n_step or config.n_step
     for row, slot in enumerate(batch.slot_B.tolist()):
-        obs, action, total, discount, next_obs = world.transition(config, *drawable[slot])
+        obs, action, total, discount, next_obs = world.transition(config, *drawable[slot], n_step)
         np.testing.assert_array_equal(batch.obs[row].cpu().numpy(), obs)
         assert batch.action_B[row] == action
         # Rewards are multiples of 1/2 and gamma is 1/2, so that float32 holds every sum.
@@ -254,6 +255,9 @@ def test_every_transition_equals_the_reference(
             assert_batch_matches(batch, world, config)
             assert_batch_matches(replay.gather(torch.tensor(slots, device=device)), world, config)
             replay.update_priorities(batch.slot_B, batch.reward_B.abs())
+            for n_step in range(1, config.n_step + 1):
+                replay.set_n_step(n_step)
+                assert_batch_matches(sampled(replay, 4), world, config, n_step)
 
 
 def test_the_property_test_overwrites_the_ring_several_times():
