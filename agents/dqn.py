@@ -63,11 +63,11 @@ class Config(BaseConfig):
 
 PRESETS = {
     "atari": Config(num_envs=16, anneal_to=0.1, anneal_steps=600_000, n_step_end=5),
-    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4,
-        replay_ratio=8.0, n_step=10, priority_exponent=0.0, target_every_updates=500, double=True,
-        dueling=True),
+    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
+        replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
     "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,
-        learning_starts_steps=50_000, epsilon_decay_steps=250_000),
+        anneal_to=0.1, anneal_steps=2_000_000, n_step_end=5, learning_starts_steps=50_000,
+        epsilon_decay_steps=250_000),
     "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
         layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
         learning_rate=2.5e-4, batch_size=32, replay_ratio=8.0, max_grad_norm=0.0,
