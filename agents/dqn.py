@@ -62,7 +62,7 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=16, anneal_to=0.1, anneal_steps=600_000, n_step_end=5),
+    "atari": Config(num_envs=32, anneal_to=0.1, anneal_steps=800_000, n_step_end=5),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
         replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
     "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,

@@ -66,8 +66,9 @@ class Interaction:
             self.groups[-1].reset()
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)
-        # A GPU can learn while the emulator steps; on a CPU both want every core.
-        self.overlap = agent.off_policy and agent.learner.device.type != "cpu"
+        # While the emulator steps: on a CPU too, where what one thread does alone would else leave
+        # the other cores with nothing to do.
+        self.overlap = agent.off_policy
 
     def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """The agent's horizon of steps, and what it learns from them.
