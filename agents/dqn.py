@@ -19,7 +19,7 @@ from agents.core.acting import Draws, epsilon_greedy
 from agents.core.batches import Batch
 from agents.core.config import BaseConfig, require
 from agents.core.launch import main
-from agents.core.learner import Learner, copy_parameters
+from agents.core.learner import Learner, copy_weights
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
@@ -98,7 +98,7 @@ class DQN:
 
     def prepare(self) -> None:
         self.replay.allocate()
-        copy_parameters(self.learner.network, self.target)
+        copy_weights(self.learner.network, self.target)
 
     def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
         return Decision(epsilon_greedy(self.learner, obs, draws, exploration), memory_NS)
@@ -118,7 +118,7 @@ class DQN:
             metrics = self.learner.repeat(self.replay.fit, self.learner, self.loss, uniform_UB)
             self.updates, self.updates_due = self.updates + count, self.updates_due - count
             if self.updates % every == 0:
-                copy_parameters(self.learner.network, self.target)
+                copy_weights(self.learner.network, self.target)
         return metrics
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -30,12 +30,12 @@ from benchmarks.throughput import process, take_turns
 from benchmarks.workloads import make_config
 
 
-def learning_while_emulating(algo: str, config: Any) -> Joystick:
-    """An agent that learns between handing its actions over and hearing what they led to, so that
-    it acts with weights of one round before."""
+def learning_after_emulating(algo: str, config: Any) -> Joystick:
+    """An agent that learns when it has heard what its actions led to, and acts with the weights
+    of that; ours learns meanwhile, and acts with those of a round before."""
     side = Joystick(algo, config)
     assert isinstance(side.training.experience, experience.Interaction)
-    side.training.experience.overlap = True
+    side.training.experience.overlap = False
     return side
 
 
@@ -64,7 +64,7 @@ EVERYONES = {
 CANDIDATES = {
     "dqn": {
         **EVERYONES,
-        "learning while emulating": Candidate({}, learning_while_emulating),
+        "learning after emulating": Candidate({}, learning_after_emulating),
         "16 environments": Candidate({"num_envs": 16}),
         "32 environments": Candidate({"num_envs": 32}),
         "minibatches of 64": Candidate({"batch_size": 64}),

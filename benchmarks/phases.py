@@ -136,7 +136,7 @@ def points(side: Joystick) -> Iterator[Point]:
     if hasattr(agent, "replay"):
         yield "sampling", agent.replay, "sample"
         yield "priorities", agent.replay, "update_priorities"
-        yield "target copies", sys.modules[type(agent).__module__], "copy_parameters"
+        yield "target copies", sys.modules[type(agent).__module__], "copy_weights"
     if hasattr(agent, "rollout"):
         yield "sampling", agent.rollout, "minibatches"
         yield "storing", agent.rollout, "clear"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from agents.core.batches import Batch
 from agents.core.device import bf16_pays
-from agents.core.learner import Learner, Loss, copy_parameters
+from agents.core.learner import Learner, Loss, copy_weights
 from agents.core.networks import make_q_network
 from agents.core.torsos import Activation
 from agents.core.types import Spaces
@@ -411,7 +411,7 @@ def test_a_target_stays_as_it_was_until_it_is_copied_to(device: torch.device):
     assert any(
         not torch.equal(a, b) for a, b in zip(learner.parameters, target.parameters(), strict=True)
     )
-    copy_parameters(learner.network, target)
+    copy_weights(learner.network, target)
     assert_same_parameters(target, learner.network)
     assert places == [parameter.data_ptr() for parameter in target.parameters()]
     regress(learner, 1)
@@ -425,7 +425,7 @@ def test_a_target_is_copied_with_what_its_images_are_scaled_by():
     target = learner.target_copy()
     for buffer in learner.network.buffers():
         buffer.add_(1.0)
-    copy_parameters(learner.network, target)
+    copy_weights(learner.network, target)
     theirs, ours = dict(target.named_buffers()), dict(learner.network.named_buffers())
     assert len(ours) == 2
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)

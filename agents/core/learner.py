@@ -240,6 +240,6 @@ def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([each[name] for each in metrics]).mean() for name in metrics[0]}
 
 
-def copy_parameters(source: nn.Module, target: nn.Module) -> None:
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
     """Make `target` equal to `source`, its buffers too, in place."""
     target.load_state_dict(source.state_dict())
