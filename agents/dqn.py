@@ -52,22 +52,22 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
-        self.within_unit("gamma", "priority_exponent")
+        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon", "gamma")
         self.above_zero("replay_ratio")
         self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
-        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
+        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps", "priority_exponent")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
         require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 
 
 PRESETS = {
-    "atari": Config(num_envs=32, anneal_to=0.1, anneal_steps=800_000, n_step_end=5),
+    "atari": Config(num_envs=32, anneal_to=0.1, anneal_from_steps=250_000, anneal_steps=800_000,
+        n_step_end=5),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
         replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
     "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,
-        anneal_to=0.1, anneal_steps=2_000_000, n_step_end=5, learning_starts_steps=50_000,
-        epsilon_decay_steps=250_000),
+        anneal_to=0.1, anneal_from_steps=500_000, anneal_steps=2_000_000, n_step_end=5,
+        learning_starts_steps=50_000, epsilon_decay_steps=250_000),
     "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
         layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
         learning_rate=2.5e-4, batch_size=32, replay_ratio=8.0, max_grad_norm=0.0,
@@ -92,8 +92,7 @@ class DQN:
         self.target, self.replay_store = learner.target_copy(), ReplayStore(replay)
         epsilons = config.epsilon_start, config.epsilon_end
         self.exploration = schedules.linear(*epsilons, config.epsilon_decay_steps)
-        ns = config.n_step, min(config.n_step, config.n_step_end), config.annealed_after_steps
-        self.n_step, self.penalty = schedules.linear(*ns), losses.PENALTIES[config.loss]
+        self.n_step = schedules.linear(config.n_step, config.n_step_end, *config.annealing)
         self.steps, self.updates, self.updates_due = 0, 0, 0.0
 
     def prepare(self) -> None:
@@ -127,8 +126,9 @@ class DQN:
             select_BA = self.learner.network(batch.next_obs) if self.config.double else q_next_BA
         q_BA = self.learner.network(batch.obs)
         error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA)
-        loss_B, values = self.penalty(error_B), {"losses/q_values": q_BA.mean(dim=1)}
-        return loss_B, values | {"losses/td_loss": loss_B, "losses/td_error": error_B.abs()}
+        loss_B = losses.PENALTIES[self.config.loss](error_B)
+        values = {"losses/q_values": q_BA.mean(dim=1), "losses/td_loss": loss_B}
+        return loss_B, values | {"losses/td_error": error_B.abs()}
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         return {

@@ -47,6 +47,10 @@ POLICIES = [
     (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
     (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
+    (
+        ["--anneal-steps", "500", "--anneal-from-steps", "500"],
+        "--anneal-from-steps 500: must be less than the 500 steps after which schedules end",
+    ),
 ]
 
 BAD_VALUES = {

@@ -74,16 +74,17 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
 
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
-    schedule = ("--learning-rate", "0.01", "--anneal-to", "0.2", "--anneal-steps", "400")
+    schedule = ("--learning-rate", "0.01", "--anneal-to", "0.2")
+    span = ("--anneal-from-steps", "160", "--anneal-steps", "480")
     steps = ("--total-steps", "640", "--log-every-steps", "1")
-    run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", *steps, *schedule)
+    run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", *steps, *schedule, *span)
     name = "charts/learning_rate"
     rates = {row["step"]: row[name] for row in read_metrics(run) if name in row}
     round_steps = min(rates)
     assert len(rates) == 640 // round_steps
     # What is logged after a round is the size with which it learned: that of its first step.
     for step, rate in rates.items():
-        share = min((step - round_steps) / 400, 1.0)
+        share = min(max(step - round_steps - 160, 0) / 320, 1.0)
         assert rate == pytest.approx(0.01 * (1 - 0.8 * share))
 
 

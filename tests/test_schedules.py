@@ -20,13 +20,23 @@ def test_linear_stays_at_its_end(step: int):
     assert schedules.linear(1.0, 0.1, 100)(step) == pytest.approx(0.1)
 
 
+def test_linear_may_begin_later():
+    epsilon = schedules.linear(1.0, 0.0, 30, 10)
+    assert [epsilon(step) for step in (0, 10, 15, 30, 31)] == [1.0, 1.0, 0.75, 0.0, 0.0]
+
+
+def test_progress_is_the_share_of_the_steps_between():
+    share = schedules.progress(30, 10)
+    assert [share(step) for step in (0, 10, 15, 30, 31)] == [0.0, 0.0, 0.25, 1.0, 1.0]
+
+
 def test_linear_may_rise():
     assert schedules.linear(0.0, 2.0, 4)(1) == 0.5  # 0 + 2 * 1 / 4
 
 
-@pytest.mark.parametrize("duration_steps", [0, -1])
-def test_linear_without_duration_is_its_end_at_once(duration_steps: int):
-    schedule = schedules.linear(1.0, 0.25, duration_steps)
+@pytest.mark.parametrize("last_step", [0, -1])
+def test_linear_without_duration_is_its_end_at_once(last_step: int):
+    schedule = schedules.linear(1.0, 0.25, last_step)
     assert [schedule(0), schedule(7)] == [0.25, 0.25]
 
 

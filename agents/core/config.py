@@ -42,6 +42,8 @@ class BaseConfig:
     """Step size of the optimiser at first."""
     anneal_to: float = 1.0
     """Share of the learning rate that is left after anneal_steps; it falls linearly."""
+    anneal_from_steps: int = 0
+    """Steps before the schedules begin."""
     anneal_steps: int = 0
     """Steps to the schedules' ends; 0 is total_steps, also after a resume."""
     optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
@@ -90,9 +92,9 @@ class BaseConfig:
     """Where run directories go."""
 
     @property
-    def annealed_after_steps(self) -> int:
-        """Steps after which the schedules have come to their ends."""
-        return self.anneal_steps or self.total_steps
+    def annealing(self) -> tuple[int, int]:
+        """The last and the first step of the schedules."""
+        return self.anneal_steps or self.total_steps, self.anneal_from_steps
 
     def validate(self) -> None:
         """Raise a UserError for the first value that cannot work."""
@@ -100,7 +102,10 @@ class BaseConfig:
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
         self.above_zero("learning_rate", "optimiser_epsilon")
         self.within_unit("anneal_to")
-        self.at_least(0, "anneal_steps", "max_grad_norm", "weight_decay")
+        self.at_least(0, "anneal_from_steps", "anneal_steps", "max_grad_norm", "weight_decay")
+        last_step, first_step = self.annealing
+        bound = f"less than the {last_step} steps after which schedules end"
+        require(first_step < last_step, "anneal_from_steps", first_step, bound)
         self.multiple_of("num_groups", "num_envs")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
 

@@ -64,7 +64,7 @@ class Training:
         self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
         self.averages = Averages()
         end = config.learning_rate * config.anneal_to
-        self.learning_rate = linear(config.learning_rate, end, config.annealed_after_steps)
+        self.learning_rate = linear(config.learning_rate, end, *config.annealing)
 
     def train(self, logger: Reporter) -> int:
         """Train to `total_steps`; returns the number of the signal that stopped it, or 0.

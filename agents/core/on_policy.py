@@ -21,7 +21,7 @@ class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
     """The settings that an on-policy agent reads from an algorithm's config."""
 
     @property
-    def annealed_after_steps(self) -> int: ...
+    def annealing(self) -> tuple[int, int]: ...
 
 
 class Method(Protocol):
@@ -66,7 +66,7 @@ class OnPolicyAgent:
         )
         self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
         self.exploration, self.loss = schedules.constant(1.0), self.method.loss
-        self.steps = 0
+        self.steps, self.progress = 0, schedules.progress(*config.annealing)
 
     def prepare(self) -> None:
         self.rollout.allocate()
@@ -79,8 +79,7 @@ class OnPolicyAgent:
 
     def learn(self) -> dict[str, Tensor]:
         """What the method makes of the rollout."""
-        progress = min(self.steps / self.config.annealed_after_steps, 1.0)
-        metrics = self.method.improve(self.rollout, progress)
+        metrics = self.method.improve(self.rollout, self.progress(self.steps))
         self.steps += self.rollout.size
         self.rollout.clear()
         return metrics

@@ -199,7 +199,7 @@ class Replay:
         return to_device(uniform, self.device)
 
     def set_n_step(self, n_step: int) -> None:
-        """Sum that many rewards from now on, at most those of the config."""
+        """Sum that many rewards from now on, or as many as the config says if those are fewer."""
         self._last.fill_(n_step - 1)
 
     def sample(self, uniform_B: Tensor) -> Batch:

@@ -15,14 +15,20 @@ def constant(value: float) -> Schedule:
     return lambda step: value
 
 
-def linear(start: float, end: float, duration_steps: int) -> Schedule:
-    """From `start` at step 0 to `end` at `duration_steps`, and `end` from then on.
+def linear(start: float, end: float, last_step: int, first_step: int = 0) -> Schedule:
+    """`start` up to `first_step`, in a line to `end` at `last_step`, and `end` from then on.
 
-    A duration of zero is the constant `end`.
+    Where no step lies between the two it is the constant `end`.
     """
-    if duration_steps <= 0:
+    if last_step <= first_step:
         return constant(end)
-    return lambda step: start + (end - start) * min(step / duration_steps, 1.0)
+    share = progress(last_step, first_step)
+    return lambda step: start + (end - start) * share(step)
+
+
+def progress(last_step: int, first_step: int = 0) -> Schedule:
+    """From 0 up to `first_step` to 1 from `last_step` on, which is later."""
+    return lambda step: min(max(step - first_step, 0) / (last_step - first_step), 1.0)
 
 
 def stream_seed(seed: int, stream: str) -> int:
