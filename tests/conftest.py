@@ -33,7 +33,10 @@ ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--anneal-steps", "100000"
 TINY = {
     "a2c": ROLLOUT,
     "bc": ["--batch-size", "8"],
-    "dqn": ["--batch-size", "8", "--buffer-size", "2000", "--learning-starts-steps", "64"],
+    "dqn": [
+        *("--num-envs", "8", "--batch-size", "8"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
     "ppo": [*ROLLOUT, "--batch-size", "32"],
     "ppo-lstm": [
         *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),

@@ -13,7 +13,7 @@ from agents.core.launch import train
 from agents.core.run import Run
 
 DQN = ("--epsilon-decay-steps", "2000", "--batch-size", "32", "--target-every-updates", "100",
-    "--learning-rate", "3e-4")  # fmt: skip
+    "--learning-rate", "3e-4", "--anneal-to", "0.1", "--n-step", "3")  # fmt: skip
 STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 
