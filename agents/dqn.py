@@ -52,10 +52,11 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon", "gamma")
+        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
+        self.within_unit("gamma", "priority_exponent")
         self.above_zero("replay_ratio")
         self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
-        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps", "priority_exponent")
+        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
         require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 

@@ -94,8 +94,7 @@ def test_the_rewards_that_dqn_sums_become_fewer(
     summed: list[int] = []
     monkeypatch.setattr(Replay, "set_n_step", lambda replay, n_step: summed.append(n_step))
     schedule = ("--n-step", "5", "--n-step-end", "1", "--anneal-steps", "200")
-    size = ("--num-envs", "8", "--total-steps", "320")
-    run_tiny(tmp_path, "dqn", "--env", "toy/Catch-v0", *size, *schedule)
+    run_tiny(tmp_path, "dqn", "--env", "toy/Catch-v0", "--total-steps", "320", *schedule)
     steps = range(64, 320, 8)  # It learns before the last of them is observed.
     assert summed == [round(5 - 4 * min(step / 200, 1.0)) for step in steps]
 

@@ -39,7 +39,7 @@ LEARNS = [
     ("ppo", "toy/Chain-v0", 12_000, STEP, 0.99),
     ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
     ("ppo", "toy/Pair-v0", 24_000, ("--horizon-steps", "16", "--learning-rate", "2e-3",
-        "--hidden", "64"), 9.5),
+        "--hidden", "64"), 9.8),
     ("ppo", "toy/Catch-v0", 10_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
         "--batch-size", "64"), 0.9),
     ("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps", "16",

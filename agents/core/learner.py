@@ -210,6 +210,8 @@ class Learner:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Take steps of this size from now on."""
+        if learning_rate == self._rate:
+            return
         self._rate, group = learning_rate, self.optimiser.param_groups[0]
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)
