@@ -1,7 +1,6 @@
 """Deep Q-network: Q-learning with a convolutional network on replayed experience.
 
-Human-level control through deep reinforcement learning, Mnih et al. 2015,
-https://doi.org/10.1038/nature14236.
+Mnih et al. 2015, Human-level control through deep RL, https://doi.org/10.1038/nature14236.
   L(θ) = E[ huber(R_n + γⁿ max_a Q(s_{t+n}, a; θ⁻) - Q(s_t, a_t; θ)) ],   θ⁻ ← θ at intervals
 `--preset nature` is the paper; the defaults learn Pong soonest on two CPU cores.
 """
@@ -37,6 +36,7 @@ class Config(BaseConfig):
     gamma: float = 0.98  # Discount per step.
     n_step: int = 20  # Rewards summed before bootstrapping, at first.
     n_step_end: int = 20  # Rewards summed after anneal_steps, where it is less: a linear fall.
+    action_gap: float = 0.0  # α of advantage learning (https://arxiv.org/abs/1512.04860).
     double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
     priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
@@ -53,7 +53,7 @@ class Config(BaseConfig):
     def validate(self) -> None:
         super().validate()
         self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
-        self.within_unit("gamma", "priority_exponent")
+        self.within_unit("gamma", "priority_exponent", "action_gap")
         self.above_zero("replay_ratio")
         self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
         self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
@@ -62,13 +62,13 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=32, anneal_to=0.1, anneal_from_steps=250_000, anneal_steps=800_000,
-        n_step_end=5),
+    "atari": Config(num_envs=32, anneal_to=0.1, anneal_from_steps=400_000, anneal_steps=750_000,
+        n_step_end=5, action_gap=0.5, average_updates=1_000),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
         replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
-    "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8.0, buffer_size=1_000_000,
-        anneal_to=0.1, anneal_from_steps=500_000, anneal_steps=2_000_000, n_step_end=5,
-        learning_starts_steps=50_000, epsilon_decay_steps=250_000),
+    "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8, epsilon_decay_steps=250_000,
+        buffer_size=1_000_000, anneal_to=0.1, anneal_from_steps=500_000, anneal_steps=2_000_000,
+        n_step_end=5, action_gap=0.5, average_updates=1_000, learning_starts_steps=50_000),
     "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
         layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
         learning_rate=2.5e-4, batch_size=32, replay_ratio=8.0, max_grad_norm=0.0,
@@ -126,10 +126,10 @@ class DQN:
             q_next_BA = self.target(batch.next_obs)
             select_BA = self.learner.network(batch.next_obs) if self.config.double else q_next_BA
         q_BA = self.learner.network(batch.obs)
-        error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA)
-        loss_B = losses.PENALTIES[self.config.loss](error_B)
+        td_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA, self.config.action_gap)
+        loss_B = losses.PENALTIES[self.config.loss](td_B)
         values = {"losses/q_values": q_BA.mean(dim=1), "losses/td_loss": loss_B}
-        return loss_B, values | {"losses/td_error": error_B.abs()}
+        return loss_B, values | {"losses/td_error": td_B.abs()}
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         return {

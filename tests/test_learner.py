@@ -14,6 +14,7 @@ from agents.core.batches import Batch
 from agents.core.device import bf16_pays
 from agents.core.learner import Learner, Loss, copy_weights
 from agents.core.networks import make_q_network
+from agents.core.pixels import Pixels
 from agents.core.torsos import Activation
 from agents.core.types import Spaces
 
@@ -33,6 +34,7 @@ class Settings:
     precision: str = "fp32"
     num_threads: int = 1
     batch_size: int = 128
+    average_updates: int = 0
     torso: str = "nature"
     torso_width: int = 1
     torso_norm: str = "none"
@@ -435,3 +437,60 @@ def test_a_target_takes_no_gradient():
     target = q_learner().target_copy()
     assert not target(images(CPU)).requires_grad
     assert all(parameter.requires_grad for parameter in q_learner().parameters)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_average_moves_its_share_of_the_way_to_each_new_weights(device: torch.device):
+    # The first step of Adam is the learning rate against the gradient's sign.
+    learner, w = two_weights(device, learning_rate=0.5, average_updates=4)
+    descend(learner, [1.0, -1.0])
+    assert w.tolist() == pytest.approx([0.5, 1.5])
+    # 1 + (0.5 - 1) / 4 and 1 + (1.5 - 1) / 4.
+    assert learner.weights()["w"].tolist() == pytest.approx([0.875, 1.125])
+    w.data.fill_(3.0)
+    learner.set_learning_rate(0.0)
+    descend(learner, [1.0, -1.0])
+    # 0.875 + (3 - 0.875) / 4 and 1.125 + (3 - 1.125) / 4.
+    assert learner.weights()["w"].tolist() == pytest.approx([1.40625, 1.59375])
+
+
+def test_the_average_acts_in_evaluations_and_only_there():
+    averaged, plain = q_learner(average_updates=100), q_learner()
+    regress(averaged, seed=1)
+    assert averaged.acting is averaged.network
+    with averaged.evaluated():
+        assert averaged.acting is averaged.average is not averaged.network
+    assert averaged.acting is averaged.network
+    with pytest.raises(KeyError), averaged.evaluated():
+        raise KeyError
+    assert averaged.acting is averaged.network
+    with plain.evaluated():
+        assert plain.acting is plain.network
+
+
+def test_what_is_not_learned_is_the_networks_own_in_its_copies():
+    learner = q_learner(average_updates=100)
+    pixels = learner.network.get_submodule("torso.pixels")
+    assert isinstance(pixels, Pixels)
+    target = learner.target_copy()
+    shape = SPACES.obs_shape
+    pixels.standardise(torch.full(shape, 3.0), torch.full(shape, 2.0))
+    for copied in (learner.average, target):
+        assert torch.equal(copied.get_submodule("torso.pixels").scale_HWC, pixels.scale_HWC)
+        assert all(not parameter.requires_grad for parameter in copied.parameters())
+
+
+def test_a_learner_goes_on_with_its_weights_and_their_average():
+    one = q_learner(average_updates=10)
+    for seed in range(3):
+        regress(one, seed)
+    weights = {name: tensor.clone() for name, tensor in one.weights().items()}
+    state = copy.deepcopy(one.state_dict())
+    other = q_learner(seed=1, average_updates=10)
+    other.load_weights(weights)
+    other.load_state_dict(state)
+    for learner in (one, other):
+        regress(learner, seed=9)
+    for mine, theirs in ((one.network, other.network), (one.average, other.average)):
+        assert all(map(torch.equal, mine.parameters(), theirs.parameters()))
+    assert not all(map(torch.equal, one.network.parameters(), one.average.parameters()))

@@ -45,6 +45,26 @@ def test_double_dqn_error_takes_the_target_value_of_the_selectors_choice(device:
     assert error_B.tolist() == [0.5, -1.0]
 
 
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_advantage_learning_takes_off_what_the_action_costs(device: torch.device):
+    q_next_BA = torch.tensor([[4.0, 6.0, 5.0], [7.0, 2.0, 3.0]], device=device)
+    q_BA = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]], device=device, requires_grad=True)
+    error_B = losses.td_error(
+        q_BA=q_BA,
+        action_B=torch.tensor([2, 0], device=device),
+        reward_B=torch.tensor([1.0, -1.0], device=device),
+        discount_B=torch.tensor([0.5, 0.25], device=device),
+        q_next_BA=q_next_BA,
+        select_BA=q_next_BA,
+        action_gap=0.5,
+    )
+    # The first took its best action; the second one that is 2 - 0.5 below: 0.25 - 0.5 * 1.5.
+    assert error_B.tolist() == [1.0, -0.5]
+    error_B.sum().backward()
+    assert q_BA.grad is not None
+    assert q_BA.grad.tolist() == [[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]
+
+
 def test_zero_discount_ignores_the_next_state():
     q_next_BA = torch.tensor([[1e30, -1e30]])
     error_B = losses.td_error(

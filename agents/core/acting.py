@@ -135,7 +135,7 @@ def epsilon_greedy(learner: Learner, obs: Obs, draws: Draws, epsilon: float) -> 
     The draws are made whatever ε is, so that a run's randomness does not depend on it.
     """
     obs_N = to_device(obs, learner.device)
-    q_NA = torch.cat(learner.infer(learner.network, obs_N))
+    q_NA = torch.cat(learner.infer(learner.acting, obs_N))
     explore_N, which_N = draws.uniform(2).unbind(dim=1)
     random_N = (which_N * q_NA.shape[1]).long()
     return torch.where(explore_N < epsilon, random_N, q_NA.argmax(dim=1).cpu()).numpy()
@@ -174,7 +174,7 @@ def imitate(
 
 def policy_of(learner: Learner, obs_N: Tensor) -> Policy:
     """The policy of a policy network on observations (N, ...)."""
-    return join(learner.infer(learner.network, obs_N))
+    return join(learner.infer(learner.acting, obs_N))
 
 
 @torch.no_grad()
@@ -185,6 +185,6 @@ def state_values(learner: Learner, obs: Obs, memory_NS: Tensor) -> Tensor:
 
 def one_step(learner: Learner, obs_N: Tensor, memory_NS: Tensor) -> tuple[Policy, Tensor, Tensor]:
     """What an actor-critic says of observations, as a sequence of one step (`ActorCritic`)."""
-    network: Any = learner.network
+    network: Any = learner.acting
     policies, values, memories = zip(*learner.infer(network.step, obs_N, memory_NS), strict=True)
     return join(policies), torch.cat(values, dim=1), torch.cat(memories)

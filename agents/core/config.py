@@ -54,6 +54,8 @@ class BaseConfig:
     """Decoupled weight decay of Adam (https://arxiv.org/abs/1711.05101); in RMSProp an L2 term."""
     max_grad_norm: float = 0.5
     """Global gradient norm to clip at; 0 does not clip."""
+    average_updates: int = 0
+    """Updates whose weights are averaged for evaluation, the last the most; 0 does not."""
     torso: TorsoName = "auto"
     """Network body: auto is data_efficient for images and mlp for the rest."""
     torso_width: int = 1
@@ -103,6 +105,7 @@ class BaseConfig:
         self.above_zero("learning_rate", "optimiser_epsilon")
         self.within_unit("anneal_to")
         self.at_least(0, "anneal_from_steps", "anneal_steps", "max_grad_norm", "weight_decay")
+        self.at_least(0, "average_updates")
         last_step, first_step = self.annealing
         bound = f"less than the {last_step} steps after which schedules end"
         require(first_step < last_step, "anneal_from_steps", first_step, bound)

@@ -128,7 +128,8 @@ class Evaluator:
         tapes: list[Tape] = []
         returns: list[float] = []
         for first in range(0, episodes, pool := -(-episodes // rounds)):
-            played = self._round(agent, min(pool, episodes - first), first, exploration)
+            with agent.learner.evaluated():
+                played = self._round(agent, min(pool, episodes - first), first, exploration)
             returns += played[0]
             tapes += played[1]
         lengths = tuple(len(tape.actions) for tape in tapes)

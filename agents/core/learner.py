@@ -1,11 +1,11 @@
-"""The optimisation step: number format, gradient clipping, fused optimiser, target copies."""
+"""The optimisation step: number format, gradient clipping, copies of the network."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import reduce
 from typing import Any, Protocol, TypeVar
 
@@ -15,40 +15,10 @@ from torch import Tensor, nn
 from agents.core import distributed
 from agents.core.capture import Captured, signature
 from agents.core.device import resolve_precision, share_cores
-
-Optimiser = torch.optim.Optimizer
-
-
-def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
-    """Adam (https://arxiv.org/abs/1412.6980), one kernel for all parameters, its weight decay
-    decoupled (https://arxiv.org/abs/1711.05101)."""
-    return torch.optim.AdamW(parameters, lr=rate, eps=epsilon, weight_decay=decay, fused=True)
-
-
-def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
-    """Centred RMSProp of Mnih et al. 2015, extended data table 1, but for epsilon.
-
-    The paper adds 0.01 to the squared gradient, under the root, and sums gradients over its
-    batch of 32; torch adds epsilon outside the root of a mean gradient's square. 0.1 / 32 is
-    the same where the gradient vanishes, which is where epsilon matters.
-    """
-    options = {"alpha": 0.95, "centered": True, "weight_decay": decay, "foreach": True}
-    return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
-
-
-def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
-    """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99.
-
-    The paper adds epsilon under the root, torch outside.
-    """
-    options = {"alpha": 0.99, "weight_decay": decay, "foreach": True}
-    return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
-
+from agents.core.optimisers import OPTIMISERS
 
 INFERENCE_ROWS = 16
 """Observations that are worth a core of their own: fewer take less time than waking it."""
-
-OPTIMISERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
 
 
 class LearnerConfig(Protocol):
@@ -70,6 +40,8 @@ class LearnerConfig(Protocol):
     def num_threads(self) -> int: ...
     @property
     def batch_size(self) -> int: ...
+    @property
+    def average_updates(self) -> int: ...
 
 
 class Minibatch(Protocol):
@@ -94,6 +66,13 @@ class Learner:
 
     Parameters stay float32 and contiguous, whatever the precision and the layout of the
     activations: fused optimisers walk memory flat, and checkpoints are contiguous.
+
+    Attributes:
+        network: what is trained.
+        average: what is evaluated and kept: the mean of the network's last weights, of each update
+            less than of the next (Polyak and Juditsky 1992, https://doi.org/10.1137/0330046); or
+            the network itself.
+        acting: which of the two chooses actions.
     """
 
     def __init__(self, network: nn.Module, config: LearnerConfig, device: torch.device):
@@ -107,7 +86,11 @@ class Learner:
         self._workers = ThreadPoolExecutor(
             max(1, self.shards - 1), "learner", torch.set_num_threads, (self.threads_per_shard,)
         )
+        self.average = self.target_copy() if config.average_updates else self.network
+        self.acting = self.network
         self.parameters = list(self.network.parameters())
+        self._averages = list(self.average.parameters())
+        self._newest = config.average_updates and 1 / config.average_updates
         sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
         self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
         if device.type == "cuda":
@@ -154,8 +137,18 @@ class Learner:
             return forward(*inputs)
 
     def target_copy(self) -> nn.Module:
-        """A copy of the network that takes no gradient: a target network."""
-        return copy.deepcopy(self.network).requires_grad_(False)
+        """A copy of the network that takes no gradient; buffers are the network's own."""
+        shared = {id(buffer): buffer for buffer in self.network.buffers()}
+        return copy.deepcopy(self.network, shared).requires_grad_(False)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Inside it the averaged weights choose actions."""
+        before, self.acting = self.acting, self.average
+        try:
+            yield
+        finally:
+            self.acting = before
 
     def update(self, loss: Loss[M], batch: M) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step down the importance-weighted mean of the loss.
@@ -188,6 +181,9 @@ class Learner:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
+        if self._newest:
+            newest = [parameter.detach() for parameter in self.parameters]
+            torch._foreach_lerp_(self._averages, newest, self._newest)
         of_samples = {name: torch.cat([v[name] for v in values], dim=-1) for name in values[0]}
         return torch.cat([means, norm.unsqueeze(0)]), of_samples
 
@@ -219,19 +215,26 @@ class Learner:
             group["lr"] = learning_rate
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's tensors: what acting needs."""
-        return dict(self.network.state_dict())
+        """What acting needs: the tensors of the averaged network."""
+        return dict(self.average.state_dict())
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        self.network.load_state_dict(weights)
+        """Act with these weights, and learn on from them."""
+        for network in (self.network, self.average):
+            network.load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state; the weights are saved apart."""
+        """The optimiser's state, and the network's weights where `weights` is their average."""
         moments = self.optimiser.state_dict()["state"]
-        return {str(index): moment for index, moment in moments.items()}
+        state: dict[str, Any] = {str(index): moment for index, moment in moments.items()}
+        return state | ({"network": dict(self.network.state_dict())} if self._newest else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        moments = {int(index): moment for index, moment in state.items()}
+        """Take up from `state_dict`, after `load_weights`."""
+        moments = dict(state)
+        if self._newest:
+            self.network.load_state_dict(moments.pop("network"))
+        moments = {int(index): moment for index, moment in moments.items()}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         # What was recorded works on the tensors of before.
         self._captured.clear()

@@ -18,6 +18,7 @@ def td_error(
     discount_B: Tensor,
     q_next_BA: Tensor,
     select_BA: Tensor,
+    action_gap: float = 0.0,
 ) -> Tensor:
     """Temporal-difference error, r + γ Q⁻(s', argmax_a S(s', a)) - Q(s, a), shape (B,).
 
@@ -32,11 +33,17 @@ def td_error(
         discount_B: discount of the bootstrap value.
         q_next_BA: target values Q⁻(s', ·).
         select_BA: values whose argmax chooses the action in s'.
+        action_gap: the share α of max_b Q(s, b) - Q(s, a) that is taken off the target, so that
+            the best action stands out from the error of its value: advantage learning (Bellemare
+            et al. 2016, https://arxiv.org/abs/1512.04860, here with the online values).
     """
     assert q_BA.shape == q_next_BA.shape == select_BA.shape and action_B.ndim == 1
     best_B1 = select_BA.argmax(dim=1, keepdim=True)
     target_B = reward_B + discount_B * q_next_BA.gather(1, best_B1).squeeze(1)
-    return target_B.detach() - q_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
+    taken_B = q_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
+    if action_gap > 0:
+        target_B = target_B - action_gap * (q_BA.amax(dim=1) - taken_B)
+    return target_B.detach() - taken_B
 
 
 def squared(error_B: Tensor) -> Tensor:

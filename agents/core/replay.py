@@ -96,7 +96,9 @@ class Replay:
         """
         size, device = self.length * self.num_envs, self.device
         require_memory(size * (self.frame_numel * self.obs_dtype.itemsize + 20), size, device)
-        self.frames = torch.empty(size, self.frame_numel, dtype=self.obs_dtype, device=device)
+        # The last one stays blank, for what stacks hold of before their episode.
+        self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
+        self.frames[-1] = 0
         dtypes = {
             "action": torch.int64,
             "reward": torch.float32,
@@ -189,9 +191,9 @@ class Replay:
         if self.stack == 1:
             return self.frames.index_select(0, slot_B).view(-1, *self.obs_shape)
         slot_BS = self._after(slot_B.unsqueeze(1), -self._look_back)
-        stacked = self.frames.index_select(0, slot_BS.flatten()).view(*slot_BS.shape, -1)
         inside_BS = self._look_back <= self.fields["age"][slot_B].unsqueeze(1)
-        return stacked.mul_(inside_BS.unsqueeze(2)).view(-1, *self.obs_shape)
+        slot_BS = torch.where(inside_BS, slot_BS, len(self.frames) - 1)
+        return self.frames.index_select(0, slot_BS.flatten()).view(-1, *self.obs_shape)
 
     def draw(self, *shape: int) -> Tensor:
         """Numbers in [0, 1) to sample with, float64, the next of the replay's own."""

@@ -94,7 +94,7 @@ class ConvTorso(nn.Module):
             pad_y, pad_x = (covering_padding(size, kernel, stride) for size in (height, width))
             convolution = nn.Conv2d(channels, out_channels, kernel, stride, (pad_y, pad_x))
             normalisation = [channel_norm(norm, out_channels)] if norm != "none" else []
-            modules += [convolution, *normalisation, nn.ReLU()]
+            modules += [convolution, *normalisation, nn.ReLU(inplace=True)]
             height = (height + 2 * pad_y - kernel) // stride + 1
             width = (width + 2 * pad_x - kernel) // stride + 1
             channels = out_channels
