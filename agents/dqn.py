@@ -62,7 +62,7 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=32, anneal_to=0.1, anneal_from_steps=400_000, anneal_steps=750_000,
+    "atari": Config(num_envs=32, anneal_to=0.15, anneal_from_steps=200_000, anneal_steps=550_000,
         n_step_end=5, action_gap=0.5, average_updates=1_000),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
         replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),

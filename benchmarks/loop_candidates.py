@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 from unittest import mock
 
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from agents.core import experience
+from agents.core import experience, learner
 from agents.core.config import require, to_json
 from agents.core.launch import one_line_errors
+from agents.core.reporter import Reporter
 from benchmarks.machine import write_result
 from benchmarks.sides import Joystick
 from benchmarks.throughput import process, take_turns
@@ -43,6 +48,53 @@ def emulating_on_one_thread(algo: str, config: Any) -> Joystick:
     """An agent whose environments step one after the other."""
     with mock.patch.object(experience, "cores", return_value=1):
         return Joystick(algo, config)
+
+
+def gathering_on_two_threads(algo: str, config: Any) -> Joystick:
+    """An agent whose replay gathers observations on one thread and those that they led to on
+    another, while it sums rewards on its own."""
+    side = Joystick(algo, config)
+    replay: Any = side.agent.replay  # pyright: ignore[reportAttributeAccessIssue]
+    pool, gather = ThreadPoolExecutor(2), replay.gather
+    replay.observations = partial(pool.submit, replay.observations)
+
+    def gather_beside(slot_B: Tensor) -> Any:
+        batch = gather(slot_B)
+        return replace(batch, obs=batch.obs.result(), next_obs=batch.next_obs.result())
+
+    replay.gather = gather_beside
+    return side
+
+
+def learning_on_a_core_of_its_own(algo: str, config: Any) -> Joystick:
+    """An agent that learns on one core while the other one acts, with a copy of the weights of a
+    round before, and emulates."""
+    with (
+        mock.patch.object(learner, "share_cores", return_value=(1, 1)),
+        mock.patch.object(experience, "cores", return_value=1),
+    ):
+        side = Joystick(algo, config)
+    agent: Any = side.agent
+    loop: Any = side.training.experience
+    learning, acting = ThreadPoolExecutor(1), agent.learner.target_copy()
+    round_of = list(acting.parameters()), [p.detach() for p in agent.learner.network.parameters()]
+
+    def collect(step: int, logger: Reporter) -> dict[str, Tensor]:
+        torch._foreach_copy_(*round_of)
+        agent.learner.acting = acting
+        metrics = learning.submit(agent.learn)
+        for group in loop.groups:
+            group.send(agent.exploration(step))
+        steps = [group.recv() for group in loop.groups]
+        learned = metrics.result()
+        for taken, info in steps:
+            agent.observe(taken)
+            if "episode" in info:
+                loop.record_episodes(step, info, logger)
+        return learned
+
+    loop.collect = collect
+    return side
 
 
 @dataclass(frozen=True)
@@ -65,6 +117,8 @@ CANDIDATES = {
     "dqn": {
         **EVERYONES,
         "learning after emulating": Candidate({}, learning_after_emulating),
+        "learning on a core of its own": Candidate({}, learning_on_a_core_of_its_own),
+        "gathering on two threads": Candidate({}, gathering_on_two_threads),
         "16 environments": Candidate({"num_envs": 16}),
         "32 environments": Candidate({"num_envs": 32}),
         "minibatches of 64": Candidate({"batch_size": 64}),

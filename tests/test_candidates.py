@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +77,21 @@ def test_an_agent_can_learn_after_the_emulator_stepped() -> None:
     assert side.counts[0] - before[0] == 32
     assert side.counts[1] - before[1] == 8
     assert not side.training.experience.overlap  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [loop_candidates.gathering_on_two_threads, loop_candidates.learning_on_a_core_of_its_own],
+)
+def test_who_does_it_and_when_does_not_change_what_is_learned(make: Callable[..., Any]) -> None:
+    config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
+    ours, other = loop_candidates.Joystick("dqn", config), make("dqn", config)
+    for side in (ours, other):
+        side.advance(64)
+    assert ours.counts == other.counts
+    mine, theirs = (side.agent.learner.network.state_dict() for side in (ours, other))
+    assert any(tensor.any() for tensor in mine.values())
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def test_loop_candidates_are_measured_in_turns_and_kept(
