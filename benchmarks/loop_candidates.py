@@ -2,10 +2,11 @@
 
     python -m benchmarks.loop_candidates --algo dqn
     python -m benchmarks.loop_candidates --algo ppo
+    python -m benchmarks.loop_candidates --own-recipe --only "learning on a core of its own"
 
-The work per step is that of `benchmarks.throughput`; a candidate changes who does it and when, or
-with how many environments or samples at a time. Each lives in a process of its own, and they take
-turns. What makes a single update faster is `benchmarks.candidates`.
+The work per step is that of `benchmarks.throughput`, or of the default recipe; a candidate changes
+who does it and when, or with how many environments or samples at a time. Each lives in a process of
+its own, and they take turns. What makes a single update faster is `benchmarks.candidates`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from agents.core.config import require, to_json
 from agents.core.launch import one_line_errors
 from agents.core.reporter import Reporter
 from benchmarks.machine import write_result
+from benchmarks.phases import settings
 from benchmarks.sides import Joystick
 from benchmarks.throughput import process, take_turns
 from benchmarks.workloads import make_config
@@ -55,7 +57,7 @@ def gathering_on_two_threads(algo: str, config: Any) -> Joystick:
     another, while it sums rewards on its own."""
     side = Joystick(algo, config)
     replay: Any = side.agent.replay  # pyright: ignore[reportAttributeAccessIssue]
-    pool, gather = ThreadPoolExecutor(2), replay.gather
+    pool, gather = ThreadPoolExecutor(2, "gather", torch.set_num_threads, (1,)), replay.gather
     replay.observations = partial(pool.submit, replay.observations)
 
     def gather_beside(slot_B: Tensor) -> Any:
@@ -76,11 +78,11 @@ def learning_on_a_core_of_its_own(algo: str, config: Any) -> Joystick:
         side = Joystick(algo, config)
     agent: Any = side.agent
     loop: Any = side.training.experience
-    learning, acting = ThreadPoolExecutor(1), agent.learner.target_copy()
-    round_of = list(acting.parameters()), [p.detach() for p in agent.learner.network.parameters()]
+    learning = ThreadPoolExecutor(1, "learning", torch.set_num_threads, (1,))
+    acting = agent.learner.target_copy()
 
     def collect(step: int, logger: Reporter) -> dict[str, Tensor]:
-        torch._foreach_copy_(*round_of)
+        learner.copy_weights(agent.learner.network, acting)
         agent.learner.acting = acting
         metrics = learning.submit(agent.learn)
         for group in loop.groups:
@@ -143,13 +145,20 @@ class Arguments:
     num_threads: int = 0  # CPU threads of each; 0 is one per core.
     seconds: float = 6.0  # Length of a turn.
     rounds: int = 5  # Turns of each, after one that does not count.
+    only: tuple[str, ...] = ()  # Candidates to measure; by default all.
+    own_recipe: bool = False  # Ours for Atari, in place of what is compared with others.
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """Steps per second of each candidate in each round, and their ratio to the loop as it is."""
     common = {"precision": arguments.precision, "num_threads": arguments.num_threads}
     default = make_config(arguments.algo, "Pong", **common)
-    chosen = CANDIDATES[arguments.algo]
+    if arguments.own_recipe:
+        default = replace(settings(arguments.algo, "Pong", []), **common)
+    chosen = {BASE: Candidate()} | CANDIDATES[arguments.algo]
+    for name in arguments.only:
+        require(name in chosen, "only", name, f"one of {', '.join(chosen)}")
+    chosen = {name: chosen[name] for name in (BASE, *arguments.only)} if arguments.only else chosen
     with ExitStack() as stack:
         sides = []
         for candidate in chosen.values():

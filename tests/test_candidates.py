@@ -99,9 +99,8 @@ def test_loop_candidates_are_measured_in_turns_and_kept(
 ) -> None:
     monkeypatch.setattr(machine.write_result, "__defaults__", (tmp_path,))
     chosen = ("as it is", "emulator on one thread")
-    few = {name: loop_candidates.CANDIDATES["dqn"][name] for name in chosen}
-    monkeypatch.setitem(loop_candidates.CANDIDATES, "dqn", few)
-    loop_candidates.main(["--num-threads", "1", "--rounds", "1", "--seconds", "0.2"])
+    quick = ["--num-threads", "1", "--rounds", "1", "--seconds", "0.2"]
+    loop_candidates.main([*quick, "--only", chosen[1]])
     (path,) = tmp_path.glob("loop-candidates-dqn-*.json")
     result = json.loads(path.read_text())["result"]
     assert [each["candidate"] for each in result["candidates"]] == list(chosen)
@@ -110,3 +109,12 @@ def test_loop_candidates_are_measured_in_turns_and_kept(
     with pytest.raises(SystemExit) as exit_info:
         loop_candidates.main(["--rounds", "0"])
     assert exit_info.value.code == 2
+
+
+def test_only_candidates_that_there_are_can_be_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        loop_candidates.main(["--only", "emulator on two thread"])
+    assert stopped.value.code == 2
+    assert "--only emulator on two thread: must be one of as it is" in capsys.readouterr().err

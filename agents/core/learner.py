@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agents.core import distributed
 from agents.core.capture import Captured, signature
@@ -69,9 +70,8 @@ class Learner:
 
     Attributes:
         network: what is trained.
-        average: what is evaluated and kept: the mean of the network's last weights, of each update
-            less than of the next (Polyak and Juditsky 1992, https://doi.org/10.1137/0330046); or
-            the network itself.
+        average: what is evaluated and kept: the network, or a mean of its weights that forgets
+            (after Polyak and Juditsky 1992, https://doi.org/10.1137/0330046).
         acting: which of the two chooses actions.
     """
 
@@ -89,8 +89,9 @@ class Learner:
         self.average = self.target_copy() if config.average_updates else self.network
         self.acting = self.network
         self.parameters = list(self.network.parameters())
-        self._averages = list(self.average.parameters())
-        self._newest = config.average_updates and 1 / config.average_updates
+        self._averages: list[Tensor] = list(self.average.parameters())
+        self.averages, most = config.average_updates > 0, max(1, config.average_updates)
+        self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / most)
         sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
         self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
         if device.type == "cuda":
@@ -181,9 +182,8 @@ class Learner:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimiser.step()
-        if self._newest:
-            newest = [parameter.detach() for parameter in self.parameters]
-            torch._foreach_lerp_(self._averages, newest, self._newest)
+        if self.averages:
+            self._keep_average(self._averages, [*self.parameters], 0)
         of_samples = {name: torch.cat([v[name] for v in values], dim=-1) for name in values[0]}
         return torch.cat([means, norm.unsqueeze(0)]), of_samples
 
@@ -227,12 +227,12 @@ class Learner:
         """The optimiser's state, and the network's weights where `weights` is their average."""
         moments = self.optimiser.state_dict()["state"]
         state: dict[str, Any] = {str(index): moment for index, moment in moments.items()}
-        return state | ({"network": dict(self.network.state_dict())} if self._newest else {})
+        return state | ({"network": dict(self.network.state_dict())} if self.averages else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up from `state_dict`, after `load_weights`."""
         moments = dict(state)
-        if self._newest:
+        if self.averages:
             self.network.load_state_dict(moments.pop("network"))
         moments = {int(index): moment for index, moment in moments.items()}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
