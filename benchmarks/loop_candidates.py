@@ -71,11 +71,8 @@ def gathering_on_two_threads(algo: str, config: Any) -> Joystick:
 def learning_on_a_core_of_its_own(algo: str, config: Any) -> Joystick:
     """An agent that learns on one core while the other one acts, with a copy of the weights of a
     round before, and emulates."""
-    with (
-        mock.patch.object(learner, "share_cores", return_value=(1, 1)),
-        mock.patch.object(experience, "cores", return_value=1),
-    ):
-        side = Joystick(algo, config)
+    with mock.patch.object(learner, "share_cores", return_value=(1, 1)):
+        side = emulating_on_one_thread(algo, config)
     agent: Any = side.agent
     loop: Any = side.training.experience
     learning = ThreadPoolExecutor(1, "learning", torch.set_num_threads, (1,))
@@ -155,7 +152,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     default = make_config(arguments.algo, "Pong", **common)
     if arguments.own_recipe:
         default = replace(settings(arguments.algo, "Pong", []), **common)
-    chosen = {BASE: Candidate()} | CANDIDATES[arguments.algo]
+    chosen = CANDIDATES[arguments.algo]
     for name in arguments.only:
         require(name in chosen, "only", name, f"one of {', '.join(chosen)}")
     chosen = {name: chosen[name] for name in (BASE, *arguments.only)} if arguments.only else chosen

@@ -168,8 +168,8 @@ def train_on_this_rank(
     if config.init_from and resumed is None:
         begun = initialise(agent.learner, Run.open(config.init_from))
     agent.prepare()
-    for network in (agent.learner.network, agent.learner.average):
-        distributed.make_equal(list(network.state_dict().values()))
+    # Averages are the first rank's affair: it evaluates and saves.
+    distributed.make_equal(list(agent.learner.network.state_dict().values()))
     run = resumed
     if run is None and distributed.rank() == 0:
         run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)

@@ -86,12 +86,11 @@ class Learner:
         self._workers = ThreadPoolExecutor(
             max(1, self.shards - 1), "learner", torch.set_num_threads, (self.threads_per_shard,)
         )
-        self.average = self.target_copy() if config.average_updates else self.network
-        self.acting = self.network
+        self.averages, self.acting = config.average_updates > 0, self.network
+        self.average = self.target_copy() if self.averages else self.network
         self.parameters = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
-        self.averages, most = config.average_updates > 0, max(1, config.average_updates)
-        self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / most)
+        self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / max(1, config.average_updates))
         sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
         self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
         if device.type == "cuda":
@@ -231,10 +230,9 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up from `state_dict`, after `load_weights`."""
-        moments = dict(state)
         if self.averages:
-            self.network.load_state_dict(moments.pop("network"))
-        moments = {int(index): moment for index, moment in moments.items()}
+            self.network.load_state_dict(state["network"])
+        moments = {int(index): each for index, each in state.items() if index != "network"}
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         # What was recorded works on the tensors of before.
         self._captured.clear()
