@@ -62,8 +62,8 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=32, anneal_to=0.15, anneal_from_steps=200_000, anneal_steps=550_000,
-        n_step_end=5, action_gap=0.5, average_updates=1_000),
+    "atari": Config(num_envs=32, learn_beside=True, buffer_size=40_000, n_step_end=5, anneal_to=0.1,
+        anneal_from_steps=200_000, anneal_steps=900_000, action_gap=0.5, average_updates=1_000),
     "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
         replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
     "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8, epsilon_decay_steps=250_000,

@@ -26,10 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from agents.core import experience, learner
+from agents.core import experience
 from agents.core.config import require, to_json
 from agents.core.launch import one_line_errors
-from agents.core.reporter import Reporter
 from benchmarks.machine import write_result
 from benchmarks.phases import settings
 from benchmarks.sides import Joystick
@@ -48,7 +47,7 @@ def learning_after_emulating(algo: str, config: Any) -> Joystick:
 
 def emulating_on_one_thread(algo: str, config: Any) -> Joystick:
     """An agent whose environments step one after the other."""
-    with mock.patch.object(experience, "cores", return_value=1):
+    with mock.patch.object(experience, "roles", return_value=(1, 1)):
         return Joystick(algo, config)
 
 
@@ -65,34 +64,6 @@ def gathering_on_two_threads(algo: str, config: Any) -> Joystick:
         return replace(batch, obs=batch.obs.result(), next_obs=batch.next_obs.result())
 
     replay.gather = gather_beside
-    return side
-
-
-def learning_on_a_core_of_its_own(algo: str, config: Any) -> Joystick:
-    """An agent that learns on one core while the other one acts, with a copy of the weights of a
-    round before, and emulates."""
-    with mock.patch.object(learner, "share_cores", return_value=(1, 1)):
-        side = emulating_on_one_thread(algo, config)
-    agent: Any = side.agent
-    loop: Any = side.training.experience
-    learning = ThreadPoolExecutor(1, "learning", torch.set_num_threads, (1,))
-    acting = agent.learner.target_copy()
-
-    def collect(step: int, logger: Reporter) -> dict[str, Tensor]:
-        learner.copy_weights(agent.learner.network, acting)
-        agent.learner.acting = acting
-        metrics = learning.submit(agent.learn)
-        for group in loop.groups:
-            group.send(agent.exploration(step))
-        steps = [group.recv() for group in loop.groups]
-        learned = metrics.result()
-        for taken, info in steps:
-            agent.observe(taken)
-            if "episode" in info:
-                loop.record_episodes(step, info, logger)
-        return learned
-
-    loop.collect = collect
     return side
 
 
@@ -116,7 +87,8 @@ CANDIDATES = {
     "dqn": {
         **EVERYONES,
         "learning after emulating": Candidate({}, learning_after_emulating),
-        "learning on a core of its own": Candidate({}, learning_on_a_core_of_its_own),
+        "learning on a core of its own": Candidate({"learn_beside": True}),
+        "all cores learn and act": Candidate({"learn_beside": False}),
         "gathering on two threads": Candidate({}, gathering_on_two_threads),
         "16 environments": Candidate({"num_envs": 16}),
         "32 environments": Candidate({"num_envs": 32}),

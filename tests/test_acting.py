@@ -45,6 +45,7 @@ class Settings:
     max_grad_norm: float = 0.5
     precision: str = "fp32"
     num_threads: int = 1
+    learn_beside: bool = False
     average_updates: int = 0
     batch_size: int = 32
     torso: str = "auto"

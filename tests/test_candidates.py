@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from agents.core.device import roles
 from benchmarks import candidates, loop_candidates, machine
 from benchmarks.workloads import WORKLOADS, make_config
 
@@ -79,10 +80,11 @@ def test_an_agent_can_learn_after_the_emulator_stepped() -> None:
     assert not side.training.experience.overlap  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [loop_candidates.gathering_on_two_threads, loop_candidates.learning_on_a_core_of_its_own],
-)
+def two_threads_beside(algo: str, config: Any) -> loop_candidates.Joystick:
+    return loop_candidates.Joystick(algo, replace(config, num_threads=2, learn_beside=True))
+
+
+@pytest.mark.parametrize("make", [loop_candidates.gathering_on_two_threads, two_threads_beside])
 def test_who_does_it_and_when_does_not_change_what_is_learned(make: Callable[..., Any]) -> None:
     config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
     ours, other = loop_candidates.Joystick("dqn", config), make("dqn", config)
@@ -92,6 +94,22 @@ def test_who_does_it_and_when_does_not_change_what_is_learned(make: Callable[...
     mine, theirs = (side.agent.learner.network.state_dict() for side in (ours, other))
     assert any(tensor.any() for tensor in mine.values())
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> None:
+    config = make_config("dqn", precision="fp32", learning_starts_steps=32, learn_beside=True)
+    for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
+        side = loop_candidates.Joystick("dqn", replace(config, num_threads=num_threads))
+        loop: Any = side.training.experience
+        assert (side.agent.learner.shards, loop.beside is not None) == (learning, beside)
+        frozen = side.agent.learner.acting is not side.agent.learner.network
+        assert not frozen
+        side.advance(48)
+        assert (side.agent.learner.acting is not side.agent.learner.network) == beside
+        assert roles(num_threads, True) == (learning, acting)
+        loop.close()
+    assert [roles(count, True) for count in (3, 4, 16)] == [(2, 1), (2, 2), (8, 8)]
+    assert roles(4, False) == (4, 4)
 
 
 def test_loop_candidates_are_measured_in_turns_and_kept(

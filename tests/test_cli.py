@@ -45,6 +45,7 @@ POLICIES = [
         "multiple of the 3 steps",
     ),
     (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
+    (["--learn-beside"], "has no replay to learn from while it acts"),
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
     (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
     (

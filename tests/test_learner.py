@@ -33,6 +33,7 @@ class Settings:
     max_grad_norm: float = 0.0
     precision: str = "fp32"
     num_threads: int = 1
+    learn_beside: bool = False
     batch_size: int = 128
     average_updates: int = 0
     torso: str = "nature"

@@ -34,6 +34,8 @@ class BaseConfig:
     """Number format of matrix products; auto is bf16 on CPUs that gain by it."""
     num_threads: int = 0
     """CPU threads for the network and for the emulator; 0 is one per core."""
+    learn_beside: bool = False
+    """Half of a CPU's cores learn while the others act and emulate; else all do each in turn."""
     num_groups: Literal[1, 2] = 1
     """Groups of environments: with two, one steps while actions are chosen for the other."""
     init_from: str = ""

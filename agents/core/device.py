@@ -102,17 +102,28 @@ MAX_SHARDS, SHARD_SAMPLES, SHARD_THREADS = 4, 32, 4
 """Shards of a batch at most, samples of each at least, and threads that speed one up."""
 
 
-def share_cores(num_threads: int, batch_size: int) -> tuple[int, int]:
+def roles(num_threads: int, beside: bool) -> tuple[int, int]:
+    """Cores that learn, and cores that act and emulate: half of them each, or all of them both.
+
+    Args:
+        num_threads: as `cores` takes it.
+        beside: they are to do so at the same time; one core alone cannot.
+    """
+    available = cores(num_threads)
+    others = available // 2 if beside else 0
+    return available - others, others or available
+
+
+def share_cores(available: int, batch_size: int) -> tuple[int, int]:
     """Shards of a convolutional network's batch on a CPU, and the threads of each.
 
     A shard has a thread of its own for its forward and backward pass. That uses cores better
     than sharing out each operation, once the shard is large enough to hide the interpreter.
 
     Args:
-        num_threads: as `cores` takes it.
+        available: cores that learn.
         batch_size: samples of an update.
     """
-    available = cores(num_threads)
     shards = max(1, min(MAX_SHARDS, available, batch_size // SHARD_SAMPLES))
     return shards, min(SHARD_THREADS, available // shards)
 

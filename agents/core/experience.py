@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +16,8 @@ from agents.core import distributed
 from agents.core.acting import Draws, Group
 from agents.core.averages import Averages
 from agents.core.config import BaseConfig, require
-from agents.core.device import cores
+from agents.core.device import cores, resolve_device, roles
+from agents.core.learner import copy_weights
 from agents.core.reporter import Reporter
 from agents.core.types import OfflineAgent, OnlineAgent, Spaces
 from envs import EnvSpec, TapedVectorEnv
@@ -69,6 +72,11 @@ class Interaction:
         # While the emulator steps: on a CPU too, where what one thread does alone would else leave
         # the other cores with nothing to do.
         self.overlap = agent.off_policy
+        self.beside: ThreadPoolExecutor | None = None
+        if learns_beside(config):
+            threads = (agent.learner.threads_per_shard,)
+            self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
+            self.frozen = agent.learner.target_copy()
 
     def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """The agent's horizon of steps, and what it learns from them.
@@ -76,10 +84,11 @@ class Interaction:
         Of two groups one steps while actions are chosen for the other.
         """
         horizon, metrics = self.agent.horizon_steps, {}
+        learn = self.begin_learning(self.beside) if self.beside else self.agent.learn
         for group in self.groups:
             group.send(self.agent.exploration(step))
         if self.overlap:
-            metrics = self.agent.learn()
+            metrics = learn()
         for t in range(1, horizon + 1):
             step += self.num_envs
             for group in self.groups:
@@ -89,7 +98,16 @@ class Interaction:
                 self.agent.observe(taken)
                 if "episode" in info:
                     self.record_episodes(step, info, logger)
-        return metrics if self.overlap else self.agent.learn()
+        return metrics if self.overlap else learn()
+
+    def begin_learning(self, beside: ThreadPoolExecutor) -> Callable[[], dict[str, Tensor]]:
+        """Learn from now on, and act with a copy of the weights of now: the same actions as those
+        of an agent that learns after it chose them. Returns what waits for the end.
+        """
+        learner = self.agent.learner
+        copy_weights(learner.network, self.frozen)
+        learner.acting = self.frozen
+        return beside.submit(self.agent.learn).result
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
         ended = np.flatnonzero(info["_episode"])
@@ -123,6 +141,8 @@ class Interaction:
         self.returns.extend(state["returns"])
 
     def close(self) -> None:
+        if self.beside:
+            self.beside.shutdown()
         for env in self.envs:
             env.close()
 
@@ -175,12 +195,21 @@ class Study:
     def close(self) -> None: ...
 
 
+def learns_beside(config: BaseConfig) -> bool:
+    """Whether some cores learn while others act; beside a GPU, which only hears what to do, all
+    cores act.
+    """
+    on_cpu = resolve_device(config.device).type == "cpu"
+    return config.learn_beside and on_cpu and cores(config.num_threads) > 1
+
+
 def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
     """This rank's environments, in groups that step in turn."""
     ours = distributed.share(config.num_envs)
     each, left = divmod(ours.stop - ours.start, config.num_groups)
     require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
-    threads = min(each, cores(config.num_threads))
+    _, acting = roles(config.num_threads, learns_beside(config))
+    threads = min(each, acting)
     return [
         envs.make(spec, each, config.seed, num_threads=threads, first_env=first)
         for first in range(ours.start, ours.stop, each)

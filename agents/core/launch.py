@@ -162,6 +162,8 @@ def train_on_this_rank(
     online = isinstance(agent, OnlineAgent)
     if distributed.size() > 1 and not (online and not agent.off_policy):
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
+    if config.learn_beside and not (online and agent.off_policy):
+        raise UserError(f"--learn-beside: {algo} has no replay to learn from while it acts")
     if config.standardise_pixels and resumed is None:
         standardise(agent.learner.network, spec)
     begun = ""

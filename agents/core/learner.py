@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agents.core import distributed
 from agents.core.capture import Captured, signature
-from agents.core.device import resolve_precision, share_cores
+from agents.core.device import resolve_precision, roles, share_cores
 from agents.core.optimisers import OPTIMISERS
 
 INFERENCE_ROWS = 16
@@ -39,6 +39,8 @@ class LearnerConfig(Protocol):
     def precision(self) -> str: ...
     @property
     def num_threads(self) -> int: ...
+    @property
+    def learn_beside(self) -> bool: ...
     @property
     def batch_size(self) -> int: ...
     @property
@@ -80,12 +82,12 @@ class Learner:
         self.network = network.to(device)
         # Threads pay off in convolutions; what a small MLP does takes less time than waking them.
         wide = device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in network.modules())
-        cores = share_cores(config.num_threads, config.batch_size) if wide else (1, 1)
+        learning, _ = roles(config.num_threads, config.learn_beside)
+        cores = share_cores(learning, config.batch_size) if wide else (1, 1)
         self.shards, self.threads_per_shard = cores
         torch.set_num_threads(self.threads_per_shard)
-        self._workers = ThreadPoolExecutor(
-            max(1, self.shards - 1), "learner", torch.set_num_threads, (self.threads_per_shard,)
-        )
+        pool = max(1, 2 * self.shards - 2)  # Enough for acting too, where that is beside.
+        self._workers = ThreadPoolExecutor(pool, "learner", torch.set_num_threads, cores[1:])
         self.averages, self.acting = config.average_updates > 0, self.network
         self.average = self.target_copy() if self.averages else self.network
         self.parameters = list(self.network.parameters())
