@@ -18,7 +18,7 @@ from agents.core import distributed
 from agents.core.averages import Diverged
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require
 from agents.core.device import resolve_device, tune_process
-from agents.core.experience import Interaction, Study, make_groups, spaces_of
+from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
 from agents.core.loop import Training
 from agents.core.random_play import standardise
 from agents.core.reporting import open_logger, score_best, totals
@@ -185,7 +185,8 @@ def train_on_this_rank(
         learner = agent.learner
         threads = learner.shards * learner.threads_per_shard
         ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
-        how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads"
+        beside = ", learning beside acting" if learns_beside(config) else ""
+        how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
         parts = f"{how}, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
         if begun:
