@@ -118,6 +118,7 @@ def points(side: Joystick) -> Iterator[Point]:
     """The phases of our agents, and what is timed for each.
 
     - emulator: handing actions over and waiting for what they led to, new tapes included;
+    - waiting for learning: where that is beside acting, in a thread that is not measured here;
     - acting: choosing actions;
     - storing: keeping a step, or valuing what lies beyond a rollout's end, and emptying it;
     - sampling: drawing and gathering minibatches, of a rollout its advantages too;
@@ -130,6 +131,8 @@ def points(side: Joystick) -> Iterator[Point]:
     if isinstance(experience, Interaction):
         for env in experience.envs:
             yield from (("emulator", env, name) for name in ("send", "recv"))
+        if experience.beside:
+            yield "waiting for learning", experience, "finish_learning"
         yield from (("acting", agent, "act"), ("storing", agent, "observe"))
     else:
         yield from (("sampling", agent.batches, "draw"), ("validation", agent, "validate"))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,11 +83,11 @@ class Interaction:
         Of two groups one steps while actions are chosen for the other.
         """
         horizon, metrics = self.agent.horizon_steps, {}
-        learn = self.begin_learning(self.beside) if self.beside else self.agent.learn
+        learning = self.begin_learning(self.beside) if self.beside else None
         for group in self.groups:
             group.send(self.agent.exploration(step))
         if self.overlap:
-            metrics = learn()
+            metrics = self.finish_learning(learning)
         for t in range(1, horizon + 1):
             step += self.num_envs
             for group in self.groups:
@@ -98,16 +97,20 @@ class Interaction:
                 self.agent.observe(taken)
                 if "episode" in info:
                     self.record_episodes(step, info, logger)
-        return metrics if self.overlap else learn()
+        return metrics if self.overlap else self.agent.learn()
 
-    def begin_learning(self, beside: ThreadPoolExecutor) -> Callable[[], dict[str, Tensor]]:
+    def begin_learning(self, beside: ThreadPoolExecutor) -> Future[dict[str, Tensor]]:
         """Learn from now on, and act with a copy of the weights of now: the same actions as those
-        of an agent that learns after it chose them. Returns what waits for the end.
+        of an agent that learns after it chose them.
         """
         learner = self.agent.learner
         copy_weights(learner.network, self.frozen)
         learner.acting = self.frozen
-        return beside.submit(self.agent.learn).result
+        return beside.submit(self.agent.learn)
+
+    def finish_learning(self, begun: Future[dict[str, Tensor]] | None) -> dict[str, Tensor]:
+        """Wait for what began to learn, or learn."""
+        return begun.result() if begun else self.agent.learn()
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
         ended = np.flatnonzero(info["_episode"])
