@@ -2,7 +2,7 @@
 
     python -m benchmarks.loop_candidates --algo dqn
     python -m benchmarks.loop_candidates --algo ppo
-    python -m benchmarks.loop_candidates --own-recipe --only "learning on a core of its own"
+    python -m benchmarks.loop_candidates --own-recipe --only "all cores learn and act"
 
 The work per step is that of `benchmarks.throughput`, or of the default recipe; a candidate changes
 who does it and when, or with how many environments or samples at a time. Each lives in a process of

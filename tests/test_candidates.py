@@ -102,10 +102,10 @@ def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> 
         side = loop_candidates.Joystick("dqn", replace(config, num_threads=num_threads))
         loop: Any = side.training.experience
         assert (side.agent.learner.shards, loop.beside is not None) == (learning, beside)
-        frozen = side.agent.learner.acting is not side.agent.learner.network
-        assert not frozen
+        learner = side.agent.learner
+        assert learner.acting is learner.network
         side.advance(48)
-        assert (side.agent.learner.acting is not side.agent.learner.network) == beside
+        assert (learner.acting is not learner.network) == beside
         assert roles(num_threads, True) == (learning, acting)
         loop.close()
     assert [roles(count, True) for count in (3, 4, 16)] == [(2, 1), (2, 2), (8, 8)]
