@@ -1,20 +1,151 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Files that are whole or absent when written, and bounded and regular when read.
+
+A run or a dataset may come from a stranger. Nothing here follows a symbolic link inside of one,
+waits for a FIFO or a device, or reads more bytes than the caller allows.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
+import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY = ".tmp-"
+"""Names of files that are being written begin with this; no reader looks at them."""
+
+
+class Unreadable(OSError):
+    """A file that is not read because of what it is; `strerror` says why."""
+
+    def __init__(self, why: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, why, str(path))
+
+
+def open_regular(path: Path, most_bytes: int) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: its last part must not be a symbolic link.
+        most_bytes: a larger file is refused.
+
+    Raises:
+        Unreadable: the file is a link, is no regular file, or is too large.
+        OSError: the file cannot be opened.
+    """
+    if path.is_symlink():
+        raise Unreadable("it is a symbolic link, which is not followed", path)
+    # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise Unreadable("it is a directory", path)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("it is no regular file", path)
+        if status.st_size > most_bytes:
+            allowed = f"{most_bytes:,} bytes are allowed"
+            raise Unreadable(f"it has {status.st_size:,} bytes, at most {allowed}", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a regular file; raises as `open_regular`, also where it grows meanwhile."""
+    with open_regular(path, most_bytes) as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise Unreadable(f"it has more than {most_bytes:,} bytes", path)
+    return data
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a path is a directory itself, and no symbolic link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file itself, and no symbolic link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def entries(directory: Path) -> list[Path]:
+    """What is in a directory, by name; nothing where it is absent, unreadable or a link."""
+    if not is_directory(directory):
+        return []
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
+
+
+def within(root: Path, relative: str) -> Path:
+    """The path that a file names, below the directory that the file belongs to.
+
+    Raises:
+        Unreadable: the path leaves `root`, or passes a symbolic link on its way.
+    """
+    parts = Path(relative).parts
+    path = root / relative
+    if not parts or "\0" in relative or Path(relative).is_absolute() or ".." in parts:
+        raise Unreadable("a file's reference leads out of its directory", path)
+    passed = root
+    for part in parts:
+        passed = passed / part
+        if passed.is_symlink():
+            raise Unreadable(f"'{passed.name}' is a symbolic link, which is not followed", path)
+    return path
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a directory with all that is in it; what links lead to stays."""
+    if is_directory(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def require_no_link(directory: Path) -> None:
+    """Passes where a directory to write into is no symbolic link, or is absent.
+
+    Raises:
+        OSError: it is a link, so that what is written would land elsewhere.
+    """
+    if directory.is_symlink():
+        raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed", str(directory))
 
 
 def aside(path: Path) -> Path:
-    """Where to write what will become `path`: a name beside it that no reader looks at."""
-    return path.with_name(f".tmp-{path.name}")
+    """A new name beside `path` for what will become it: no reader looks at it, nobody guesses it.
+
+    Open it with mode "x": then no link that was prepared is followed.
+    """
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file through to the disk."""
-    with open(path, "wb") as file:
+    """Write a new file through to the disk; a file or link of that name is replaced, not followed.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with suppress(FileNotFoundError):
+        path.unlink()
+    with open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -28,10 +159,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = aside(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
         settle(temporary, path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
@@ -39,8 +170,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def settle(temporary: Path, path: Path) -> None:
     """Flush a file that was written aside to the disk, and give it its name."""
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     os.replace(temporary, path)
     flush_directory(path.parent)
 

@@ -1,9 +1,8 @@
-"""The house rules that a machine can check: imports run downhill, files stay short, no pickle."""
+"""The house rules that a machine can check: imports run downhill, no pickle, no code from text."""
 
 from __future__ import annotations
 
 import ast
-import builtins
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ OURS = {*ROOMS, "tests"}
 FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 TREES = {file: ast.parse(file.read_text("utf-8")) for file in FILES}
 
-# An environment must be one of Gymnasium's; the toys share how they draw themselves.
-GYMNASIUM_CLASSES = {"Env", "VectorEnv", "ObservationWrapper", "NamedTuple", "Toy"}
 SERIALISERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -103,10 +100,6 @@ def may_import(file: Path) -> tuple[str, ...]:
     return ("benchmarks", "agents", "demos", "envs")
 
 
-def lines_of(file: Path) -> int:
-    return len(file.read_text("utf-8").splitlines())
-
-
 PAGE = sorted(set((REPORT / "assets").glob("*.js")) - set((REPORT / "assets").glob("*.min.js")))
 
 
@@ -115,7 +108,6 @@ def test_no_script_of_the_page_makes_markup_of_text(file: Path):
     script = file.read_text("utf-8")
     unsafe = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc"
     assert re.findall(unsafe, script) == []
-    assert len(script.splitlines()) <= 250
 
 
 def test_there_is_something_to_check():
@@ -184,21 +176,6 @@ def test_nothing_runs_text_as_code(file: Path):
     assert [call.lineno for call in calls if dotted(call.func) in names] == []
 
 
-@each(ALGORITHMS)
-def test_an_algorithm_fits_on_a_page_or_two(file: Path):
-    assert lines_of(file) <= 150
-
-
-@each(
-    [
-        *CORE,
-        *(file for file in FILES if file.parent.name in ("envs", "report", "dashboard", "sweep")),
-    ]
-)
-def test_a_room_of_the_core_stays_small(file: Path):
-    assert lines_of(file) <= 250
-
-
 @pytest.mark.parametrize("room", ["losses", "returns"])
 def test_an_equation_has_at_most_25_lines(room: str):
     tree = TREES[ROOT / "agents" / "core" / f"{room}.py"]
@@ -208,31 +185,6 @@ def test_an_equation_has_at_most_25_lines(room: str):
         body = function.body[1:] if ast.get_docstring(function) else function.body
         lines = (body[-1].end_lineno or 0) - body[0].lineno + 1
         assert lines <= 25, f"{function.name} has {lines} lines"
-
-
-def inherits_what_it_may(base: ast.expr, room: str) -> bool:
-    """A network, a config, a protocol or an error; an environment must also be one of Gymnasium."""
-    name = dotted(base.value if isinstance(base, ast.Subscript) else base)
-    if name in ("nn.Module", "BaseConfig", "Protocol"):
-        return True
-    builtin = getattr(builtins, name, None)
-    if isinstance(builtin, type) and issubclass(builtin, Exception):
-        return True
-    return room == "envs" and name.split(".")[-1] in GYMNASIUM_CLASSES
-
-
-@each(FILES)
-def test_no_class_inherits_behaviour(file: Path):
-    classes = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.ClassDef)]
-    room = file.relative_to(ROOT).parts[0]
-    heirs = {
-        node.name: [ast.unparse(base) for base in node.bases]
-        for node in classes
-        # A protocol may name others: it has no behaviour to inherit.
-        if "Protocol" not in [dotted(base) for base in node.bases]
-        and not all(inherits_what_it_may(base, room) for base in node.bases)
-    }
-    assert heirs == {}
 
 
 @each(ALGORITHMS)
