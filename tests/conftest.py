@@ -46,6 +46,25 @@ TINY = {
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
 
+IN_BF16 = ["--env", "toy/Catch-v0", "--precision", "bf16", "--num-threads", "2"]
+SHARDS = [*IN_BF16, "--batch-size", "64"]
+Q_LEARNING = [*SHARDS, "--replay-ratio", "2"]
+POLICY = [*SHARDS, "--epochs", "2", "--hidden", "32"]
+BF16 = {
+    "a2c": ("a2c", IN_BF16),
+    "bc": ("bc", SHARDS),
+    "dqn": ("dqn", [*Q_LEARNING, "--double", "--dueling"]),
+    "dqn beside": ("dqn", [*Q_LEARNING, "--learn-beside", "--average-updates", "20"]),
+    "ppo": ("ppo", POLICY),
+    "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
+    "ppo lstm": ("ppo-lstm", POLICY),
+    "reinforce": ("reinforce", IN_BF16),
+}
+"""Runs whose threads compute in bf16 at once: shards of a minibatch, or acting and learning.
+
+Images of Catch are small, so that a CPU that emulates bf16 is quick too.
+"""
+
 ALGORITHMS = sorted(TINY)
 
 
@@ -70,6 +89,8 @@ def module_of(algo: str) -> str:
 
 
 QUIET = ["--wandb", "disabled", "--no-video", "--final-eval-episodes", "0", "--num-threads", "1"]
+# On every machine the same: `auto` is bf16 on some. Tests of bf16 ask for it (`BF16`).
+QUIET += ["--precision", "fp32"]
 # A second of random play in every process would be minutes of the suite (`test_random_play.py`).
 QUIET += ["--no-standardise-pixels"]
 

@@ -77,11 +77,15 @@ def with_leaves(given: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> tuple[An
     )
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("algo", "precision"),
+    [*((algo, "fp32") for algo in ALGORITHMS), ("dqn", "bf16"), ("ppo-lstm", "bf16")],
+)
 def test_a_repeated_step_freezes_nothing_that_changes(
-    tmp_path: Path, algo: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, algo: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ["--env", "toy/Catch-v0", "--total-steps", "400", "--learning-rate", "0.01"]
+    settings += ["--precision", precision]
     if "--horizon-steps" in TINY[algo]:
         settings += ["--anneal-steps", "400"]
     if algo.startswith("ppo"):

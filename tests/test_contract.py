@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, TINY, module_of, read_metrics, run_tiny
+from conftest import ALGORITHMS, BF16, TINY, module_of, read_metrics, run_tiny
 
 from agents import evaluate
 from agents.core.launch import algorithms
@@ -56,6 +56,27 @@ def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
 
     first, second, other = weights("3"), weights("3"), weights("4")
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("variant", BF16)
+def test_in_bf16_the_same_seed_gives_the_same_parameters_and_another_does_not(
+    tmp_path: Path, variant: str
+) -> None:
+    """Evaluations included, on two threads that compute at once."""
+    algo, settings = BF16[variant]
+    evaluated = ("--eval-every-steps", "160", "--eval-episodes", "2")
+
+    def run_of(seed: str) -> tuple[dict[str, torch.Tensor], list[float]]:
+        args = ("--total-steps", "320", "--seed", seed, *settings, *evaluated)
+        run = run_tiny(tmp_path, algo, *args)
+        scores = [row["eval/return_mean"] for row in read_metrics(run) if "eval/return_mean" in row]
+        return run.weights("last")[0], scores
+
+    (first, scores), (second, same_scores), (other, _) = run_of("3"), run_of("3"), run_of("4")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert scores == same_scores
+    assert len(scores) == 2
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 

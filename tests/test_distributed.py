@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from conftest import QUIET, TINY, module_of, run_tiny
+from torch import Tensor
 
 from agents.core.launch import train
 from agents.core.run import Run
@@ -60,6 +61,22 @@ def test_two_ranks_agree_with_one_process(tmp_path: Path, algo: str) -> None:
     assert_close(run_tiny(tmp_path / "one", algo, *args), two)
     rows = two.metrics_path.read_text().splitlines()
     assert rows, "rank 0 logs"
+
+
+@pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
+def test_in_bf16_two_ranks_learn_what_one_process_does(tmp_path: Path, algo: str) -> None:
+    """In one rollout, since bf16 has 8 bits: later ones would have other actions."""
+    args = ("--env", "CartPole-v1", "--total-steps", "64", "--precision", "bf16")
+    two = finish(start(algo, tmp_path / "two", *args), tmp_path / "two")
+    one = run_tiny(tmp_path / "one", algo, *args)
+    other = run_tiny(tmp_path / "other", algo, *args, "--learning-rate", "1e-12")
+    ours, theirs, initial = (flat_weights(run) for run in (one, two, other))
+    assert (ours - theirs).norm() < 0.02 * (ours - initial).norm()
+
+
+def flat_weights(run: Run) -> Tensor:
+    weights, _ = run.weights("last")
+    return torch.cat([weights[name].flatten().float() for name in sorted(weights)])
 
 
 def test_a_run_of_two_ranks_goes_on_in_one_process(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.core.batches import Batch
+from agents import ppo
+from agents.core.batches import Batch, Sequences
 from agents.core.device import bf16_pays
 from agents.core.learner import Learner, Loss, copy_weights
 from agents.core.networks import make_q_network
@@ -365,6 +366,33 @@ def test_bf16_and_fp32_agree(device: torch.device):
         expected, got = regress(precise, seed), regress(rough, seed)
         for name, value in expected.items():
             assert got[name].item() == pytest.approx(value.item(), rel=0.05)
+
+
+@pytest.mark.parametrize("core", ["none", "lstm", "gru"])
+def test_threads_that_learn_at_once_in_bf16_round_alike(core: str):
+    config = replace(ppo.Config(), core=core, precision="bf16", num_threads=2, hidden=32)
+    agent = ppo.build(config, SPACES, CPU)
+    generator = torch.Generator().manual_seed(0)
+    steps, games = (1, 64) if core == "none" else (8, 8)
+    obs = images(CPU, batch=steps * games).unflatten(0, (steps, games))
+    values_LB = torch.randn(steps, games, generator=generator)
+    batch = Sequences(
+        obs_LB=obs,
+        memory_BS=torch.zeros(games, agent.memory_size),
+        start_LB=torch.zeros(steps, games, dtype=torch.bool),
+        action_LBK=torch.randint(0, 3, (steps, games, 1), generator=generator),
+        log_prob_LB=values_LB.abs().neg(),
+        value_LB=values_LB,
+        advantage_LB=values_LB,
+        return_LB=values_LB,
+        size=steps * games,
+    )
+    agent.learner.shards = 2
+    norms = set()
+    agent.learner.set_learning_rate(0.0)
+    for _ in range(20):
+        norms.add(agent.learner.update(agent.loss, batch)[0]["losses/grad_norm"].item())
+    assert len(norms) == 1
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

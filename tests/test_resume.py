@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ALGORITHMS, QUIET, module_of, read_metrics, run_tiny, tiny
+from conftest import ALGORITHMS, BF16, QUIET, module_of, read_metrics, run_tiny, tiny
 
 from agents.core.launch import train
 from agents.core.run import Run
 
-STEPS = 1200
-EVERY = 400
+STEPS = 800
+EVERY = 200
 
 
 def command(algo: str, env_id: str, runs_dir: Path, *args: str) -> list[str]:
@@ -83,19 +83,27 @@ def assert_equal(a: object, b: object, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algo", "env_id"),
-    [*((algo, "CartPole-v1") for algo in ALGORITHMS), ("dqn", "Pong"), ("ppo-lstm", "Pong")],
+    ("algo", "settings"),
+    [
+        *((algo, ["--env", "CartPole-v1"]) for algo in ALGORITHMS),
+        ("dqn", ["--env", "Pong"]),
+        ("ppo-lstm", ["--env", "Pong"]),
+        *(pytest.param(*run, id=f"bf16 {name}") for name, run in BF16.items()),
+    ],
 )
-def test_killed_and_resumed_equals_never_killed(tmp_path: Path, algo: str, env_id: str) -> None:
+def test_killed_and_resumed_equals_never_killed(
+    tmp_path: Path, algo: str, settings: list[str]
+) -> None:
     whole_dir, killed_dir = tmp_path / "whole", tmp_path / "killed"
-    argv = command(algo, env_id, killed_dir, "--total-steps", "10000000")
+    env_id = settings[settings.index("--env") + 1]
+    argv = command(algo, env_id, killed_dir, "--total-steps", "10000000", *settings)
     run, code, _ = start_and_signal(argv, killed_dir, signal.SIGKILL)
     assert code == -signal.SIGKILL
     at, _, _ = run.restore()
     steps = str(at + STEPS)
     assert train(module_of(algo), ["--resume", str(run.path), "--total-steps", steps]) == 0
     every = ("--checkpoint-every-steps", str(EVERY))
-    whole = run_tiny(whole_dir, algo, "--env", env_id, "--total-steps", steps, *every)
+    whole = run_tiny(whole_dir, algo, *settings, "--total-steps", steps, *every)
     assert_same_state(whole, Run.open(run.path))
     rows = read_metrics(run)
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)

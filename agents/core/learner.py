@@ -104,10 +104,14 @@ class Learner:
         self._captured: dict[tuple[Any, ...], Captured] = {}
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Inside it, matrix products run in the learner's precision."""
+        """Inside it, matrix products run in the learner's precision.
+
+        Torch keeps one cache of cast weights for all threads. Which thread fills it first, and
+        which one empties it, would change how gradients round; so each use casts for itself.
+        """
         if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def repeat(self, function: Callable[..., R], *given: Any) -> R:
         """What a function returns for what it is given, on a GPU as one CUDA graph for each shape

@@ -58,16 +58,24 @@ class RecurrentCore(nn.Module):
         """
         outputs = []
         keep_TB1 = (~start_TB).unsqueeze(2).float()
+        weights = self._weights(features_TBF.device.type)
         for features_BF, keep_B1 in zip(features_TBF, keep_TB1, strict=True):
-            memory_BS = self._step(features_BF, memory_BS * keep_B1).float()
+            memory_BS = self._step(features_BF, memory_BS * keep_B1, weights).float()
             outputs.append(memory_BS[:, : self.num_features])
         return torch.stack(outputs), memory_BS
 
-    def _step(self, features_BF: Tensor, memory_BS: Tensor) -> Tensor:
+    def _weights(self, device: str) -> list[Tensor]:
+        """The cell's weights, cast once for all steps where autocast would cast them at each."""
+        weights = [*self.cell.parameters()]
+        if not torch.is_autocast_enabled(device):
+            return weights
+        dtype = torch.get_autocast_dtype(device)
+        return [weight.to(dtype) for weight in weights]
+
+    def _step(self, features_BF: Tensor, memory_BS: Tensor, weights: list[Tensor]) -> Tensor:
         if isinstance(self.cell, nn.LSTMCell):
-            hidden_BH, cell_BH = memory_BS.chunk(2, dim=1)
-            return torch.cat(self.cell(features_BF, (hidden_BH, cell_BH)), dim=1)
-        return self.cell(features_BF, memory_BS)
+            return torch.cat(torch.lstm_cell(features_BF, memory_BS.chunk(2, dim=1), *weights), 1)
+        return torch.gru_cell(features_BF, memory_BS, *weights)
 
 
 def make_core(name: CoreName, num_features: int, size: int) -> NoCore | RecurrentCore:
