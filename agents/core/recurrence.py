@@ -66,7 +66,7 @@ class RecurrentCore(nn.Module):
 
     def _weights(self, device: str) -> list[Tensor]:
         """The cell's weights, cast once for all steps where autocast would cast them at each."""
-        weights = [*self.cell.parameters()]
+        weights: list[Tensor] = [*self.cell.parameters()]
         if not torch.is_autocast_enabled(device):
             return weights
         dtype = torch.get_autocast_dtype(device)
