@@ -13,6 +13,7 @@ from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
 from envs import EnvSpec, UserError
 from envs.controls import action_name
+from envs.files import is_regular
 from envs.scores import human_normalised, reference_scores
 
 # By whether the episodes are replayable.
@@ -31,7 +32,7 @@ def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool)
     spec = dataset.metadata.spec
     scores, lengths = np.array([e.score for e in episodes]), np.array([len(e) for e in episodes])
     table = Table(box=None, show_header=False)
-    size = sum(path.stat().st_size for path in dataset.files())
+    size = sum(path.stat().st_size for path in dataset.files() if is_regular(path))
     twice = duplicates(dataset.scan() if skip_damaged else episodes)
     rows = {
         "environment": spec.protocol,

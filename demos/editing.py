@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from demos.dataset import Dataset, Metadata
+from demos.dataset import Dataset, Metadata, written
 from demos.episode import Episode
 from envs import UserError
+from envs.files import aside, remove
 
 
 def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset:
-    """A new dataset of these episodes; a UserError where there would be none in it."""
-    episodes = list(episodes)
-    if not episodes:
-        raise UserError(f"{path} would have no episodes")
-    dataset = Dataset.create(path, metadata)
-    for episode in episodes:
-        dataset.append(episode)
-    return dataset
+    """A new dataset of these episodes, which appears when it is whole.
+
+    Raises:
+        UserError: there would be no episodes in it, there is something at `path` already, or it
+            cannot be written.
+    """
+    Dataset.require_absent(path)
+    if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} is there already; choose another name")
+    building = aside(path.resolve())
+    try:
+        dataset = Dataset.create(building, metadata)
+        dataset.extend(episodes)
+        if not dataset.files():
+            raise UserError(f"{path} would have no episodes")
+        with written(path):
+            os.rename(building, path.resolve())
+    finally:
+        remove(building)
+    return Dataset.open(path)
 
 
 def split(episodes: list[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:

@@ -99,6 +99,10 @@ class Episode:
         if not np.isfinite(self.rewards).all():
             step = int(np.flatnonzero(~np.isfinite(self.rewards))[0]) + 1
             raise UserError(f"the reward of step {step} is {self.rewards[step - 1]}")
+        if self.actions.dtype.kind == "f" and not np.isfinite(self.actions).all():
+            finite = np.isfinite(self.actions.reshape(steps, -1)).all(1)
+            step = int(np.flatnonzero(~finite)[0]) + 1
+            raise UserError(f"the action of step {step} is {self.actions[step - 1]}, not finite")
         if self.observations is not None and len(self.observations) != steps + 1:
             raise UserError(
                 f"there are {len(self.observations)} observations, but an episode of {steps}"

@@ -2,23 +2,75 @@
 
 Where an episode cannot be lived again, a row begins with the bytes of the observation that was
 acted on, and one row more has the last observation, without an action or a reward.
+
+A stranger's file may claim anything. Its columns, their types and their sizes are checked before
+any of them is read, so that a small file cannot fill the memory.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import re
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import types
 
 from demos.episode import Episode
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, schema
+from envs.text import plain
+
+MOST_FILE_BYTES = 1 << 30
+"""Of a file."""
+MOST_BYTES = 2 << 30
+"""Of all arrays of an episode."""
+MOST_STEPS = 1 << 24
+"""Of an episode."""
+
+DTYPE = re.compile(r"[<>|]?[buif][0-9]{1,2}")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says of an episode besides its columns."""
+
+    seed: int | None
+    terminated: bool
+    policy: str
+    digests: list[str]
+    action_shape: list[int]
+    observation_shape: list[int] | None = None
+    """Only where observations are stored."""
+    observation_dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        for shape in (self.action_shape, self.observation_shape or []):
+            if any(size < 1 for size in shape):
+                raise UserError(f"a shape is {plain(shape, 40)}, but its sizes must be positive")
+        if (self.observation_shape is None) != (self.observation_dtype is None):
+            raise UserError("of observation_shape and observation_dtype only one is there")
+        if self.observation_dtype is not None and not DTYPE.fullmatch(self.observation_dtype):
+            raise UserError(f"observations are {plain(self.observation_dtype, 40)}, not numbers")
+
+    @property
+    def action_size(self) -> int:
+        """Numbers of an action."""
+        return math.prod(self.action_shape)
+
+    @property
+    def observation_bytes(self) -> int:
+        """Of each observation; 0 where none are stored."""
+        if self.observation_shape is None:
+            return 0
+        return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
 
 
 def pack(episode: Episode) -> bytes:
-    """An episode as a file's bytes."""
+    """An episode as a file's bytes; a UserError where it is larger than any that is read."""
     about = {
         "seed": episode.seed,
         "terminated": episode.terminated,
@@ -37,6 +89,7 @@ def pack(episode: Episode) -> bytes:
         column = pa.Array.from_buffers(pa.binary(seen[0].nbytes), len(seen), buffers)
         last = pa.table([pa.nulls(1, kind) for kind in table.schema.types], table.column_names)
         table = pa.concat_tables([table, last]).add_column(0, "observation", column)
+    require_size(len(episode), sum(each.nbytes for each in arrays(episode)))
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink, table.schema, compression="zstd", compression_level=19, store_schema=False
@@ -46,29 +99,126 @@ def pack(episode: Episode) -> bytes:
     return sink.getvalue()
 
 
+def arrays(episode: Episode) -> list[np.ndarray]:
+    """The arrays of an episode that have an item for each step."""
+    seen = [] if episode.observations is None else [episode.observations]
+    return [episode.actions, episode.rewards, *seen]
+
+
+def require_size(steps: int, num_bytes: int) -> None:
+    """Passes where an episode is no larger than any that is read; else raises a UserError."""
+    if steps > MOST_STEPS:
+        raise UserError(f"it has {steps:,} steps, at most {MOST_STEPS:,} are allowed")
+    if num_bytes > MOST_BYTES:
+        raise UserError(f"it would take {num_bytes:,} bytes, at most {MOST_BYTES:,} are allowed")
+
+
 def unpack(data: bytes, spec: EnvSpec) -> Episode:
     """The episode in a file's bytes; a UserError says what is wrong with it."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        about, table = json.loads(file.metadata.metadata[b"joystick"]), file.read()
+        text = (file.metadata.metadata or {}).get(b"joystick")
+        if text is None:
+            raise UserError("it is a Parquet file of something else")
+        about = schema.parse(text, About, "its metadata")
+        require_columns(file, about)
+        table = file.read(use_threads=False)
         observations = None
-        if "observation_shape" in about:
-            column = table.column("observation").combine_chunks()
-            seen = np.frombuffer(column.buffers()[1], about["observation_dtype"])
-            observations = seen.reshape(len(column), *about["observation_shape"])
-            table = table.slice(0, len(column) - 1)
-        actions = table.column("action").combine_chunks()
-        shape = (len(actions), *about["action_shape"])
-        flat = actions.flatten() if len(shape) > 1 else actions
+        if about.observation_shape is not None:
+            observations = observations_in(table, about)
+            table = table.slice(0, len(table) - 1)
         return Episode(
             spec=spec,
-            seed=about["seed"],
-            actions=flat.to_numpy(zero_copy_only=False).reshape(shape),
-            rewards=table.column("reward").to_numpy(),
-            terminated=about["terminated"],
-            digests=np.array([list(bytes.fromhex(each)) for each in about["digests"]], np.uint8),
-            policy=about["policy"],
+            seed=about.seed,
+            actions=actions_in(table, about),
+            rewards=numbers(table.column("reward"), "reward"),
+            terminated=about.terminated,
+            digests=np.array([list(bytes.fromhex(each)) for each in about.digests], np.uint8),
+            policy=about.policy,
             observations=observations,
         )
+    except UserError:
+        raise
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(str(error)) from None
+        raise UserError(plain(error)) from None
+
+
+def require_columns(file: pq.ParquetFile, about: About) -> None:
+    """Passes where a file has the columns of an episode, of a bounded size.
+
+    Raises:
+        UserError: a column is missing, of another type, or too large; or one is there that no
+            episode has.
+    """
+    stored = about.observation_shape is not None
+    expected = ["observation", "action", "reward"] if stored else ["action", "reward"]
+    columns = file.schema_arrow
+    if columns.names != expected:
+        raise UserError(f"its columns are {plain(columns.names)}, but must be {expected}")
+    action = columns.field("action").type
+    item = action
+    if about.action_shape:
+        item = action.value_type if types.is_list(action) else None
+    if item is None or not (is_number(item) or types.is_boolean(item)):
+        kind = "lists of numbers" if about.action_shape else "numbers"
+        raise UserError(f"its actions are {plain(action, 60)}, but must be {kind}")
+    if columns.field("reward").type != pa.float32():
+        raise UserError(f"its rewards are {plain(columns.field('reward').type, 60)}, not float32")
+    if stored and columns.field("observation").type != pa.binary(about.observation_bytes):
+        kind = plain(columns.field("observation").type, 60)
+        raise UserError(f"its observations are {kind}, but must be {about.observation_bytes} bytes")
+    require_claims(file.metadata, about, item.bit_width // 8 + 1)
+
+
+def require_claims(claimed: pq.FileMetaData, about: About, action_bytes: int) -> None:
+    """Passes where the sizes that a file claims are bounded and fit together."""
+    rows = claimed.num_rows
+    row_bytes = about.observation_bytes + about.action_size * action_bytes + 4
+    require_size(rows, rows * row_bytes)
+    for group in range(claimed.num_row_groups):
+        row_group = claimed.row_group(group)
+        for place in range(row_group.num_columns):
+            column = row_group.column(place)
+            if column.num_values > rows * max(1, about.action_size):
+                raise UserError(
+                    f"its column '{plain(column.path_in_schema, 40)}' claims {column.num_values:,}"
+                    f" values in {rows:,} rows"
+                )
+            # A page is unpacked as a whole, whatever is read of it.
+            require_size(rows, column.total_uncompressed_size)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return types.is_integer(kind) or types.is_floating(kind)
+
+
+def observations_in(table: pa.Table, about: About) -> np.ndarray:
+    """The stored observations (T + 1, ...)."""
+    column = table.column("observation").combine_chunks()
+    if column.null_count:
+        raise UserError("an observation is missing")
+    width = about.observation_bytes
+    shape = (len(column), *(about.observation_shape or ()))
+    begin = column.offset * width
+    flat = np.frombuffer(column.buffers()[1], np.uint8)[begin : begin + len(column) * width]
+    return flat.view(np.dtype(about.observation_dtype)).reshape(shape)
+
+
+def actions_in(table: pa.Table, about: About) -> np.ndarray:
+    """The actions (T, ...)."""
+    column = table.column("action").combine_chunks()
+    if not about.action_shape:
+        return numbers(column, "action")
+    if column.null_count:
+        raise UserError("an action is missing")
+    if (column.value_lengths().to_numpy() != about.action_size).any():
+        raise UserError(f"an action has not {about.action_size} numbers")
+    return numbers(column.flatten(), "action").reshape(len(column), *about.action_shape)
+
+
+def numbers(column: pa.Array | pa.ChunkedArray, what: str) -> np.ndarray:
+    """A column as an array; a UserError where an item is missing."""
+    if column.null_count:
+        raise UserError(f"a {what} is missing" if what == "reward" else f"an {what} is missing")
+    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return flat.to_numpy(zero_copy_only=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from demos.dataset import Dataset, at_least_one
+from demos.dataset import Dataset, at_least_one, require_numbers
 from demos.episode import Episode
 from envs import UserError, render
 from envs.controls import action_name
@@ -37,17 +37,11 @@ def one_episode(dataset: Dataset, number: int) -> Episode:
     Raises:
         UserError: there is none, it is damaged, or it cannot be lived again.
     """
-    files = at_least_one(dataset, dataset.files())
-    if not 0 <= number < len(files):
-        raise UserError(
-            f"there is no episode {number} in {dataset.path}, allowed are 0 to {len(files) - 1}"
-        )
+    at_least_one(dataset, dataset.files())
+    require_numbers(dataset, [number])
     if not dataset.metadata.replayable:
         raise UserError(f"{dataset.path} does not replay from seed and actions")
-    try:
-        return dataset.read(files[number])
-    except UserError as error:
-        raise UserError(f"episode {number} of {dataset.path} is damaged: {error}") from None
+    return dataset.episode(number)
 
 
 def moments(episode: Episode) -> Generator[Moment, None, None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from demos.dataset import Dataset
+from demos.metadata import FILE
 from envs import EnvSpec, UserError
 from envs.errors import did_you_mean
+from envs.text import plain
 
 FOLDER = Path(__file__).with_name("datasets")
 
@@ -16,12 +19,34 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/dataset.json"))}
 
 
-def find(name: str, spec: EnvSpec) -> Path:
-    """The directory of a dataset, given as a path or a shipped one's name; "auto" is the shipped
-    one of the environment.
+def located(name: str | Path) -> Path:
+    """The directory of a dataset, given as a path or as the name of a shipped one; a path wins.
 
     Raises:
         UserError: there is none.
+    """
+    path, datasets = Path(name), shipped()
+    if os.path.lexists(path / FILE):
+        return path
+    if str(name) in datasets:
+        return datasets[str(name)]
+    why = f": it has no {FILE}" if path.exists() else ""
+    raise UserError(
+        f"no dataset at '{plain(name)}'{why} (shipped are: {', '.join(datasets)})"
+        + did_you_mean(path.name, datasets)
+    )
+
+
+def opened(name: str | Path) -> Dataset:
+    """The dataset of a path or of a shipped name; a UserError says what is wrong with it."""
+    return Dataset.open(located(name))
+
+
+def find(name: str, spec: EnvSpec) -> Path:
+    """The directory of a dataset, as `located`; "auto" is the shipped one of the environment.
+
+    Raises:
+        UserError: there is none, and the nearest name.
     """
     datasets = shipped()
     if name == "auto":
@@ -34,11 +59,4 @@ def find(name: str, spec: EnvSpec) -> Path:
             f" with `python -m demos record --env {spec.env_id} --policy runs/<run> --out NAME`"
             " and give --demos NAME"
         )
-    if (Path(name) / "dataset.json").exists():
-        return Path(name)
-    if name in datasets:
-        return datasets[name]
-    raise UserError(
-        f"no dataset at '{name}' (shipped are: {', '.join(datasets)})"
-        + did_you_mean(name, datasets)
-    )
+    return located(name)

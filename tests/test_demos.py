@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import random
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import envs
 from demos.dataset import Damage, Dataset, Metadata
 from demos.episode import Episode, Witness
+from demos.metadata import digest_of
 from demos.packing import pack
 from demos.policies import RandomPolicy
 from demos.recording import record
@@ -48,6 +50,26 @@ def episode(steps: int = 300, spec: EnvSpec = CARTPOLE, **parts: object) -> Epis
 def dataset(path: Path, spec: EnvSpec = CARTPOLE) -> Dataset:
     about = Metadata(spec=spec, policy="nobody", created="2026-11-21T00:00:00Z", command="test")
     return Dataset.create(path, about)
+
+
+def rewritten(path: Path, change: Callable[[dict], object], *, sealed: bool = True) -> None:
+    """Change what `dataset.json` says; it gets the digest of that where it is `sealed`."""
+    values = json.loads((path / "dataset.json").read_text())
+    change(values)
+    if sealed and values.pop("digest", None):
+        values["digest"] = digest_of(values)
+    (path / "dataset.json").write_text(json.dumps(values))
+
+
+def of_format_1(path: Path) -> None:
+    """Make a dataset one of the first format."""
+
+    def change(values: dict) -> None:
+        for name in ("digest", "episodes", "sessions"):
+            del values[name]
+        values["joystick_demos"] = 1
+
+    rewritten(path, change)
 
 
 def assert_equal(a: Episode, b: Episode) -> None:
@@ -296,7 +318,8 @@ def test_damage_that_was_given_a_new_name_is_still_no_episode(tmp_path: Path) ->
     """Whoever renames a file to fit its bytes gets an error or an episode, never a crash."""
     from demos.dataset import digest
 
-    kept = dataset(tmp_path / "d")
+    dataset(tmp_path / "d")
+    of_format_1(tmp_path / "d")
     whole, rng, folder = pack(episode()), random.Random(0), tmp_path / "d" / "episodes"
     damaged = 0
     for _ in range(200):
@@ -304,7 +327,7 @@ def test_damage_that_was_given_a_new_name_is_still_no_episode(tmp_path: Path) ->
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path = folder / f"000000-{digest(bytes(data))}.parquet"
         path.write_bytes(data)
-        (found,) = kept.scan()
+        (found,) = Dataset.open(tmp_path / "d").scan()
         damaged += isinstance(found, Damage)
         path.unlink()
     assert damaged > 0
@@ -314,11 +337,12 @@ def test_damage_that_was_given_a_new_name_is_still_no_episode(tmp_path: Path) ->
     ("text", "message"),
     [
         ("", "dataset.json is damaged"),
-        ("[]", "not a dataset of format 1"),
-        ('{"joystick_demos": 2}', "not a dataset of format 1"),
+        ("[]", "expected `object`, got `array`"),
+        ('{"joystick_demos": 3}', "not a dataset of format 1 or 2"),
+        ('{"joystick_demos": 2}', "digest: expected `str`, got `null`"),
         ('{"joystick_demos": 1}', "the field 'spec' is missing"),
         ('{"joystick_demos": 1, "spek": 1}', "unknown field 'spek'"),
-        ('{"joystick_demos": 1, "spec": 7}', "spec is 7, but must be of type dict"),
+        ('{"joystick_demos": 1, "spec": 7}', "spec: expected `object`, got `int`"),
     ],
 )
 def test_metadata_that_cannot_be_read_is_said_in_a_line(

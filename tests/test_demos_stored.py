@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_demos import CARTPOLE, assert_equal, changed, episode, played
+from test_demos import CARTPOLE, assert_equal, changed, episode, played, rewritten
 from test_demos_cli import demos
 
 import envs
@@ -81,9 +81,8 @@ def test_a_reproducible_environment_keeps_no_observations_once_that_is_known(
 def test_stored_observations_are_verified_without_the_environment(
     noisy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    about = json.loads((noisy / "dataset.json").read_text())
-    about["spec"] |= {"env_id": "gone/Gone-v0", "gymnasium_version": "0.1"}
-    (noisy / "dataset.json").write_text(json.dumps(about))
+    gone = {"env_id": "gone/Gone-v0", "gymnasium_version": "0.1"}
+    rewritten(noisy, lambda about: about["spec"].update(gone))
     capsys.readouterr()
     assert demos("verify", noisy) == 0
     said = capsys.readouterr().out
@@ -225,8 +224,7 @@ def test_a_dataset_has_episodes_of_one_kind(noisy: Path, tmp_path: Path) -> None
     bare = dataclasses.replace(dataset.episodes()[0], observations=None)
     with pytest.raises(UserError, match=r"has no observations, but those of .* have stored ones"):
         dataset.append(bare)
-    about = json.loads((noisy / "dataset.json").read_text())
-    (noisy / "dataset.json").write_text(json.dumps({**about, "replayable": True}))
+    rewritten(noisy, lambda about: about.update(replayable=True))
     found = list(Dataset.open(noisy).scan())
     assert all(isinstance(each, Damage) and "has stored" in each.why for each in found)
 

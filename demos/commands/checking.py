@@ -14,20 +14,32 @@ from demos.dataset import Damage, Dataset, at_least_one, write
 from demos.describing import card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
+from demos.shipped import located, opened
 from demos.verification import Difference, verify, verify_together
+from envs import UserError
+
+WITHOUT_A_LIST = (
+    "it is of format 1, without a digest of the whole: that its last episode is missing, or what it"
+    " says of itself was changed, could not be seen; `python -m demos seal {}` adds one"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Live every episode again; exit 1 where one is not what was recorded.
+    """Live every episode again; exit 1 where one is missing or not what was recorded.
 
     Episodes with stored observations are not lived again, but held against their digests.
     """
 
-    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
 
     def run(self) -> int:
-        dataset = Dataset.open(self.dataset)
+        path = located(self.dataset)
+        try:
+            dataset = Dataset.open(path)
+        except UserError as error:
+            print(error)
+            return 1
         if dataset.metadata.replayable:
             dataset.metadata.spec.check_reproducible()
         start, steps, wrong = time.perf_counter(), 0, dict[int, str]()
@@ -37,11 +49,16 @@ class Verify:
                 wrong[number] = what
         for number in sorted(wrong):
             print(f"episode {number}: {wrong[number]}")
+        problems = dataset.problems()
+        for line in problems:
+            print(line)
+        if not dataset.listed:
+            print(WITHOUT_A_LIST.format(path))
         rate, files = steps / (time.perf_counter() - start), len(dataset.files())
         speed = f"{steps:,} steps, {rate:,.0f} steps/s"
         how = "" if dataset.metadata.replayable else "; stored observations, not re-emulated"
         print(f"{files - len(wrong)} of {files} episodes are as recorded ({speed}{how})")
-        return 1 if wrong or not files else 0
+        return 1 if wrong or problems or not files else 0
 
 
 def outcomes(dataset: Dataset) -> Iterator[tuple[int, int, str | None]]:
@@ -68,12 +85,12 @@ def in_words(difference: Difference | None) -> str | None:
 class Stats:
     """Returns, lengths and actions."""
 
-    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     skip_damaged: bool = False  # Describe the episodes that are whole.
     picture: Path | None = None  # Also draw histograms into a file, FILE.png, .svg or .pdf.
 
     def run(self) -> int:
-        dataset = Dataset.open(self.dataset)
+        dataset = opened(self.dataset)
         episodes = at_least_one(dataset, dataset.episodes(skip_damaged=self.skip_damaged))
         if self.picture is not None:
             picture(self.picture, dataset, episodes)
@@ -96,11 +113,11 @@ class List:
 class Card:
     """A dataset card in Markdown."""
 
-    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     out: Path | None = None  # File to write it to; None prints it.
 
     def run(self) -> int:
-        text = card(Dataset.open(self.dataset))
+        text = card(opened(self.dataset))
         if self.out is None:
             print(text, end="")
         else:

@@ -10,20 +10,22 @@ import tyro
 
 from demos import minari, minari_import, provenance
 from demos.dataset import Dataset
+from demos.editing import save
+from demos.shipped import opened
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """A dataset for another library, its observations included."""
 
-    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     to: Literal["minari"]  # Library.
     id: str  # Name there, such as pong/expert-v0.
     out: Path | None = None  # Minari's directory; by default that of MINARI_DATASETS_PATH.
 
     def run(self) -> int:
         directory = self.out or minari.datasets_directory()
-        path = minari.export(Dataset.open(self.dataset), self.id, directory)
+        path = minari.export(opened(self.dataset), self.id, directory)
         print(f"{self.id} in {path}")
         return 0
 
@@ -43,12 +45,8 @@ class Import:
         reading = minari_import.read(self.source, self.env_id, replayable_only=self.replayable_only)
         command, created = provenance.command_line(), provenance.now()
         metadata = replace(reading.metadata, command=command, created=created)
-        # Observations may be more than fits into memory; without them all is read before any is
-        # written.
-        episodes = list(reading.episodes) if metadata.replayable else reading.episodes
-        dataset = Dataset.create(self.out, metadata)
-        for episode in episodes:
-            dataset.append(episode)
+        # One at a time: observations may be more than fits into memory.
+        dataset = save(self.out, metadata, reading.episodes)
         print(f"{len(dataset.files())} episodes in {self.out}")
         if reading.remark:
             print(reading.remark)

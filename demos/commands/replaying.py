@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import track
 
 from demos import terminal
-from demos.dataset import Dataset
 from demos.replaying import Moment, captioned, checked_speed, moments, one_episode
+from demos.shipped import opened
 from demos.window import window
 from envs import UserError, video
 from envs.errors import did_you_mean
@@ -26,7 +26,7 @@ from envs.video import fps_of
 class Replay:
     """Watch an episode; q, Escape or Ctrl-C end it."""
 
-    dataset: tyro.conf.Positional[Path]  # Directory of the dataset.
+    dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     episode: int = 0  # Which, from 0.
     to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
     speed: float = 1.0  # Times as fast as real time.
@@ -39,7 +39,7 @@ class Replay:
             films = ", ".join(f"FILE{ending}" for ending in video.ENCODERS)
             raise UserError(f"--to {target}: allowed are window, terminal, {films}{near}")
         speed = checked_speed(self.speed)
-        episode = one_episode(Dataset.open(self.dataset), self.episode)
+        episode = one_episode(opened(self.dataset), self.episode)
         title, fps = f"{self.dataset.name}, episode {self.episode}", speed * fps_of(episode.spec)
         with closing(moments(episode)) as shown:
             if is_film:
