@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from rich.table import Table
 
 from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
+from demos.metadata import FILE, Metadata
 from envs import EnvSpec, UserError
 from envs.controls import action_name
-from envs.files import is_regular
+from envs.files import TEMPORARY, is_regular
 from envs.scores import human_normalised, reference_scores
 
 # By whether the episodes are replayable.
@@ -87,8 +89,8 @@ def normalised(spec: EnvSpec, scores: np.ndarray) -> str:
 def listing(directory: Path) -> Table:
     """The datasets at or below a directory, the unreadable ones with what is wrong."""
     table = Table("dataset", "environment", "policy", "episodes", box=None)
-    for path in sorted(each.parent for each in directory.rglob("dataset.json")):
-        name = str(path.relative_to(directory))
+    for path in datasets_below(directory):
+        name = str(path.relative_to(directory)) if path != directory else path.name
         try:
             dataset = Dataset.open(path)
         except UserError as error:
@@ -97,6 +99,28 @@ def listing(directory: Path) -> Table:
         about = dataset.metadata
         table.add_row(name, about.spec.protocol, about.policy, str(len(dataset.files())))
     return table
+
+
+def datasets_below(directory: Path) -> list[Path]:
+    """The directories of datasets at or below a directory; links are not followed."""
+    found = []
+    for folder, folders, files in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(TEMPORARY)]
+        if FILE in files:
+            found.append(Path(folder))
+    return sorted(found)
+
+
+def made(about: Metadata) -> str:
+    """When and how a dataset was made, rows of a table; of several recordings, each of them."""
+    rows = [f"| Made | {about.created}, by commit {about.commit or 'unknown'} |"]
+    if len(about.sessions) > 1:
+        rows += [
+            f"| Recorded | {each.episodes} episodes of {each.policy}, seed {each.seed},"
+            f" {each.created}, by commit {each.commit or 'unknown'} |"
+            for each in about.sessions
+        ]
+    return "\n".join(rows)
 
 
 def card(dataset: Dataset) -> str:
@@ -121,7 +145,7 @@ task_categories: [reinforcement-learning]
 |---|---|
 | Return | {scores.mean():.2f} on average, {scores.min():g} to {scores.max():g} |
 {human}{references}| Steps | {steps:,} |
-| Made | {about.created}, by commit {about.commit or "unknown"} |
+{made(about)}
 
 Made by `{about.command}`. Each episode is a Parquet file of {CONTENTS[about.replayable]}:
 `python -m demos verify {name}` {PROOF[about.replayable]}.

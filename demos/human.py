@@ -79,8 +79,13 @@ class Game:
         self.picture = pictures.reshape(pictures.shape[-3:])
 
 
-def play(spec: EnvSpec, seed: int, speed: float) -> Generator[Episode, None, None]:
+def play(
+    spec: EnvSpec, seed: int, speed: float, first_game: int = 0
+) -> Generator[Episode, None, None]:
     """Yields the games that a person plays in a window and saves, until the person quits.
+
+    Args:
+        first_game: the number of the first game.
 
     Raises:
         UserError: there is no display, or the environment cannot be drawn or played with keys.
@@ -90,7 +95,7 @@ def play(spec: EnvSpec, seed: int, speed: float) -> Generator[Episode, None, Non
         controls = controls_of(spec, pool.single_action_space)
         with window(spec.env_id, speed * fps_of(spec)) as screen:
             print(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
-            yield from games(spec, pool, controls, screen, seed, DEAF_S)
+            yield from games(spec, pool, controls, screen, seed, DEAF_S, first_game)
     finally:
         pool.close()
 
@@ -102,10 +107,11 @@ def games(
     screen: Screen,
     seed: int,
     deaf_s: float,
+    first_game: int = 0,
 ) -> Iterator[Episode]:
     """Yields the games that are saved; game k is always the same seeded one."""
     saved = 0
-    for number in count():
+    for number in count(first_game):
         game = Game(spec, pool, tape_seed(seed, 0, number))
         verdict = one_game(game, controls, screen, saved, deaf_s)
         if verdict == "quit":

@@ -43,15 +43,23 @@ def record(
     seed: int,
     num_envs: int = 8,
     num_threads: int | None = None,
+    *,
+    first_game: int = 0,
+    replayable: bool | None = None,
 ) -> Iterator[Episode]:
     """Yields episodes as they end, every one that was begun: the first to end are the short ones.
 
     Game k is always the same seeded one, whatever `num_envs` is. The first episode is lived again:
     where that is not what was recorded, each episode has its observations.
+
+    Args:
+        first_game: the number of the first game; those before it are not played.
+        replayable: whether episodes replay, where that is known from other episodes.
     """
-    judge = Judge()
-    for first in range(0, episodes, num_envs):
-        count = min(num_envs, episodes - first)
+    judge = Judge(replayable)
+    end = first_game + episodes
+    for first in range(first_game, end, num_envs):
+        count = min(num_envs, end - first)
         yield from _round(spec, policy, count, first, seed, num_threads, judge)
 
 
@@ -62,7 +70,8 @@ class Judge:
         replayable: None as long as nothing is known.
     """
 
-    replayable: bool | None = None
+    def __init__(self, replayable: bool | None = None) -> None:
+        self.replayable = replayable
 
     def judged(self, episode: Episode) -> Episode:
         """The episode, without its observations where it can do without."""

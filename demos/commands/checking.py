@@ -14,7 +14,7 @@ from demos.dataset import Damage, Dataset, at_least_one, write
 from demos.describing import card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
-from demos.shipped import located, opened
+from demos.shipped import FOLDER, located, opened
 from demos.verification import Difference, verify, verify_together
 from envs import UserError
 
@@ -100,12 +100,18 @@ class Stats:
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """The datasets of a directory."""
+    """The datasets of a directory; without one, of the working directory, and the shipped ones."""
 
-    directory: tyro.conf.Positional[Path] = Path(".")  # Where to look, folders in it included.
+    directory: tyro.conf.Positional[Path | None] = None
+    """Where to look, folders in it included; or a shipped one's name."""
 
     def run(self) -> int:
-        Console().print(listing(self.directory))
+        if self.directory is None:
+            Console().print(listing(Path(".")))
+            Console().print(listing(FOLDER))
+            return 0
+        directory = self.directory if self.directory.is_dir() else located(self.directory)
+        Console().print(listing(directory))
         return 0
 
 
