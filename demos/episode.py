@@ -10,6 +10,7 @@ import numpy as np
 
 from envs import EnvSpec, Tape, UserError
 from envs.tapes import seeds_end
+from envs.text import plain
 
 DIGEST_EVERY_STEPS, DIGEST_BYTES = 256, 16
 
@@ -84,7 +85,7 @@ class Episode:
             raise UserError("an episode without a seed needs its observations")
         if not 0 <= (self.seed or 0) < seeds_end(self.spec):
             most = seeds_end(self.spec) - 1
-            raise UserError(f"an episode's seed is {self.seed}, allowed is 0 to {most}")
+            raise UserError(f"an episode's seed is {plain(self.seed, 40)}, allowed is 0 to {most}")
         expected = {
             "rewards": ((steps,), np.dtype(np.float32)),
             "digests": ((-(-steps // DIGEST_EVERY_STEPS), DIGEST_BYTES), np.dtype(np.uint8)),

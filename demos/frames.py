@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ import zstandard
 from demos.episode import Episode, newest
 from demos.verification import frames_of
 from envs import EnvSpec, UserError, spaces_of
-from envs.files import write_atomically
+from envs.files import TEMPORARY, entries, open_regular, remove, write_atomically
+from envs.tapes import playable_actions
 from envs.together import replay_together
 
 PREPROCESSING = ("frame_stack", "screen_size", "grayscale", "maxpool")
 """Fields of an EnvSpec that change what is seen of a life, and not the life."""
+
+
+MARGIN_BYTES, DAY_S = 1 << 16, 86_400
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +81,12 @@ def decode(
         ours = {name: getattr(spec, name) for name in PREPROCESSING}
         spec.require_same(dataclasses.replace(episode.spec, **ours), "the episodes are")
     cache, padding = cache or cache_directory(), spec.frame_stack - 1
+    remove_abandoned(cache)
     sizes = [padding + len(episode) + 1 for episode in episodes]
     first = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
     shape, dtype = frame_format(episodes[0], spec)
+    for episode in episodes:
+        require_format(episode, shape, dtype)
     data = unnamed_array(cache, (sum(sizes), *shape), dtype)
 
     def rows(index: int) -> np.ndarray:
@@ -110,10 +118,44 @@ def decode(
 def frame_format(episode: Episode, spec: EnvSpec) -> tuple[tuple[int, ...], np.dtype]:
     """The shape and dtype of a frame, as `spec` sees it."""
     if episode.observations is not None:
-        return episode.observations.shape[1:], episode.observations.dtype
+        # A file may have the bytes of a number in the other order, and nothing learns from that.
+        return episode.observations.shape[1:], episode.observations.dtype.newbyteorder("=")
     space, _ = spaces_of(spec)
     assert space.shape is not None and space.dtype is not None
     return space.shape[1:] if spec.frame_stack > 1 else space.shape, space.dtype
+
+
+def require_format(episode: Episode, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Passes where an episode's stored observations have this shape and dtype, or it has none.
+
+    Raises:
+        UserError: they have another.
+    """
+    found = episode.observations
+    if found is None:
+        return
+    if found.shape[1:] != shape or found.dtype.newbyteorder("=") != dtype:
+        raise UserError(
+            f"the observations of an episode are {found.dtype} {found.shape[1:]}, but must be"
+            f" {dtype} {shape}"
+        )
+
+
+def require_learnable(episodes: Iterable[Episode], spec: EnvSpec) -> None:
+    """Passes where episodes have the actions and the observations of their environment.
+
+    An episode with stored observations is not lived again, which would find that out.
+
+    Raises:
+        UserError: an episode has another action, or observations of another shape or dtype.
+    """
+    emitted, actions = spaces_of(spec)
+    assert emitted.shape is not None
+    assert emitted.dtype is not None
+    shape = emitted.shape[1:] if spec.frame_stack > 1 else emitted.shape
+    for episode in episodes:
+        playable_actions(actions, episode.actions)
+        require_format(episode, shape, emitted.dtype)
 
 
 def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:
@@ -174,12 +216,23 @@ def unnamed_array(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> n
 
 
 def read_kept(path: Path, rows: np.ndarray) -> bool:
-    """Fill `rows` (T + 1, ...) with what `keep` wrote; False where that is missing or damaged."""
+    """Fill `rows` (T + 1, ...) with what `keep` wrote for this path.
+
+    Returns:
+        False where that is missing or damaged, or where the file is another's or no regular one.
+    """
     flat = rows.reshape(len(rows), -1).view(np.uint8)
+    mark, decompressor = mark_of(path), zstandard.ZstdDecompressor()
     try:
-        with open(path, "rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+        with (
+            open_regular(path, 2 * flat.size + MARGIN_BYTES) as file,
+            decompressor.stream_reader(file) as reader,
+        ):
+            if reader.read(len(mark)) != mark:
+                return False
+            # The byte too many has the checksum compared.
             delta = np.frombuffer(reader.read(flat.size + 1), np.uint8)
-    except (OSError, zstandard.ZstdError):
+    except (OSError, zstandard.ZstdError, MemoryError):
         return False
     if delta.size != flat.size:
         return False
@@ -188,10 +241,29 @@ def read_kept(path: Path, rows: np.ndarray) -> bool:
 
 
 def keep(path: Path, rows: np.ndarray) -> None:
-    """Compress the frames (T + 1, ...) of an episode to a file, unless the disk is full."""
+    """Compress the frames (T + 1, ...) of an episode to a file, unless the disk is full.
+
+    They begin with a mark of the file's name, so that a file under another name is not believed.
+    """
     flat = rows.reshape(len(rows), -1).view(np.uint8)
     delta = flat.copy()
     delta[1:] ^= flat[:-1]
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+    mark = mark_of(path)
+    frame = compressor.compressobj(size=len(mark) + delta.size)
+    parts = [frame.compress(mark), frame.compress(delta), frame.flush()]
     with suppress(OSError):
-        write_atomically(path, compressor.compress(delta))
+        write_atomically(path, b"".join(parts))
+
+
+def mark_of(path: Path) -> bytes:
+    """What the frames in a file begin with."""
+    return hashlib.blake2b(path.name.encode(), digest_size=16).digest()
+
+
+def remove_abandoned(cache: Path) -> None:
+    """Delete what processes that were killed had begun to write, a day ago or longer."""
+    for path in entries(cache):
+        with suppress(OSError):
+            if path.name.startswith(TEMPORARY) and time.time() - path.lstat().st_mtime > DAY_S:
+                remove(path)

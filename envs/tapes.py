@@ -43,6 +43,16 @@ def action_dtype(space: Space) -> np.dtype:
     return space.dtype
 
 
+def first_and_last(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
+    """The least and the greatest action of a discrete space, each as an action; else None."""
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+        return np.asarray(space.start), np.asarray(space.start + count - 1)
+    if isinstance(space, spaces.MultiBinary):
+        return np.zeros(space.shape, space.dtype), np.ones(space.shape, space.dtype)
+    return None
+
+
 def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
     """Returns a batch of actions (B, ...) in the space's own dtype.
 
@@ -53,12 +63,13 @@ def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
     assert space.shape is not None
     if actions.shape[1:] != space.shape:
         raise UserError(f"each action has shape {actions.shape[1:]}, but must have {space.shape}")
-    if isinstance(space, spaces.Discrete):
-        if actions.dtype.kind not in "iu":
+    if (bounds := first_and_last(space)) is not None:
+        if actions.dtype.kind not in "biu":
             raise UserError(f"actions are {actions.dtype}, but must be integers")
-        first, last = int(space.start), int(space.start + space.n - 1)
-        if actions.size and (actions.min() < first or actions.max() > last):
-            worst = actions[(actions < first) | (actions > last)][0]
+        first, last = bounds
+        outside = ((actions < first) | (actions > last)).reshape(len(actions), -1).any(1)
+        if outside.any():
+            worst = actions[outside][0]
             raise UserError(f"there is no action {worst}, allowed are {first} to {last}")
     return actions.astype(space.dtype, copy=False)
 

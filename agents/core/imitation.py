@@ -18,7 +18,7 @@ from agents.core.schedules import stream_seed
 from demos import Dataset, Episode
 from demos.dataset import at_least_one
 from demos.editing import split
-from demos.frames import Frames, decode
+from demos.frames import Frames, decode, require_learnable
 from demos.shipped import find
 from envs import EnvSpec
 
@@ -118,6 +118,7 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     dataset = Dataset.open(path)
     spec.require_same(dataset.metadata.spec, f"{path} is")
     episodes = at_least_one(dataset, dataset.episodes())
+    require_learnable(episodes, spec)
     learned, held_out = episodes, []
     if config.validation_share > 0 and len(episodes) > 1:
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
