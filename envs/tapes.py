@@ -67,7 +67,7 @@ def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
         if actions.dtype.kind not in "biu":
             raise UserError(f"actions are {actions.dtype}, but must be integers")
         first, last = bounds
-        outside = ((actions < first) | (actions > last)).reshape(len(actions), -1).any(1)
+        outside = ((actions < first) | (actions > last)).any(tuple(range(1, actions.ndim)))
         if outside.any():
             worst = actions[outside][0]
             raise UserError(f"there is no action {worst}, allowed are {first} to {last}")
