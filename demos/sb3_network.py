@@ -27,7 +27,10 @@ CLASSES = {
     ),
     "activation_fn": (
         "torch.nn.modules.activation",
-        ("ELU", "GELU", "LeakyReLU", "Mish", "ReLU", "SELU", "SiLU", "Sigmoid", "Tanh"),
+        (
+            *("CELU", "ELU", "GELU", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "ReLU", "ReLU6"),
+            *("SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
+        ),
     ),
 }
 """Module and names of the classes that `policy_kwargs` may name."""
@@ -35,6 +38,7 @@ UNDERSTOOD = {
     *(":type:", ":serialized:", "net_arch", "activation_fn", "ortho_init", "log_std_init"),
     *("full_std", "use_expln", "optimizer_class", "optimizer_kwargs", "share_features_extractor"),
     *("features_extractor_class", "features_extractor_kwargs", "normalize_images", "n_quantiles"),
+    *("squash_output", "sde_net_arch"),
 }
 """The `policy_kwargs` that are followed, that show in the tensors or that only training needs."""
 
@@ -46,27 +50,31 @@ class Family:
     """What the policies of one module of Stable-Baselines3 call their tensors."""
 
     extractor: str
-    trunk: str
+    trunk: tuple[str, ...]
+    """The MLP's parts, the first to be passed first."""
     head: tuple[str, ...] = ()
     unused: tuple[str, ...]
     """How the names begin of those that choosing an action does not need."""
     activation: str = "ReLU"
     """Between the layers of an MLP, by default."""
     explores_by: str = "epsilon"
+    off_policy: bool = True
+    """It learns from a replay, and keeps the observation before as if it were an original one."""
 
 
 FAMILIES = {
     "stable_baselines3.dqn.policies": Family(
-        extractor="q_net.features_extractor", trunk="q_net.q_net", unused=("q_net_target.",)
+        extractor="q_net.features_extractor", trunk=("q_net.q_net",), unused=("q_net_target.",)
     ),
     "sb3_contrib.qrdqn.policies": Family(
         extractor="quantile_net.features_extractor",
-        trunk="quantile_net.quantile_net",
+        trunk=("quantile_net.quantile_net",),
         unused=("quantile_net_target.",),
     ),
     "stable_baselines3.common.policies": Family(
         extractor="features_extractor",
-        trunk="mlp_extractor.policy_net",
+        # The shared part is of Stable-Baselines3 before 1.8.
+        trunk=("mlp_extractor.shared_net", "mlp_extractor.policy_net"),
         head=("action_net",),
         # The actor's extractor is there twice, and the critic may have one of its own.
         unused=(
@@ -75,6 +83,7 @@ FAMILIES = {
         ),
         activation="Tanh",
         explores_by="temperature",
+        off_policy=False,
     ),
 }
 
@@ -94,9 +103,8 @@ def network(archive: Archive, family: Family, obs_space: Space, action_space: Sp
 
     cnn = [f"{family.extractor}.cnn.{number}" for number in NATURE]
     cnn = [*cnn, f"{family.extractor}.linear.0"] if f"{cnn[0]}.weight" in tensors else []
-    depth = sum(bool(re.fullmatch(rf"{family.trunk}\.\d+\.weight", name)) for name in tensors)
-    mlp = [*(f"{family.trunk}.{2 * each}" for each in range(depth)), *family.head]
-    mlp = mlp or [f"{family.trunk}.0"]
+    mlp = [name for part in family.trunk for name in layers_of(part, tensors)]
+    mlp = [*mlp, *family.head] or [f"{family.trunk[0]}.0"]
     used = tuple(f"{name}." for name in [*cnn, *mlp])
     if unknown := [name for name in tensors if not name.startswith((*used, *family.unused))]:
         raise UserError(f"has a tensor '{unknown[0]}', which no MLP and no Nature CNN has")
@@ -113,10 +121,16 @@ def network(archive: Archive, family: Family, obs_space: Space, action_space: Sp
     for name in mlp[:-1]:
         layers += [affine(tensors, name), between]
     layers += [affine(tensors, name) for name in mlp[-1:]]
-    count = actions(action_space)
+    count = outputs_for(action_space)
     check_fit(layers, obs_space, count, quantiles="n_quantiles" in archive.settings)
     # Of QR-DQN the mean over the quantiles; the others are as if they had one.
     return [*layers, lambda outputs: outputs.view(len(outputs), -1, count).mean(dim=1)]
+
+
+def layers_of(part: str, tensors: dict[str, Tensor]) -> list[str]:
+    """The names of an MLP's layers; every second number is an activation's."""
+    depth = sum(bool(re.fullmatch(rf"{re.escape(part)}\.\d+\.weight", name)) for name in tensors)
+    return [f"{part}.{2 * each}" for each in range(depth)]
 
 
 def class_named(kwargs: dict[str, Any], key: str, default: str) -> str:
@@ -137,8 +151,12 @@ def affine(
 ) -> Layer:
     """The layer of that name."""
     weight, bias = (usable(tensors, f"{name}.{each}") for each in ("weight", "bias"))
-    if weight.ndim < 2 or weight.shape[2:] != kernel:
-        raise UserError(f"has a layer '{name}' of another kind: {list(weight.shape)}")
+    shape = list(weight.shape)
+    if weight.ndim < 2 or weight.shape[2:] != kernel or not weight.numel():
+        raise UserError(f"has a layer '{name}' of another kind: {shape}")
+    if bias.shape != weight.shape[:1]:
+        bad = f"'{name}' has weights {shape} and biases {list(bias.shape)}"
+        raise UserError(f"has layers that do not fit: {bad}")
     return partial(operation, weight=weight, bias=bias, **options)
 
 
@@ -167,6 +185,10 @@ def is_image(space: Space) -> bool:
     return of_bytes and bool((space.low == 0).all() and (space.high == 255).all())
 
 
-def actions(space: Space) -> int:
-    """How many actions there are, of a continuous one how many numbers."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
+def outputs_for(space: Space) -> int:
+    """How many logits, values or means the actions of a space need."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    return math.prod(space.shape or ())

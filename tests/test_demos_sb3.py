@@ -267,32 +267,6 @@ def test_an_epsilon_that_is_no_probability_is_refused(tmp_path: Path, exploratio
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "policy", "env_id", "kwargs", "message"),
-    [
-        ("SAC", "MlpPolicy", "Pendulum-v1", {}, "a policy of 'stable_baselines3.sac.policies'"),
-        ("RecurrentPPO", "MlpLstmPolicy", "CartPole-v1", {}, "recurrent.policies', allowed are"),
-        ("MaskablePPO", "MlpPolicy", "CartPole-v1", {}, "maskable.policies', allowed are"),
-        ("PPO", "MlpPolicy", "Pendulum-v1", {"use_sde": True}, "has a policy with gSDE"),
-    ],
-)
-def test_a_policy_that_cannot_be_represented_is_refused(
-    tmp_path: Path, algorithm: str, policy: str, env_id: str, kwargs: dict, message: str
-) -> None:
-    made(algorithm, policy, env_id, **kwargs).save(tmp_path / "model")
-    assert message in refusal(tmp_path / "model.zip", env_id)
-
-
-@pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
-def test_whoever_learned_behind_vecnormalize_is_refused(tmp_path: Path, algorithm: str) -> None:
-    stable = pytest.importorskip("stable_baselines3")
-    vec_env = stable.common.vec_env
-    env = vec_env.VecNormalize(vec_env.DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]))
-    kwargs = {"n_steps": 8, "batch_size": 8} if algorithm == "PPO" else {}
-    made(algorithm, "MlpPolicy", env, **kwargs).learn(8).save(tmp_path / "model")
-    assert "learned behind VecNormalize" in refusal(tmp_path / "model.zip")
-
-
-@pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"activation_fn": nn.PReLU}, "has the activation_fn <class 'torch.nn.modules.activation"),
@@ -333,12 +307,18 @@ def without(values: dict, key: str) -> dict:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"policy_class": {"__module__": "mine"}}, "has a policy of 'mine', allowed are those of"),
-        ({"policy_class": 7}, "has a policy of '', allowed are"),
-        ({"policy_class": {"__module__": "a\nb\x1b[2J"}}, "has a policy of 'a b [2J'"),
-        ({"use_sde": True}, "has a policy with gSDE"),
+        ({"policy_class": {"__module__": "mine"}}, "has a policy from 'mine'; allowed are DQN"),
+        ({"policy_class": 7}, "has a policy from ''; allowed are"),
+        ({"policy_class": {"__module__": "a\nb\x1b[2J"}}, "has a policy from 'a?b?[2J'"),
         ({"policy_kwargs": {"lstm_hidden_size": 8}}, "has the policy_kwargs 'lstm_hidden_size'"),
-        ({"action_space": {":type:": "<class 'x.MultiBinary'>"}}, "has actions MultiBinary"),
+        (
+            {"action_space": {":type:": "<class 'x.Text'>"}},
+            "has actions Text, allowed are Discrete",
+        ),
+        (
+            {"action_space": {":type:": "<class 'x.MultiBinary'>", "n": "[2, 3]"}},
+            "MultiBinary [2, 3]",
+        ),
         ({"action_space": DISCRETE2 | {"start": "1"}}, "has actions Discrete 2 from 1"),
         ({"action_space": None}, "has actions that it does not tell"),
         (
@@ -374,8 +354,9 @@ def test_settings_that_cannot_be_followed_are_named(
         (lambda t: t | {"q_net.q_net.0.bias": torch.full((8,), torch.nan)}, "that is not finite"),
         (lambda t: t | {"q_net.q_net.0.bias": torch.ones(8).double()}, "not of plain float32"),
         (lambda t: t | first(torch.ones(()).expand(10**9, 4)), "not of plain"),
-        (lambda t: t | first(torch.ones(8, 4).to_sparse()), "not of plain"),
-        (lambda t: t | first(torch.ones(8, 4, device="meta")), "not of plain"),
+        (lambda t: t | first(torch.ones(8, 4).to_sparse()), "holds more than tensors"),
+        (lambda t: t | first(torch.ones(8, 4, device="meta")), "holds more than tensors"),
+        (lambda t: t | first(torch.ones(2**31, 0)), "has a layer 'q_net.q_net.0' of another kind"),
         (lambda t: {}, "has no tensor 'q_net.q_net.0.weight'"),
     ],
 )
@@ -393,24 +374,14 @@ def test_convolutions_that_are_not_natures_are_named(tmp_path: Path) -> None:
     assert "has a layer 'q_net.features_extractor.cnn.2' of another kind: [64, 32, 5, 5]" in said
 
 
-@pytest.mark.parametrize(
-    "how", [{}, {"_use_new_zipfile_serialization": False}], ids=["new", "legacy"]
-)
-def test_code_in_place_of_tensors_is_refused_and_does_not_run(tmp_path: Path, how: dict) -> None:
+def test_code_in_place_of_tensors_is_refused_and_does_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for value in (Leaves(marker), tensors() | {"q_net.q_net.0.weight": Leaves(marker)}):
-        said = refusal(archive(tmp_path / "dqn.zip", policy=saved(value, **how)))
+        said = refusal(archive(tmp_path / "dqn.zip", policy=saved(value)))
         assert "holds more than tensors; none of it was run" in said
         assert not marker.exists()
     torch.load(io.BytesIO(saved(Leaves(marker))), weights_only=False)
     assert marker.exists(), "the pickle of this test leaves nothing"
-
-
-def test_a_bare_pickle_in_place_of_tensors_is_refused_and_does_not_run(tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    said = refusal(archive(tmp_path / "dqn.zip", policy=pickle.dumps(Leaves(marker))))
-    assert "holds more than tensors" in said
-    assert not marker.exists()
 
 
 def test_the_pickles_beside_what_is_read_do_not_run(tmp_path: Path) -> None:
@@ -448,23 +419,23 @@ def test_equal_files_have_equal_names_and_others_do_not(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
     archive(tmp_path / "dqn_pong.zip")
     assert refusal(tmp_path / "dqn_pong") == "is no file; did you mean 'dqn_pong.zip'?"
-    assert refusal(tmp_path) == "is no file"
+    assert refusal(tmp_path) == "is a directory"
 
 
 @pytest.mark.parametrize(
     ("member", "content", "message"),
     [
-        ("data", b"{", "is damaged: its data is not the JSON of settings"),
-        ("data", b"[]", "is damaged: its data is not the JSON of settings"),
-        ("data", b"[" * 100_000, "is damaged: its data is not the JSON of settings"),
-        ("data", b"\xff\x00", "is damaged: its data is not the JSON of settings"),
+        ("data", b"{", "is damaged: its data"),
+        ("data", b"[]", "is damaged: its data"),
+        ("data", b"[" * 100_000, "is damaged: its data"),
+        ("data", b"\xff\x00", "is damaged: its data"),
         ("data", None, "is no checkpoint of Stable-Baselines3: it has no data"),
         ("policy.pth", None, "is no checkpoint of Stable-Baselines3: it has no policy.pth"),
-        ("policy.pth", b"", "has a policy.pth that is damaged or holds more than tensors"),
+        ("policy.pth", b"", "has a policy.pth that is empty"),
         ("policy.pth", saved([1, 2]), "has a policy.pth that is damaged or holds more"),
         ("policy.pth", saved({"a": 1}), "has a policy.pth that is damaged or holds more"),
         ("policy.pth", saved({1: torch.ones(1)}), "has a policy.pth that is damaged or holds"),
-        ("policy.pth", saved(tensors())[:-300], "has a policy.pth that is damaged or holds"),
+        ("policy.pth", saved(tensors())[:-300], "has a policy.pth that is only a part of a zip"),
     ],
 )
 def test_an_archive_of_something_else_is_said_in_a_line(
@@ -481,12 +452,12 @@ def test_an_archive_of_something_else_is_said_in_a_line(
 def test_what_is_no_zip_or_a_part_of_one_is_said_in_a_line(tmp_path: Path) -> None:
     path = archive(tmp_path / "dqn.zip")
     whole = path.read_bytes()
-    for data in (b"", b"weights", saved(tensors())[:50], whole[:100], whole[:-10], whole[:-200]):
+    for data in (saved(tensors())[:50], whole[:100], whole[:-10], whole[:-200]):
         path.write_bytes(data)
-        assert refusal(path) == "is no zip archive, or only a part of one"
+        assert refusal(path) == "is only a part of a zip archive, or a damaged one"
 
 
-@pytest.mark.parametrize(("member", "most"), [("data", 2**26), ("policy.pth", 2**30)])
+@pytest.mark.parametrize(("member", "most"), [("data", 2**24), ("policy.pth", 2**28)])
 def test_a_member_that_would_fill_the_memory_is_not_read(
     tmp_path: Path, member: str, most: int
 ) -> None:
@@ -503,7 +474,7 @@ def test_tensors_that_would_fill_the_memory_are_not_read(tmp_path: Path) -> None
         file.infolist()[1].file_size = 2**31
         file.writestr("more", b"")
     said = refusal(archive(tmp_path / "dqn.zip", policy=inner.getvalue()))
-    assert "bytes of tensors, at most 1,073,741,824 are read" in said
+    assert "bytes of tensors, at most 268,435,456 are read" in said
 
 
 def test_a_compression_whose_size_cannot_be_bounded_is_refused(tmp_path: Path) -> None:
