@@ -6,11 +6,13 @@ dataset and of each episode go along as JSON. Only local directories are read an
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -19,11 +21,16 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 from gymnasium import Space
+from gymnasium.envs.registration import WrapperSpec
+from gymnasium.spaces import Box
 
 from demos.dataset import Dataset, at_least_one
 from demos.episode import Episode
+from demos.packing import require_numbers
 from demos.verification import observations_of
 from envs import EnvSpec, UserError, spaces_of
+from envs.catalog import atari_ids
+from envs.registered import make_env
 from envs.tapes import playable_actions
 
 if TYPE_CHECKING:
@@ -88,14 +95,13 @@ def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
             written = minari.create_dataset_from_buffers(
                 dataset_id,
                 each(lambda episode: buffer(episode, action_space)),
-                env=recoverable(about.spec, observation_space),
                 observation_space=observation_space,
                 action_space=action_space,
                 algorithm_name=about.policy,
                 description=f"{about.spec.protocol}, played by {about.policy}",
                 jpeg_encoding=False,
             )
-            written.storage.update_metadata({KEY: about.to_json()})
+            written.storage.update_metadata({KEY: about.to_json(), **recoverable(about.spec)})
             written.storage.update_episode_metadata(each(note))
             with told(directory):
                 if namespace is not None and namespace not in list_local_namespaces():
@@ -122,14 +128,23 @@ def buffer(episode: Episode, action_space: Space) -> EpisodeBuffer:
     return EpisodeBuffer(seed=episode.seed, infos={}, **steps)
 
 
+@dataclass(frozen=True)
+class Note:
+    """What Minari has no place for, as metadata of an episode."""
+
+    policy: str
+    digests: list[str]
+    action_dtype: str
+
+    def __post_init__(self) -> None:
+        require_numbers(self.action_dtype, "actions")
+
+
 def note(episode: Episode) -> dict[str, str]:
-    """What Minari has no place for, as metadata of the episode."""
-    about = {
-        "policy": episode.policy,
-        "digests": [bytes(each).hex() for each in episode.digests],
-        "action_dtype": episode.actions.dtype.str,
-    }
-    return {KEY: json.dumps(about)}
+    """The metadata of an episode that Minari keeps for us."""
+    digests = [bytes(each).hex() for each in episode.digests]
+    about = Note(episode.policy, digests, episode.actions.dtype.str)
+    return {KEY: json.dumps(asdict(about))}
 
 
 def emitted(episode: Episode) -> np.ndarray:
@@ -143,13 +158,66 @@ def emitted(episode: Episode) -> np.ndarray:
     return np.moveaxis(stacks, -1, 1)
 
 
-def recoverable(spec: EnvSpec, observation_space: Space) -> gymnasium.Env | None:
-    """The environment that Minari is to recover; None where Gymnasium's looks different."""
-    if spec.family != "gymnasium":
-        return None
-    env = gymnasium.make(spec.env_id, max_episode_steps=spec.max_episode_frames or None)
+def recoverable(spec: EnvSpec) -> dict[str, str]:
+    """The metadata by which Minari's `recover_environment` builds the environment.
+
+    It is Gymnasium's own, with Gymnasium's wrappers: an Atari game is preprocessed as ours, and
+    observations that are no array are made one. {} where its registration holds code, which no
+    file keeps.
+    """
+    game = spec.game
+    env_id = spec.env_id.rpartition(":")[2] if game is None else gymnasium_id(game)
+    registered = copy.deepcopy(gymnasium.spec(env_id))
+    if game is None:
+        if spec.max_episode_frames:
+            registered.max_episode_steps = spec.max_episode_frames
+        registered.additional_wrappers = flattening(spec)
+    else:
+        registered.kwargs |= {
+            "repeat_action_probability": spec.repeat_action_probability,
+            "full_action_space": spec.full_action_space,
+            "frameskip": 1,
+            "max_num_frames_per_episode": spec.max_episode_frames,
+        }
+        registered.additional_wrappers = atari_wrappers(spec)
+    try:
+        return {"env_spec": registered.to_json()}
+    except (TypeError, ValueError):
+        return {}
+
+
+def gymnasium_id(game: str) -> str:
+    """The id with which Gymnasium makes an Atari game."""
+    ids = (env_id for env_id, rom in atari_ids().items() if rom == game)
+    return next(env_id for env_id in ids if env_id.startswith("ALE/"))
+
+
+def flattening(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
+    """Gymnasium's wrapper that makes an array of observations that are none."""
+    env = make_env(spec, {})
     env.close()
-    return env if env.observation_space == observation_space else None
+    if isinstance(env.observation_space, Box):
+        return ()
+    return (WrapperSpec("FlattenObservation", "gymnasium.wrappers:FlattenObservation", {}),)
+
+
+def atari_wrappers(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
+    """Gymnasium's wrappers that preprocess as an Atari game's spec says."""
+    wrappers = {
+        "AtariPreprocessing": {
+            "noop_max": spec.noop_max,
+            "frame_skip": spec.frameskip,
+            "screen_size": spec.screen_size,
+            "grayscale_obs": spec.grayscale,
+        },
+        "FrameStackObservation": {"stack_size": spec.frame_stack, "padding_type": "zero"},
+    }
+    if spec.frame_stack == 1:
+        del wrappers["FrameStackObservation"]
+    return tuple(
+        WrapperSpec(name, f"gymnasium.wrappers:{name}", options)
+        for name, options in wrappers.items()
+    )
 
 
 @contextmanager

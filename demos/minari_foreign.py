@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+import pyarrow as pa
 from gymnasium import spaces
+from PIL import Image
 
 import envs
 from demos import provenance
 from demos.dataset import Metadata
 from demos.episode import Episode, Witness
+from demos.minari_files import flat
 from demos.verification import verify
 from envs import EnvSpec, UserError, spaces_of
+from envs.schema import Malformed
 from envs.tapes import action_dtype, playable_actions, seeds_end
+from envs.text import plain as plain_text
 
 if TYPE_CHECKING:
     from minari import MinariDataset
-
-PLAIN = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,20 @@ class Reading:
 @contextmanager
 def readable(source: str) -> Iterator[None]:
     """What Minari and HDF5 raise on files that they did not write becomes one line."""
+    refused = f"{source} cannot be read as a dataset of Minari's"
     try:
         yield
+    except Malformed as error:
+        raise UserError(f"{refused}: {error}") from None
     except UserError:
         raise
     except (
         *(OSError, ValueError, KeyError, TypeError, IndexError, AttributeError),
-        *(AssertionError, NotImplementedError, RuntimeError),
+        *(AssertionError, NotImplementedError, RuntimeError, MemoryError, OverflowError),
+        *(SyntaxError, Image.DecompressionBombError, pa.ArrowException),
     ) as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"{source} cannot be read as a dataset of Minari's: {why}") from None
+        why = plain_text(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise UserError(f"{refused}: {why}") from None
 
 
 def rows(theirs: MinariDataset) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -95,6 +102,7 @@ def others(
             for index, (data, about) in enumerate(rows(theirs)):
                 try:
                     seen = plain(data["observations"], theirs.observation_space, emitted_space)
+                    require_whole(data, about)
                     yield episode(spec, seen, data, about.get("seed"), action_space, policy)
                 except UserError as error:
                     raise UserError(f"episode {index} of {source}: {error}") from None
@@ -131,6 +139,13 @@ def others(
     return Reading(metadata, kept, remark)
 
 
+def require_whole(data: dict[str, Any], about: dict[str, Any]) -> None:
+    """Passes where an episode has as many steps as Minari counted."""
+    steps, counted = len(data["rewards"]), about.get("total_steps")
+    if counted is not None and steps != counted:
+        raise UserError(f"it has {steps} steps, but is said to have {plain_text(counted, 40)}")
+
+
 def environment(raw: dict[str, Any], source: str, env_id: str | None) -> tuple[EnvSpec, str]:
     """The environment that Minari names, and how theirs was made in another way, "" for not."""
     declared = json.loads(raw.get("env_spec", "{}"))
@@ -153,19 +168,34 @@ def environment(raw: dict[str, Any], source: str, env_id: str | None) -> tuple[E
 
 def plain(seen: Any, theirs: gymnasium.Space, ours: gymnasium.Space) -> np.ndarray:
     """Observations (T + 1, ...) as our environment emits them."""
-    if not isinstance(theirs, PLAIN):
-        raise UserError(f"observations of the kind {type(theirs).__name__} cannot be kept")
-    seen = np.asarray(seen)
     if not isinstance(theirs, spaces.Box):
-        seen = np.stack([np.asarray(spaces.flatten(theirs, each)) for each in seen])
-    elif seen.ndim == 4 and seen.shape[1:] != ours.shape:
+        require_shape(flat_shape(theirs), ours)
+        vectors = flat(theirs, seen)
+        require_shape(vectors.shape[1:], ours)
+        return vectors.astype(ours.dtype)
+    seen = np.asarray(seen)
+    if seen.dtype.kind not in "buif":
+        raise UserError(f"observations are {seen.dtype}, which are no numbers")
+    if seen.ndim == 4 and seen.shape[1:] != ours.shape:
         # Pictures come with their channels last.
         seen = seen.transpose(0, 3, 1, 2)
-    if seen.shape[1:] != ours.shape:
-        raise UserError(
-            f"observations have the shape {seen.shape[1:]}, but the environment's {ours.shape}"
-        )
+    require_shape(seen.shape[1:], ours)
     return seen.astype(ours.dtype)
+
+
+def flat_shape(space: gymnasium.Space) -> tuple[int, ...]:
+    """The shape of a space's observations end to end; a UserError where they have no such."""
+    try:
+        return (spaces.flatdim(space),)
+    except (NotImplementedError, ValueError):
+        kind = type(space).__name__
+        raise UserError(f"observations of the kind {kind} cannot be kept") from None
+
+
+def require_shape(shape: tuple[int, ...], ours: gymnasium.Space) -> None:
+    """Passes where observations have the shape that our environment's have."""
+    if shape != ours.shape:
+        raise UserError(f"observations have the shape {shape}, but the environment's {ours.shape}")
 
 
 def episode(

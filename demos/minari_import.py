@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,12 @@ import numpy as np
 
 from demos.dataset import Metadata
 from demos.episode import Episode
-from demos.minari import KEY, datasets_directory, library
+from demos.minari import KEY, Note, datasets_directory, library
+from demos.minari_files import METADATA_FILE, metadata_of, require_safe
 from demos.minari_foreign import Reading, others, readable, rows
-from envs import UserError
+from envs import UserError, schema
 from envs.errors import did_you_mean
+from envs.files import is_regular
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -34,13 +35,14 @@ def read(source: str, env_id: str | None = None, *, replayable_only: bool = Fals
     """
     minari, path = library(), located(source)
     with readable(source):
-        raw = json.loads((path / "metadata.json").read_bytes())
+        raw = metadata_of(path)
         if not {"observation_space", "action_space"} <= raw.keys():
             # Minari would build the environment, from code that the file names.
             raise UserError(f"{source} does not say what its observations and actions are")
+        require_safe(path, raw)
         theirs = minari.MinariDataset(path)
     if KEY in raw:
-        return ours(theirs, Metadata.from_json(raw[KEY]), source)
+        return ours(theirs, Metadata.from_json(raw[KEY], source), source)
     return others(theirs, raw, source, env_id, replayable_only=replayable_only)
 
 
@@ -49,7 +51,7 @@ def located(source: str) -> Path:
     directory = datasets_directory()
     for path in (Path(source), directory / source):
         for data in (path / "data", path):
-            if (data / "metadata.json").is_file():
+            if is_regular(data / METADATA_FILE):
                 return data
     known = [each.parents[1] for each in directory.rglob("data/metadata.json")]
     raise UserError(
@@ -65,19 +67,19 @@ def ours(theirs: MinariDataset, metadata: Metadata, source: str) -> Reading:
     def episodes() -> Iterator[Episode]:
         with readable(source):
             for data, about in rows(theirs):
-                note = json.loads(about[KEY])
+                note = schema.parse(about[KEY], Note, KEY)
                 seen = data["observations"]
                 if spec.frame_stack > 1:
                     seen = seen[:, -1]
-                digests = [list(bytes.fromhex(each)) for each in note["digests"]]
+                digests = [list(bytes.fromhex(each)) for each in note.digests]
                 yield Episode(
                     spec=spec,
                     seed=about.get("seed"),
-                    actions=data["actions"].astype(note["action_dtype"]),
+                    actions=data["actions"].astype(note.action_dtype),
                     rewards=data["rewards"],
                     terminated=bool(data["terminations"][-1]),
                     digests=np.array(digests, np.uint8),
-                    policy=note["policy"],
+                    policy=note.policy,
                     observations=None if metadata.replayable else seen,
                 )
 

@@ -53,8 +53,8 @@ class About:
                 raise UserError(f"a shape is {plain(shape, 40)}, but its sizes must be positive")
         if (self.observation_shape is None) != (self.observation_dtype is None):
             raise UserError("of observation_shape and observation_dtype only one is there")
-        if self.observation_dtype is not None and not DTYPE.fullmatch(self.observation_dtype):
-            raise UserError(f"observations are {plain(self.observation_dtype, 40)}, not numbers")
+        if self.observation_dtype is not None:
+            require_numbers(self.observation_dtype, "observations")
 
     @property
     def action_size(self) -> int:
@@ -67,6 +67,12 @@ class About:
         if self.observation_shape is None:
             return 0
         return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
+
+
+def require_numbers(dtype: str, what: str) -> None:
+    """Passes where a file's name of a dtype is one of numbers; else raises a UserError."""
+    if not DTYPE.fullmatch(dtype):
+        raise UserError(f"{what} are {plain(dtype, 40)}, allowed are numbers")
 
 
 def pack(episode: Episode) -> bytes:

@@ -278,12 +278,12 @@ ZEROS = np.zeros((4, 4), np.float32)
     ("parts", "message"),
     [
         (
-            {"space": spaces.Dict({"a": BOX}), "observations": {"a": ZEROS}},
-            "episode 0 of their/own-v0: observations of the kind Dict cannot be kept",
+            {"space": spaces.Dict({"a": BOX, "b": BOX}), "observations": {"a": ZEROS, "b": ZEROS}},
+            "episode 0 of their/own-v0: observations have the shape (8,), but the environment's (4",
         ),
         (
-            {"space": spaces.Tuple([BOX]), "observations": (ZEROS,)},
-            "observations of the kind Tuple cannot be kept",
+            {"space": spaces.Dict({"a": BOX}), "observations": {"a": ZEROS[:, :3]}},
+            "observations have the shape (3,), but the environment's (4,)",
         ),
         ({"env": None}, "their/own-v0 does not name its environment: say --env"),
         (
