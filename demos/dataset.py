@@ -77,6 +77,8 @@ class Dataset:
         self.metadata = metadata
         self.listed = names is not None
         self._names = self._found() if names is None else names
+        self._written: tuple[int, int, int] | None = None
+        """The state of `dataset.json` after this object wrote it, None before."""
 
     @classmethod
     def create(cls, path: Path, metadata: Metadata) -> Dataset:
@@ -161,10 +163,13 @@ class Dataset:
     def episode(self, number: int) -> Episode:
         """The episode of a number, from 0; a UserError says why there is none."""
         require_numbers(self, [number])
-        try:
-            return self.read(self.files()[number])
-        except UserError as error:
-            raise UserError(f"episode {number} of {self.path} is damaged: {error}") from None
+        return self._whole(number, self.files())
+
+    def selected(self, numbers: Iterable[int]) -> Iterator[Episode]:
+        """Yields episodes by their numbers, one at a time; raises as `episode`."""
+        files = self.files()
+        for number in numbers:
+            yield self._whole(number, files)
 
     def episodes(self, *, skip_damaged: bool = False) -> list[Episode]:
         """All of them; a UserError names the first that is damaged, unless they are skipped."""
@@ -271,6 +276,8 @@ class Dataset:
     def _refresh(self) -> None:
         """Before something is written: what another process has listed counts, and half-done work
         of one that was killed is finished."""
+        if self._written is not None and self._written == state_of(self.path / FILE):
+            return
         self._names = Dataset.open(self.path)._names
         with written(self.path):
             self._tidy()
@@ -293,6 +300,7 @@ class Dataset:
         """Write `dataset.json`, whole or not at all."""
         write_atomically(self.path / FILE, encode(self.metadata, names))
         self._names = names
+        self._written = state_of(self.path / FILE)
         self.listed = True
 
     def _aside(self) -> dict[str, Path]:
@@ -323,6 +331,12 @@ class Dataset:
     def _next_number(self) -> int:
         return max(map(number_in, self._names), default=-1) + 1
 
+    def _whole(self, number: int, files: list[Path]) -> Episode:
+        try:
+            return self.read(files[number])
+        except UserError as error:
+            raise UserError(f"episode {number} of {self.path} is damaged: {error}") from None
+
     def _require_fitting(self, episode: Episode) -> None:
         episode.spec.require_same(self.metadata.spec, f"{self.path} is")
         self._require_kind(episode, "the episode")
@@ -350,6 +364,12 @@ def at_least_one(dataset: Dataset, found: list[T]) -> list[T]:
     if not found:
         raise UserError(f"{dataset.path} has no episodes")
     return found
+
+
+def state_of(path: Path) -> tuple[int, int, int]:
+    """What changes with a file."""
+    status = path.lstat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def repeated(items: Iterable[T]) -> list[tuple[T, int]]:

@@ -84,11 +84,10 @@ class Recording:
         dataset = Dataset.open(self.path)
         spec.require_same(dataset.metadata.spec, f"{self.path} is")
         self.dataset = dataset
-        for number in range(len(dataset.files())):
-            # One at a time: observations may be more than fits into memory.
-            seed = dataset.episode(number).seed
-            if seed is not None:
-                self.seeds.add(seed)
+        # One at a time: observations may be more than fits into memory.
+        for episode in dataset.selected(range(len(dataset.files()))):
+            if episode.seed is not None:
+                self.seeds.add(episode.seed)
         policies = dict.fromkeys([*dataset.metadata.policy.split("; "), policy])
         self._before = replace(dataset.metadata, policy="; ".join(policies))
 

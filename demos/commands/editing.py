@@ -92,7 +92,7 @@ class Drop:
             raise UserError(f"{path} would have no episodes; delete the directory instead")
         if self.out is not None:
             kept = (number for number in range(count) if number not in numbers)
-            return said(save(self.out, remade(dataset), map(dataset.episode, kept)))
+            return said(save(self.out, remade(dataset), dataset.selected(kept)))
         if path in shipped().values():
             raise UserError(
                 f"{self.dataset} comes with Joystick and stays as it is: say --out NAME"
