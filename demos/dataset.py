@@ -13,6 +13,7 @@ always there, under its name or aside, and what is aside and not listed is of no
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -248,8 +249,13 @@ class Dataset:
         """Delete episodes by their numbers, from 0; those after them move up.
 
         Raises:
-            UserError: there is no episode of a number, or the dataset cannot be written.
+            UserError: there is no episode of a number, another process is writing, or the dataset
+                cannot be written.
         """
+        with alone(self.path):
+            self._drop(numbers)
+
+    def _drop(self, numbers: Collection[int]) -> None:
         self._refresh()
         require_numbers(self, numbers)
         dropped = [path for number, path in enumerate(self.files()) if number in numbers]
@@ -267,9 +273,9 @@ class Dataset:
         """Make the present state the recorded one: `dataset.json` lists the files that are there.
 
         Raises:
-            UserError: the dataset cannot be written.
+            UserError: another process is writing, or the dataset cannot be written.
         """
-        with written(self.path):
+        with alone(self.path), written(self.path):
             self._list(self._found())
             self._tidy()
 
@@ -401,6 +407,31 @@ def readable(path: Path, read: Callable[[Path], T]) -> T:
         raise UserError(f"{path} is no dataset: it has no {FILE}") from None
     except OSError as error:
         raise UserError(f"{path}/{FILE} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process that asks for it writes into a dataset meanwhile.
+
+    The lock is on the directory itself, and ends with the process however that ends.
+
+    Raises:
+        UserError: another process does.
+    """
+    with written(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some network file systems have no locks.
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another process is writing into {path}; wait until it has ended"
+                ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

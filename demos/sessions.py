@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 from demos import provenance
-from demos.dataset import Dataset
+from demos.dataset import Dataset, alone
 from demos.episode import Episode
 from demos.metadata import FILE, Metadata, Session
 from envs import EnvSpec, UserError
@@ -20,7 +21,7 @@ FARTHEST_GAMES = 10_000
 
 
 class Recording:
-    """Where the episodes of one `demos record` go.
+    """Where the episodes of one `demos record` go, for as long as its context is entered.
 
     Attributes:
         dataset: what they go into; None as long as it is not made.
@@ -35,7 +36,7 @@ class Recording:
 
         Raises:
             UserError: there is a dataset, which is not to be appended to, is of another
-                environment, or has a damaged episode.
+                environment, has a damaged episode, or is being written by another process.
         """
         self.path = path
         self.dataset: Dataset | None = None
@@ -43,13 +44,23 @@ class Recording:
         self.kept = 0
         self._session = session(policy, seed)
         self._before = new_metadata(spec, policy)
-        there = os.path.lexists(path / FILE)
-        if there and not append:
+        self._held = ExitStack()
+        if not os.path.lexists(path / FILE):
+            return
+        if not append:
             raise UserError(
                 f"{path} is a dataset already; choose another name, or --append goes on in it"
             )
-        if there:
+        with self._held:
+            self._held.enter_context(alone(path))
             self._go_on(spec, policy)
+            self._held = self._held.pop_all()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._held.close()
 
     @property
     def replayable(self) -> bool | None:
@@ -69,6 +80,7 @@ class Recording:
         if self.dataset is None:
             self._before = replace(self._before, replayable=replayable)
             self.dataset = Dataset.create(self.path, self._before)
+            self._held.enter_context(alone(self.path))
 
     def keep(self, episode: Episode) -> None:
         """Append an episode, and count it as one of this recording."""

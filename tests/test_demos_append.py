@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from test_demos import dataset, episode, of_format_1
 from test_demos_cli import demos
 
-from demos.dataset import Dataset
+from demos.dataset import Dataset, alone
 from demos.sessions import next_game
 from demos.shipped import shipped
 from envs.tapes import tape_seed
@@ -196,3 +198,33 @@ def test_a_path_wins_over_a_shipped_name(chain: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert demos("stats", name) == 0
     assert "toy/Chain-v0" in capsys.readouterr().out
+
+
+def test_two_processes_do_not_write_into_one_dataset(
+    chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both would play the same games."""
+    before = seeds(chain)
+    with alone(chain):
+        for command in (
+            (*CHAIN, "--append", "--episodes", 1, "--out", chain),
+            ("drop", chain, "--episodes", "0"),
+            ("seal", chain),
+        ):
+            capsys.readouterr()
+            assert demos(*command) == 2
+            said = capsys.readouterr().err
+            assert said == "error: another process is writing into chain; wait until it has ended\n"
+        assert demos("stats", chain) == 0
+    assert seeds(chain) == before
+    assert demos(*CHAIN, "--append", "--episodes", 1, "--out", chain) == 0
+
+
+def test_a_lock_ends_with_the_process_that_had_it(chain: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with alone(chain):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with alone(chain):
+        pass

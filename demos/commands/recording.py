@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import envs
 from demos import human
+from demos.episode import Episode
 from demos.policies import resolve
-from demos.recording import record
+from demos.recording import Policy, record
 from demos.replaying import checked_speed
 from demos.sessions import Recording
 from envs import EnvSpec
@@ -49,9 +51,17 @@ class Record:
         if self.policy == human.NAME:
             return self._by_hand(spec)
         policy = resolve(self.policy, spec, self.seed, self.exploration)
-        recording = Recording(self.out, spec, policy.name, self.seed, append=self.append)
+        with Recording(self.out, spec, policy.name, self.seed, append=self.append) as recording:
+            refused = self._played(spec, policy, recording)
+        below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
+        print(f"{in_words(recording)}{below}")
+        if recording.replayable is False:
+            print(f"{spec.env_id} is not reproducible: the observations are stored")
+        return 0 if recording.kept == self.episodes else 1
+
+    def _played(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
+        """Let a policy play until there are enough episodes; how many were not kept."""
         first = recording.first_game(lambda game: tape_seed(self.seed, game, 0))
-        refused = 0
         # All games of a round are kept where all are wanted: its first to end are the short ones.
         most = self.episodes if self.min_return == -float("inf") else self.max_played
         shown = [TextColumn(c) if isinstance(c, str) else c for c in COLUMNS]
@@ -64,6 +74,7 @@ class Record:
             first_game=first,
             replayable=recording.replayable,
         )
+        refused = 0
         with Progress(*shown) as progress:
             task = progress.add_task("recording", total=self.episodes)
             for episode in games:
@@ -75,35 +86,35 @@ class Record:
                 progress.update(task, advance=1, description=f"last return {episode.score:g}")
                 if recording.kept == self.episodes:
                     break
-        below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
-        print(f"{in_words(recording)}{below}")
-        if recording.replayable is False:
-            print(f"{spec.env_id} is not reproducible: the observations are stored")
-        return 0 if recording.kept == self.episodes else 1
+        return refused
 
     def _by_hand(self, spec: EnvSpec) -> int:
         """A person plays until there are enough episodes or they quit."""
-        recording = Recording(self.out, spec, human.NAME, self.seed, append=self.append)
-        first = recording.first_game(lambda game: tape_seed(self.seed, 0, game))
-        games = human.play(spec, self.seed, checked_speed(self.speed), first)
-        recording.begin()
-        try:
-            with closing(games):
-                for episode in games:
-                    if episode.score < self.min_return:
-                        print(f"return {episode.score:g} is below --min-return {self.min_return:g}")
-                        continue
-                    recording.keep(episode)
-                    print(f"kept: return {episode.score:g}, {len(episode)} steps")
-                    if recording.kept == self.episodes:
-                        break
-        except KeyboardInterrupt:
-            pass
-        finally:
-            if not recording.kept and recording.dataset is not None:
-                recording.dataset.remove_empty()
+        with Recording(self.out, spec, human.NAME, self.seed, append=self.append) as recording:
+            first = recording.first_game(lambda game: tape_seed(self.seed, 0, game))
+            games = human.play(spec, self.seed, checked_speed(self.speed), first)
+            recording.begin()
+            try:
+                with closing(games):
+                    self._saved(games, recording)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                if not recording.kept and recording.dataset is not None:
+                    recording.dataset.remove_empty()
         print(in_words(recording) if recording.kept else "no episode was kept")
         return 0
+
+    def _saved(self, games: Iterable[Episode], recording: Recording) -> None:
+        """Keep the games that a person saves until there are enough."""
+        for episode in games:
+            if episode.score < self.min_return:
+                print(f"return {episode.score:g} is below --min-return {self.min_return:g}")
+                continue
+            recording.keep(episode)
+            print(f"kept: return {episode.score:g}, {len(episode)} steps")
+            if recording.kept == self.episodes:
+                break
 
 
 def in_words(recording: Recording) -> str:
