@@ -26,6 +26,10 @@ def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is there already; choose another name")
     building = aside(path.resolve())
+    with written(path):
+        # What the disk refuses is said of the name that a person gave.
+        building.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir()
     try:
         dataset = Dataset.create(building, metadata)
         dataset.extend(episodes)

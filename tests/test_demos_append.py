@@ -139,6 +139,7 @@ def test_a_damaged_or_missing_episode_can_be_dropped(tmp_path: Path) -> None:
         (("chain", "--episodes", "3"), "there is no episode 3 in chain, allowed are 0 to 2"),
         (("chain", "--episodes", "0-9"), "there is no episode 9 in chain, allowed are 0 to 2"),
         (("chain", "--episodes", "2-1"), "--episodes 2-1: the range ends before it begins"),
+        (("chain", "--episodes"), "--episodes needs numbers, such as 3 7-9"),
         (("chain", "--episodes", "x"), "--episodes x: must be a number, or a range such as 7-9"),
         (("chain", "--episodes", "0-2"), "chain would have no episodes"),
         (("chain", "--episodes", "0", "--out", "chain"), "chain is a dataset already"),
@@ -228,3 +229,21 @@ def test_a_lock_ends_with_the_process_that_had_it(chain: Path) -> None:
     os.waitpid(child, 0)
     with alone(chain):
         pass
+
+
+def test_a_seed_of_any_size_can_be_gone_on_from(chain: Path) -> None:
+    for _ in range(2):
+        args = ("--seed", 10**30, "--append", "--episodes", 1, "--out", chain)
+        assert demos(*CHAIN, *args) == 0
+    assert demos("verify", chain) == 0
+    assert seeds(chain)[3:] == [tape_seed(10**30, game, 0) for game in range(2)]
+
+
+def test_a_place_that_cannot_be_written_is_named_as_it_was_typed(
+    chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    capsys.readouterr()
+    assert demos("filter", chain, "--out", "file/new") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: file/new cannot be written: ") and said.count("\n") == 1

@@ -103,6 +103,8 @@ class Drop:
 
 def chosen(words: Collection[str], dataset: Dataset) -> set[int]:
     """The numbers of episodes that a person names, "3" and "7-9"."""
+    if not words:
+        raise UserError("--episodes needs numbers, such as 3 7-9")
     numbers = set[int]()
     for word in words:
         found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
