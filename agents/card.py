@@ -21,7 +21,7 @@ from agents.core.config import from_json
 from agents.core.run import Run
 from agents.report.reading import RunRecord, Score, read_run
 from demos.dataset import write
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, command_line
 from envs.errors import first_line
 from envs.scores import reference_scores
 
@@ -228,7 +228,7 @@ def write_card(arguments: Arguments) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with launch.one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m agents.card", description=__doc__
         )
         write_card(arguments)

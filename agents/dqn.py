@@ -16,7 +16,7 @@ from torch import Tensor
 from agents.core import losses, schedules
 from agents.core.acting import Draws, epsilon_greedy
 from agents.core.batches import Batch
-from agents.core.config import BaseConfig, require
+from agents.core.config import BaseConfig, Schedule, require
 from agents.core.launch import main
 from agents.core.learner import Learner, copy_weights
 from agents.core.networks import make_q_network
@@ -27,6 +27,10 @@ from agents.core.types import Decision, Obs, Spaces, Step
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
+    schedules = (
+        Schedule("n_step", "n_step_end"),
+        Schedule("epsilon_start", "epsilon_end", "epsilon_decay_steps"),
+    )
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
     learning_rate: float = 7e-4  # Step size of the optimiser at first.
     batch_size: int = 64  # Transitions in an update.
@@ -35,14 +39,14 @@ class Config(BaseConfig):
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
     n_step: int = 20  # Rewards summed before bootstrapping, at first.
-    n_step_end: int = 20  # Rewards summed after anneal_steps, where it is less: a linear fall.
+    n_step_end: int = 20  # The same after anneal_steps, where it is less. Given n_step alone, that.
     action_gap: float = 0.0  # α of advantage learning (https://arxiv.org/abs/1512.04860).
     double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
     priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
     target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
     epsilon_start: float = 1.0  # Share of random actions at first.
-    epsilon_end: float = 0.01  # Share of random actions from `epsilon_decay_steps` on.
+    epsilon_end: float = 0.01  # The same from epsilon_decay_steps on. Given the start alone, that.
     epsilon_decay_steps: int = 25_000  # Steps over which epsilon falls.
     eval_epsilon: float = 0.001  # Share of random actions in evaluation.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.

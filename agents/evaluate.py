@@ -20,6 +20,7 @@ from agents.core.evaluation import Evaluation, Evaluator, film_evaluation
 from agents.core.launch import one_line_errors
 from agents.core.reporting import SCORE_SEED
 from agents.core.run import Run
+from envs import command_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def evaluate(arguments: Arguments) -> Evaluation:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m agents.evaluate", description=__doc__
         )
         tune_process()

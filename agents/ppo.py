@@ -20,7 +20,7 @@ from torch import Tensor
 
 from agents.core import losses
 from agents.core.batches import Sequences
-from agents.core.config import BaseConfig
+from agents.core.config import BaseConfig, Schedule
 from agents.core.launch import main
 from agents.core.learner import Learner, means_of
 from agents.core.on_policy import OnPolicyAgent
@@ -30,12 +30,13 @@ from agents.core.types import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
+    schedules = (Schedule("clip", "clip_end"),)
     anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
     horizon_steps: int = 128  # Steps of each environment in a rollout.
     batch_size: int = 256  # Steps in a minibatch.
     epochs: int = 4  # Passes over a rollout.
     clip: float = 0.1  # ε of the clipped objective.
-    clip_end: float = 0.1  # ε at the end: it changes linearly.
+    clip_end: float = 0.1  # ε at the end: it changes linearly. Given clip alone, clip itself.
     value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
     target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.

@@ -18,7 +18,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from agents.core.device import resolve_device, tune_process
 from agents.core.launch import one_line_errors
 from agents.core.types import Spaces
 from benchmarks.machine import write_result
+from envs import command_line
 
 Update = Callable[[], object]
 
@@ -242,7 +242,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.candidates", description=__doc__
         )
         for name in ("batch_size", "rounds", "updates"):

@@ -24,7 +24,7 @@ from agents.core.run import Run
 from benchmarks.machine import write_result
 from demos import Dataset
 from demos.shipped import find
-from envs import spec
+from envs import command_line, spec
 
 COLUMNS = ("fraction", "seed", "steps", "agreement", "return", "ci95", "of_demonstrator", "minutes")
 
@@ -68,7 +68,9 @@ def main(args: list[str] | None = None) -> None:
     split = given.index("--") if "--" in given else len(given)
     with one_line_errors():
         prog = "python -m benchmarks.cloning"
-        arguments = tyro.cli(Arguments, args=given[:split], prog=prog, description=__doc__)
+        arguments = command_line.parse(
+            Arguments, args=given[:split], prog=prog, description=__doc__
+        )
         dataset = Dataset.open(find(arguments.demos, spec(arguments.env_id)))
         scores = [episode.score for episode in dataset.episodes()]
         clones = [

@@ -35,6 +35,7 @@ from demos.frames import decode
 from demos.policies import resolve
 from demos.recording import record
 from demos.verification import observations_of, verify_together
+from envs import command_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ def rate(steps: int, work: Callable[[], object]) -> int:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.demo_storage", description=__doc__
         )
         require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 import envs
 from agents.core.config import require
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
+from envs import command_line
 from envs.atari import atari_vector_env
 
 
@@ -73,7 +73,7 @@ def _seconds(step: Callable[[np.ndarray], object], actions: np.ndarray) -> float
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.env_throughput", description=__doc__
         )
         for name in ("num_envs", "num_threads", "blocks", "steps_per_block"):

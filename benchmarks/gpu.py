@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from agents.core.device import resolve_device
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
+from envs import command_line
 
 TESTS = ("tests/test_capture.py", "tests/test_no_waiting.py", "tests/test_learner.py")
 
@@ -118,7 +117,7 @@ def speed_of(profiled: dict[str, Any]) -> float:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.gpu", description=__doc__
         )
         resolve_device("cpu" if arguments.dry_run else "cuda")

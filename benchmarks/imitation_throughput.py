@@ -26,7 +26,7 @@ from agents.core.experience import spaces_of
 from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.sides import learner_update, plain_update
-from envs import spec
+from envs import command_line, spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def rate(update: Callable[[], object], seconds: float, device: torch.device) -> 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
         prog = "python -m benchmarks.imitation_throughput"
-        arguments = tyro.cli(Arguments, args=args, prog=prog, description=__doc__)
+        arguments = command_line.parse(Arguments, args=args, prog=prog, description=__doc__)
         require(arguments.rounds >= 1, "rounds", arguments.rounds, "at least 1")
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
         tune_process()

@@ -21,7 +21,6 @@ from typing import Any, Literal
 from unittest import mock
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -34,6 +33,7 @@ from benchmarks.phases import settings
 from benchmarks.sides import Joystick
 from benchmarks.throughput import process, take_turns
 from benchmarks.workloads import make_config
+from envs import command_line
 
 
 def learning_after_emulating(algo: str, config: Any) -> Joystick:
@@ -161,7 +161,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.loop_candidates", description=__doc__
         )
         require(arguments.rounds >= 1, "rounds", arguments.rounds, "at least 1")

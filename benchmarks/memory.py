@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-import tyro
 from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +27,7 @@ from agents.core.types import Spaces, Step
 from agents.dqn import Config
 from benchmarks.apart import apart
 from benchmarks.machine import write_result
-from envs import UserError
+from envs import UserError, command_line
 
 FRAME_BYTES, STACK = 84 * 84, 4
 
@@ -178,7 +177,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.memory", description=__doc__
         )
         require(arguments.num_envs >= 1, "num_envs", arguments.num_envs, "at least 1")

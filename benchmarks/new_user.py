@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from agents.core.config import require
 from agents.core.launch import one_line_errors
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
-from envs import UserError
+from envs import UserError, command_line
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -168,7 +167,7 @@ def last_of(run: Path) -> dict[str, float]:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.new_user", description=__doc__
         )
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")

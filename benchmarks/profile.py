@@ -24,7 +24,7 @@ from agents.core.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.sides import Joystick
-from envs import spec
+from envs import command_line, spec
 
 TURNS = 4
 """Turns of each kind, which alternate so that a machine that slows down does so for both."""
@@ -168,7 +168,7 @@ def main(args: list[str] | None = None) -> None:
     split = args.index("--") if "--" in args else len(args)
     with one_line_errors():
         prog = "python -m benchmarks.profile"
-        arguments = tyro.cli(Arguments, args=args[:split], prog=prog, description=__doc__)
+        arguments = command_line.parse(Arguments, args=args[:split], prog=prog, description=__doc__)
         for name in ("steps", "operator_steps"):
             require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
         if (path := arguments.trace) is not None:

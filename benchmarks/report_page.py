@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 import envs
@@ -29,6 +28,7 @@ from agents.report.content import assemble
 from agents.report.reading import Reader
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
+from envs import command_line
 from envs.scores import human_normalised
 
 GAMES = ("Breakout", "Pong", "Seaquest", "SpaceInvaders")
@@ -165,7 +165,7 @@ def _open(opened: Any, file: Path) -> tuple[float, float, float]:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.report_page", description=__doc__
         )
         require(arguments.points >= 1, "points", arguments.points, "at least 1")

@@ -28,7 +28,7 @@ from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.sides import Joystick
 from benchmarks.throughput import CALIBRATION_STEPS, turn
 from benchmarks.workloads import WORKLOADS
-from envs import UserError, spec
+from envs import UserError, command_line, spec
 
 NUM_ENVS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -151,7 +151,7 @@ def main(args: list[str] | None = None) -> None:
     split = args.index("--") if "--" in args else len(args)
     with one_line_errors():
         prog = "python -m benchmarks.scaling"
-        arguments = tyro.cli(Arguments, args=args[:split], prog=prog, description=__doc__)
+        arguments = command_line.parse(Arguments, args=args[:split], prog=prog, description=__doc__)
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
         default = settings(arguments.algo, arguments.env_id, args[split + 1 :])
         varied(arguments.axes(), default)

@@ -25,7 +25,6 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +36,7 @@ from benchmarks.machine import write_result
 from benchmarks.sides import SIDES, Side
 from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
-from envs import UserError
+from envs import UserError, command_line
 
 Make = Callable[[str, Any], Side]
 """Makes a side of an algorithm's name and a config."""
@@ -181,7 +180,7 @@ def show(result: dict[str, Any]) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.throughput", description=__doc__
         )
         require(arguments.rounds >= 1, "rounds", arguments.rounds, "at least 1")

@@ -28,7 +28,7 @@ from agents.core.config import require
 from agents.core.launch import algorithm, one_line_errors
 from agents.core.run import Run
 from benchmarks.machine import write_result
-from envs import UserError
+from envs import UserError, command_line
 
 GAMES = 20
 """A training return is the mean of this many games, with several processes of the first one's."""
@@ -158,7 +158,7 @@ def main(args: list[str] | None = None) -> None:
     args = sys.argv[1:] if args is None else args
     split = args.index("--") if "--" in args else len(args)
     with one_line_errors():
-        arguments = tyro.cli(
+        arguments = command_line.parse(
             Arguments,
             args=args[:split],
             prog="python -m benchmarks.time_to_score",

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import sys
 
-import tyro
-
 from demos.commands import Command
-from envs import UserError
+from envs import UserError, command_line
 
 
 def main(args: list[str] | None = None) -> None:
     """The command line; exits with 2 on bad input."""
     try:
-        command = tyro.cli(Command, args=args, prog="python -m demos", description=__doc__)
+        command = command_line.parse(
+            Command, args=args, prog="python -m demos", description=__doc__
+        )
         sys.exit(command.run())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -30,3 +30,10 @@ def at_least(minimum: int, name: str, value: int) -> int:
     if value < minimum:
         raise UserError(f"{name} is {value}, at least {minimum} is allowed")
     return int(value)
+
+
+def at_most(maximum: int, name: str, value: int) -> int:
+    """Returns `value` when it is at most `maximum`; else raises a UserError that names both."""
+    if value > maximum:
+        raise UserError(f"{name} is {value}, at most {maximum} is allowed")
+    return int(value)

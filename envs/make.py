@@ -6,9 +6,12 @@ import os
 
 from gymnasium import Space
 
-from envs.errors import at_least
+from envs.errors import at_least, at_most
 from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
+
+MOST_ENVS = 65_536
+"""Environments of a vector at most: what exceeds it is a slip, and would take all memory."""
 
 
 def make(
@@ -39,7 +42,7 @@ def make(
     env_spec.check_reproducible()
     return TapedVectorEnv(
         env_spec,
-        at_least(1, "num_envs", num_envs),
+        at_most(MOST_ENVS, "num_envs", at_least(1, "num_envs", num_envs)),
         at_least(0, "seed", seed),
         at_least(1, "tape_steps", tape_steps),
         at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),

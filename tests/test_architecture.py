@@ -191,3 +191,26 @@ def test_an_equation_has_at_most_25_lines(room: str):
 def test_an_algorithm_links_its_paper(file: Path):
     docstring = ast.get_docstring(TREES[file]) or ""
     assert re.search(r"https://(arxiv\.org/abs/|doi\.org/|\S+\.pdf)", docstring)
+
+
+def test_every_command_line_is_parsed_in_one_place() -> None:
+    parsers = ("tyro.cli", "argparse.ArgumentParser")
+    calls = {
+        name_of(file)
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and dotted(node.func) in parsers)
+        or (isinstance(node, ast.ClassDef) and any(dotted(base) in parsers for base in node.bases))
+    }
+    assert calls == {"envs.command_line"}
+
+
+def test_only_the_learner_enters_autocast() -> None:
+    """Its cache of cast weights is shared by all threads, and so is not to be used."""
+    calls = [
+        (name_of(file), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords})
+        for file, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and dotted(node.func).endswith("torch.autocast")
+    ]
+    assert calls == [("agents.core.learner", {"cache_enabled": "False"})]

@@ -7,13 +7,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from conftest import run_tiny
 
 from agents import evaluate
-from agents.core.launch import algorithm, algorithms, main, preset
+from agents.core.config import Schedule, flag
+from agents.core.launch import algorithm, algorithms, main, parse, preset
 from agents.core.run import Run
 from envs import UserError
 
@@ -21,7 +23,25 @@ EVERYONE = [
     (["--env", "Pnog"], "did you mean 'Pong'"),
     (["--env", "CartPoole-v1"], "did you mean 'CartPole-v1'"),
     (["--learning-rate", "-1"], "--learning-rate -1.0: must be above 0"),
-    (["--learning-rate", "nan"], "--learning-rate nan: must be above 0"),
+    (["--learning-rate", "nan"], "--learning-rate nan: must be a finite number"),
+    (["--learning-rate=inf"], "--learning-rate inf: must be a finite number"),
+    (["--max_grad_norm", "-inf"], "--max-grad-norm -inf: must be a finite number"),
+    (["--learning-rate", "1e-3x"], "--learning-rate 1e-3x: must be a finite number"),
+    (["--seed", "2**64"], "--seed 2**64: must be a whole number below 2**63"),
+    (["--seed", str(2**64)], f"--seed {2**64}: must be a whole number below 2**63"),
+    (["--total-steps", "1e30"], "--total-steps 1e30: must be a whole number below 2**63"),
+    (["--total-steps", "1.5"], "--total-steps 1.5: must be a whole number"),
+    (["--seed", "-1"], "--seed -1: must be at least 0"),
+    (["--num-envs", "1e9"], "--num-envs 1000000000: must be at most 65536"),
+    (["--hidden", "1e9"], "--hidden 1000000000: must be at most 16384"),
+    (["--torso-width", "1e9"], "--torso-width 1000000000: must be at most 64"),
+    (["--num-threads", "1e9"], "--num-threads 1000000000: must be at most 1024"),
+    (["--lerning-rate", "1"], "did you mean --learning-rate"),
+    (["--nonsense"], "Unrecognized options: --nonsense"),
+    (["word"], "Unrecognized options: word"),
+    (["--precision", "fp16"], "invalid choice 'fp16' for argument '--precision'"),
+    (["--preset"], "--preset: expected one argument"),
+    (["--hidden"], "Missing value for argument '--hidden'"),
     (["--max-grad-norm", "-1"], "--max-grad-norm -1.0: must be at least 0"),
     (["--init-from", "runs/no-such-run"], "no run directory at runs/no-such-run"),
     (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
@@ -110,6 +130,79 @@ def test_bad_values_end_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--env_id=CartPole-v1", "--total_steps", "1e3", "--num_envs=1_6"],
+        ["--env-id", "CartPole-v1", "--total-steps=1000", "--num-envs", "1.6e1"],
+    ],
+)
+@pytest.mark.parametrize("algo", algorithms())
+def test_values_are_read_as_people_write_them(
+    algo: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config, _ = parse(algorithm(algo), [*words, "--runs-dir=~/runs"])
+    assert (config.env_id, config.total_steps, config.num_envs) == ("CartPole-v1", 1000, 16)
+    assert config.runs_dir == Path("/home/somebody/runs")
+
+
+def every_end(module: ModuleType) -> set[str]:
+    """Settings that are where a schedule ends, by their names."""
+    return {
+        field.name for field in dataclasses.fields(module.Config) if field.name.endswith("_end")
+    }
+
+
+@pytest.mark.parametrize("algo", algorithms())
+def test_every_end_is_that_of_a_schedule(algo: str) -> None:
+    module = algorithm(algo)
+    assert every_end(module) == {schedule.end for schedule in module.Config.schedules}
+
+
+SCHEDULES = [
+    (algo, name, schedule)
+    for algo in algorithms()
+    for name in algorithm(algo).PRESETS
+    for schedule in algorithm(algo).Config.schedules
+]
+
+
+@pytest.mark.parametrize(("algo", "name", "schedule"), SCHEDULES)
+def test_a_schedule_of_which_only_the_start_is_given_is_constant(
+    algo: str, name: str, schedule: Schedule
+) -> None:
+    usual = algorithm(algo).PRESETS[name]
+    start, end = flag(schedule.start), flag(schedule.end)
+    value = getattr(usual, schedule.start)
+    value = value + 1 if isinstance(value, int) else value / 2
+
+    def ends(*words: str) -> float:
+        config, _ = parse(algorithm(algo), ["--preset", name, *words])
+        return getattr(config, schedule.end)
+
+    for words in ([start, str(value)], [f"{start}={value}"], [f"--{schedule.start}={value}"]):
+        assert ends(*words) == value
+    other = getattr(usual, schedule.end) + 1 if isinstance(value, int) else 0.125
+    assert ends(start, str(value), end, str(other)) == other
+    assert ends() == getattr(usual, schedule.end)
+    if schedule.steps:
+        assert ends(start, str(value), flag(schedule.steps), "10") == getattr(usual, schedule.end)
+
+
+def test_a_schedule_that_is_held_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    steps = ("--preset", "baselines", "--total-steps", "64", "--clip", "0.3")
+    run_tiny(tmp_path, "ppo", "--env", "toy/Catch-v0", *steps)
+    assert "--clip 0.3 stays; --clip-end would move it" in capsys.readouterr().out
+
+
+def test_a_learning_rate_keeps_its_share_of_annealing() -> None:
+    config, _ = parse(algorithm("ppo"), ["--env", "CartPole-v1", "--learning-rate", "0.5"])
+    assert (config.learning_rate, config.anneal_to) == (0.5, 0.0)
+
+
 def test_bad_values_are_tested_for_every_algorithm() -> None:
     assert sorted(BAD_VALUES) == algorithms()
 
@@ -145,12 +238,6 @@ def test_an_unknown_algorithm_names_the_nearest() -> None:
         algorithm("dqnn")
 
 
-def test_an_unknown_flag_exits_with_2() -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main("dqn", ["--lerning-rate", "1"])
-    assert exit_info.value.code == 2
-
-
 @pytest.fixture(scope="module")
 def cartpole_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     args = ("--env", "CartPole-v1", "--total-steps", "160", "--eval-every-steps", "80")
@@ -165,6 +252,21 @@ def test_a_resumed_run_keeps_its_settings(
             main("dqn", ["--resume", str(cartpole_run.path), *args])
         assert exit_info.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("algo", sorted({*algorithms()} - {"dqn"}))
+def test_a_run_of_another_algorithm_is_refused_with_its_command(
+    cartpole_run: Run, algo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (cartpole_run.path / "config.json").read_bytes()
+    with pytest.raises(SystemExit) as exit_info:
+        main(algo, ["--resume", str(cartpole_run.path), "--total-steps", "320"])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert f"is a run of dqn, and this is {algo}" in error
+    assert f"python -m agents.dqn --resume {cartpole_run.path}" in error
+    assert error.count("\n") == 1
+    assert (cartpole_run.path / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

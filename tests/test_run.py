@@ -430,6 +430,21 @@ def test_best_weights_replace_the_former_best(run: Run) -> None:
     assert manifest["plain"] == {"episodes": 10}
 
 
+def test_a_run_that_was_not_evaluated_has_the_weights_of_its_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Run.create(tmp_path, "CartPole-v1", "dqn", 1)
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        one.weights("best")
+    one.checkpoint(100, {}, {"w": torch.tensor([1.0])})
+    weights, step = one.weights("best")
+    assert (weights["w"].tolist(), step) == ([1.0], 100)
+    assert "has not been evaluated yet" in capsys.readouterr().err
+    one.best(50, 1.0, {"w": torch.tensor([2.0])}, {})
+    assert one.weights("best")[0]["w"].tolist() == [2.0]
+    assert capsys.readouterr().err == ""
+
+
 def test_the_score_is_json_a_person_can_read(run: Run) -> None:
     run.save_score({"return_mean": 20.5})
     run.save_score({"return_mean": 21.5})

@@ -166,7 +166,10 @@ def tried(**entries: Any) -> str:
         (changed(command=["python", "-m", "agents.dqnn", "${args}"]), "did you mean 'dqn'?"),
         (changed(command=["python", "-m", "agents.dqn"]), "its last word"),
         (changed(command=["python", "-m", "agents.dqn", "${env}", "${args}"]), "its last word"),
-        (changed(command=["-m", "agents.dqn", "--stepz=1", "${args}"]), "does not take --stepz=1"),
+        (
+            changed(command=["-m", "agents.dqn", "--stepz=1", "${args}"]),
+            "options: --stepz=1",
+        ),
         (changed(parameters=None), "parameters: it must have entries"),
         (changed(early_terminate={"type": "envelope"}), "known: hyperband"),
         (
@@ -177,7 +180,10 @@ def tried(**entries: Any) -> str:
         (tried(lerning_rate={"value": 1}), "did you mean 'learning_rate'?"),
         (tried(runs_dirs={"value": "x"}), "parameter runs_dirs: agents.reinforce has no such"),
         (tried(gamma={"min": 0.5, "max": 1.5}), "--gamma 1.5: must be between 0 and 1"),
-        (tried(hidden={"values": [64, "many"]}), "parameter hidden: many: agents.reinforce does"),
+        (
+            tried(hidden={"values": [64, "many"]}),
+            "hidden: many: --hidden many: must be a whole",
+        ),
         (tried(layer_norm={"values": [True, False]}), "needs ${args_no_boolean_flags}"),
         (tried(gamma={"min": 0.9, "max": 0.5}), "parameter gamma: "),
         (tried(gamma={"min": "1e-4", "max": 1}), "parameter gamma: min is '1e-4': it must be a"),

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import tyro
 
 from agents.core.recurrence import CoreName
 from agents.core.torsos import Activation, Norm, TorsoName
 from envs.errors import UserError, did_you_mean
+from envs.make import MOST_ENVS
+
+
+class Schedule(NamedTuple):
+    """The names of the settings that a value changes by: in a line from `start` to `end`.
+
+    Given `start` alone, a command line holds the value there.
+    """
+
+    start: str
+    end: str
+    steps: str = ""
+    """The setting of its own duration, if it has one: given, the value moves too."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseConfig:
-    """What every agent needs to run; an algorithm's Config adds its own."""
+    """What every agent needs to run; an algorithm's Config adds its own.
+
+    Attributes:
+        schedules: pairs of settings with a start and an end. The learning rate is none: its end is
+            a share of its start, so that the preset's share fits any learning rate.
+    """
+
+    schedules: ClassVar[tuple[Schedule, ...]] = ()
 
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
     """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
@@ -43,7 +64,7 @@ class BaseConfig:
     learning_rate: float = 2.5e-4
     """Step size of the optimiser at first."""
     anneal_to: float = 1.0
-    """Share of the learning rate that is left after anneal_steps; it falls linearly."""
+    """Share of the learning rate, whatever it is, that is left after anneal_steps: a line."""
     anneal_from_steps: int = 0
     """Steps before the schedules begin."""
     anneal_steps: int = 0
@@ -102,6 +123,10 @@ class BaseConfig:
 
     def validate(self) -> None:
         """Raise a UserError for the first value that cannot work."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float):
+                require(math.isfinite(value), field.name, value, "a finite number")
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
         self.above_zero("learning_rate", "optimiser_epsilon")
@@ -112,6 +137,8 @@ class BaseConfig:
         bound = f"less than the {last_step} steps after which schedules end"
         require(first_step < last_step, "anneal_from_steps", first_step, bound)
         self.multiple_of("num_groups", "num_envs")
+        for name, most in MOST.items():
+            require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
 
     def at_least(self, least: float, *names: str) -> None:
@@ -140,6 +167,9 @@ class BaseConfig:
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
 
 
+MOST = {"num_envs": MOST_ENVS, "num_threads": 1_024, "hidden": 16_384, "torso_width": 64}
+"""What nobody means to exceed: a machine would be out of memory before it could say so."""
+
 MAY_CHANGE_ON_RESUME = {
     *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
     *("final_eval_episodes", "checkpoint_every_steps", "video", "wandb"),
@@ -150,8 +180,12 @@ MAY_CHANGE_ON_RESUME = {
 def require(condition: bool, name: str, value: Any, allowed: str) -> None:
     """Raise a UserError that names the flag, its value and what is allowed."""
     if not condition:
-        flag = "--env" if name == "env_id" else "--" + name.replace("_", "-")
-        raise UserError(f"{flag} {value}: must be {allowed}")
+        raise UserError(f"{flag(name)} {value}: must be {allowed}")
+
+
+def flag(name: str) -> str:
+    """What a setting is called on the command line."""
+    return "--env" if name == "env_id" else "--" + name.replace("_", "-")
 
 
 def to_json(config: BaseConfig) -> dict[str, Any]:

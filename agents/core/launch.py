@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-import tyro
 
 import envs
 from agents.core import distributed
 from agents.core.averages import Diverged
-from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, from_json, require
+from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
 from agents.core.loop import Training
@@ -25,7 +24,7 @@ from agents.core.reporting import open_logger, score_best, totals
 from agents.core.run import Run
 from agents.core.transfer import initialise
 from agents.core.types import OnlineAgent
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, command_line
 from envs.errors import did_you_mean
 
 
@@ -44,9 +43,20 @@ class one_line_errors:  # noqa: N801
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None and is_out_of_memory(error):
+            size = re.search(r"allocate (\d[\d.]* ?\w*)", str(error))
+            told = f"{size.group(1)} cannot be allocated" if size else "out of memory"
+            less = "fewer --num-envs, a smaller --batch-size, --hidden or --torso-width need less"
+            error = UserError(f"{told}; {less}")
         if isinstance(error, (UserError, Diverged, distributed.LostRank)):
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory could not be had; on a CPU PyTorch says so in words only."""
+    told = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def algorithm(name: str) -> ModuleType:
@@ -73,16 +83,18 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
 
     Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
     """
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    args = command_line.hyphenated(args)
+    first = command_line.Flags()
     first.add_argument("--preset", default="auto")
-    first.add_argument("--env", "--env-id", default=None)
-    first.add_argument("--resume", type=Path, default=None)
+    first.add_argument("--env", default=None)
+    first.add_argument("--resume", type=command_line.path, default=None)
     chosen, rest = first.parse_known_args(args)
-    second = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    second = command_line.Flags()
     second.add_argument("--device", default="auto")
     device = second.parse_known_args(args)[0].device
     run = Run.open(chosen.resume) if chosen.resume else None
     if run is not None:
+        require_algorithm(run, module)
         saved = run.config()
         default = from_json(module.Config, saved["config"])
         same = chosen.preset in ("auto", default.preset)
@@ -90,17 +102,57 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
     else:
         default = preset(module, chosen.preset, chosen.env, device)
     presets = "|".join(["auto", *module.PRESETS])
-    config = tyro.cli(
+    config = command_line.parse(
         module.Config,
         default=default,
         args=rest,
         prog=f"python -m {module.__name__}",
-        description=f"{module.__doc__}\n--preset {presets}    --resume runs/<run>",
+        description=f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{HELD}",
     )
     if run is not None:
         refuse_changes(default, config, chosen.env)
+    else:
+        config = hold_schedules(config, {command_line.flag_of(word) for word in rest})
     config.validate()
     return config, run
+
+
+HELD = "A schedule whose start alone is given stays there: --clip 0.1 is 0.1 to the end."
+
+
+def hold_schedules(config: Any, given: set[str]) -> Any:
+    """The config with each schedule constant whose start is among the flags and nothing else.
+
+    A preset's end belongs to the preset's start: with another start it would be a schedule that
+    nobody asked for.
+    """
+    held: dict[str, Any] = {}
+    for schedule in config.schedules:
+        rest = {flag(schedule.end), flag(schedule.steps)}
+        if flag(schedule.start) in given and not rest & given:
+            held[schedule.end] = getattr(config, schedule.start)
+    return dataclasses.replace(config, **held)
+
+
+def held_schedules(module: ModuleType, config: Any) -> list[str]:
+    """In words, which schedules of the run's preset are constant in the run."""
+    preset, said = module.PRESETS[config.preset], []
+    for start, end, _ in config.schedules:
+        usual = getattr(preset, start), getattr(preset, end)
+        value, last = getattr(config, start), getattr(config, end)
+        if value == last and usual[1] not in (last, usual[0]):
+            said.append(f"{flag(start)} {value:g} stays; {flag(end)} would move it")
+    return said
+
+
+def require_algorithm(run: Run, module: ModuleType) -> None:
+    """Raise a UserError, with the right command, where another algorithm made the run."""
+    name = module.__name__.rpartition(".")[2]
+    if run.algo != name:
+        raise UserError(
+            f"{run.path} is a run of {run.algo}, and this is {name}; "
+            f"python -m agents.{run.algo} --resume {run.path} goes on with it"
+        )
 
 
 def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> Any:
@@ -189,6 +241,8 @@ def train_on_this_rank(
         how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
         parts = f"{how}, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
+        for said in held_schedules(module, config):
+            logger.message(said)
         if begun:
             logger.message(f"begins where another ended: {begun}")
         signum = training.train(logger)

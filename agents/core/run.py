@@ -171,6 +171,9 @@ class Run:
     def weights(self, which: str = "best") -> tuple[Tensors, int]:
         """The weights of the best evaluation or of the last checkpoint, and their step.
 
+        A run that has not been evaluated yet has no best weights: those of the last checkpoint are
+        taken, and a line on standard error says so.
+
         Raises:
             UserError: `which` is neither, or there are none.
         """
@@ -183,6 +186,12 @@ class Run:
             weights = snapshots.read_tensors(snapshot, manifest, "weights.safetensors")
             return weights, manifest["step"]
 
+        evaluated = bool(snapshots.newest_first(self.path / directories[which]))
+        if which == "best" and not evaluated:
+            weights, step = self._newest_whole("checkpoints", load)
+            about = f"{self.path} has not been evaluated yet"
+            snapshots.warn(f"{about}: the weights are of its last checkpoint, step {step:,}")
+            return weights, step
         return self._newest_whole(directories[which], load)
 
     def append_chunk(self, name: str, tensors: Tensors) -> Reference:

@@ -19,7 +19,7 @@ import tyro
 
 import envs
 from agents.core.launch import one_line_errors
-from envs import UserError
+from envs import UserError, command_line
 from envs.errors import first_line
 
 if TYPE_CHECKING:
@@ -183,7 +183,9 @@ def view_of(api: Any, project: Project, kind: str, name: str) -> dict[str, Any] 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
         build(
-            tyro.cli(Arguments, args=args, prog="python -m agents.dashboard", description=__doc__)
+            command_line.parse(
+                Arguments, args=args, prog="python -m agents.dashboard", description=__doc__
+            )
         )
     sys.exit(0)
 

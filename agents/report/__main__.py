@@ -21,6 +21,7 @@ from agents.report import demonstrations, export, page, serve
 from agents.report.content import Content, assemble
 from agents.report.reading import Reader
 from demos.dataset import write
+from envs import command_line
 
 MOST_FILM_MB = 200.0
 """What browsers still open at once."""
@@ -75,7 +76,11 @@ def report(arguments: Arguments) -> None:
 
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
-        report(tyro.cli(Arguments, args=args, prog="python -m agents.report", description=__doc__))
+        report(
+            command_line.parse(
+                Arguments, args=args, prog="python -m agents.report", description=__doc__
+            )
+        )
     sys.exit(0)
 
 

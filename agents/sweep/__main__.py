@@ -15,7 +15,7 @@ import tyro
 
 from agents.core.config import require
 from agents.core.launch import one_line_errors
-from envs import UserError
+from envs import UserError, command_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,9 @@ def sweep(arguments: Arguments) -> int:
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
         code = sweep(
-            tyro.cli(Arguments, args=args, prog="python -m agents.sweep", description=__doc__)
+            command_line.parse(
+                Arguments, args=args, prog="python -m agents.sweep", description=__doc__
+            )
         )
         sys.exit(code)
 
