@@ -66,11 +66,12 @@ def kind_of(file: BinaryIO) -> str:
         return "empty"
     if start.startswith(b"PK"):
         return "only a part of a zip archive, or a damaged one"
+    # Its length comes first, which may look like anything.
+    if start[8:10] in (b'{"', b"{}"):
+        return "no zip archive but a safetensors file"
     known = next((KINDS[each] for each in KINDS if start.startswith(each)), None)
     if known:
         return f"no zip archive but {known}"
-    if len(start) > 8 and start[8:10] in (b'{"', b"{}"):
-        return "no zip archive but a safetensors file"
     if start.isascii() and start.decode().replace("\n", "").replace("\t", "").isprintable():
         return "no zip archive but a text"
     return "no zip archive, or only a part of one"
