@@ -7,13 +7,15 @@ its tape, lived once more on the environment's own observations: every kept game
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Literal
 
 import numpy as np
 
 from demos import recording
+from demos import window as windows
 from demos.episode import Episode
 from demos.keys import Controls, controls_of
 from demos.replaying import Moment
@@ -22,12 +24,15 @@ from envs import EnvSpec, Tape, UserError, replay
 from envs.controls import action_name
 from envs.families import open_pool
 from envs.pool import Pool
+from envs.screens import shows_windows, wished_driver
 from envs.tapes import action_dtype, playable_actions, tape_seed
 from envs.video import fps_of
 
 NAME = "human"
 
 State = Literal["paused", "playing", "asked", "over", "saved", "discarded", "quit"]
+
+WITHOUT_DISPLAY = f"{windows.WITHOUT_DISPLAY}, or --policy script:module:function plays instead"
 
 ENTER, DISCARD = {"return", "enter"}, {"d", "backspace"}
 
@@ -79,10 +84,11 @@ class Game:
         self.picture = pictures.reshape(pictures.shape[-3:])
 
 
-def play(
+@contextmanager
+def seat(
     spec: EnvSpec, seed: int, speed: float, first_game: int = 0
-) -> Generator[Episode, None, None]:
-    """Yields the games that a person plays in a window and saves, until the person quits.
+) -> Iterator[Iterator[Episode]]:
+    """Gives the games that a person plays in a window and saves, until the person quits.
 
     Args:
         first_game: the number of the first game.
@@ -90,14 +96,17 @@ def play(
     Raises:
         UserError: there is no display, or the environment cannot be drawn or played with keys.
     """
-    pool = open_pool(spec, num_envs=1, num_threads=1, rgb=True)
-    try:
-        controls = controls_of(spec, pool.single_action_space)
-        with window(spec.env_id, speed * fps_of(spec)) as screen:
+    # The window is first: without a display, nobody waits until the environment is built.
+    with window(spec.env_id, speed * fps_of(spec), WITHOUT_DISPLAY) as screen:
+        pool = open_pool(spec, num_envs=1, num_threads=1, rgb=True)
+        try:
+            controls = controls_of(spec, pool.single_action_space)
             print(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
-            yield from games(spec, pool, controls, screen, seed, DEAF_S, first_game)
-    finally:
-        pool.close()
+            if not shows_windows():
+                print(f"  SDL_VIDEODRIVER={wished_driver()} shows no window: unset it to play")
+            yield games(spec, pool, controls, screen, seed, DEAF_S, first_game)
+        finally:
+            pool.close()
 
 
 def games(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,15 @@ import numpy as np
 
 from demos.replaying import Moment, captioned
 from envs import UserError
+from envs.screens import DISPLAYS, UNSEEN, has_display, wished_driver
+from envs.text import plain
 
 SHARE_OF_DESKTOP = 0.8
 REPEAT_AFTER_MS, REPEAT_EVERY_MS = 300, 50
 MOST_SLEEP_S = 0.02
 """So soon is a key seen, however slow the film."""
+
+WITHOUT_DISPLAY = "connect with ssh -X, or use a machine with a display"
 
 QUIT_KEYS = frozenset({"q", "escape"})
 
@@ -103,14 +108,18 @@ class Window:
 
 
 @contextmanager
-def window(title: str, fps: float) -> Iterator[Window]:
+def window(title: str, fps: float, instead: str = WITHOUT_DISPLAY) -> Iterator[Window]:
     """A window while it is needed; it appears with what is shown first.
+
+    Args:
+        instead: what a person does where there is no display.
 
     Raises:
         UserError: pygame is missing, or there is no display.
     """
+    require_display(instead)
     pygame = imported_pygame()
-    open_display(pygame)
+    open_display(pygame, instead)
     quit_all, quit_display = pygame.quit, pygame.display.quit
     # An environment that draws with pygame ends all of pygame when it is closed, windows too.
     pygame.quit = pygame.display.quit = lambda: None
@@ -132,13 +141,39 @@ def imported_pygame() -> Any:
     return pygame
 
 
-def open_display(pygame: Any) -> None:
+def open_display(pygame: Any, instead: str) -> None:
     """Get ready for windows; a UserError where nobody would see them."""
+    wished = wished_driver()
+    # Left to itself, SDL tries Wayland beside X11 and complains in a line of its own.
+    asked = "x11" if asks_x11_alone() else wished
+    before = os.environ.pop("SDL_VIDEODRIVER", None)
     try:
+        if asked:
+            os.environ["SDL_VIDEODRIVER"] = asked
         pygame.display.init()
     except pygame.error as error:
-        raise UserError(f"no window can be opened: {error}") from None
-    # What SDL falls back to where there is none: a window that nobody sees.
-    if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:
+        raise UserError(f"no window can be opened ({plain(error)}): {instead}") from None
+    finally:
+        os.environ.pop("SDL_VIDEODRIVER", None)
+        if before is not None:
+            os.environ["SDL_VIDEODRIVER"] = before
+    # What SDL falls back to where a display does not answer: a window that nobody sees.
+    if pygame.display.get_driver() in UNSEEN and not wished:
         pygame.display.quit()
-        raise UserError("no window can be opened: there is no display")
+        shown = " ".join(f"{name}={os.environ[name]}" for name in DISPLAYS if name in os.environ)
+        raise UserError(f"no window can be opened, no display answers at {plain(shown)}: {instead}")
+
+
+def asks_x11_alone() -> bool:
+    """Whether an X server is the only display that this machine names."""
+    names_x11 = sys.platform == "linux" and os.environ.get("DISPLAY")
+    return bool(names_x11) and not os.environ.get("WAYLAND_DISPLAY") and not wished_driver()
+
+
+def require_display(instead: str) -> None:
+    """Pass where a window can be seen, or where the person wishes for another one.
+
+    Nothing is opened for it: SDL complains in lines of its own where there is no display.
+    """
+    if not wished_driver() and not has_display():
+        raise UserError(f"no window can be opened, there is no display: {instead}")

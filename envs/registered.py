@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
 import gymnasium
@@ -15,6 +13,7 @@ from gymnasium.wrappers import DtypeObservation, FlattenObservation, TransformOb
 from envs.catalog import require_trusted
 from envs.errors import UserError
 from envs.pool import Transition
+from envs.screens import expect_no_window
 from envs.spec import EnvSpec
 
 _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -83,12 +82,6 @@ class RegisteredPool:
                 " allowed are Discrete, MultiDiscrete, MultiBinary and Box"
             )
         return _Pictures(env) if self._rgb else _plain_observations(env)
-
-
-def expect_no_window() -> None:
-    """On a Linux without a display, have SDL draw pictures without complaining of that."""
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +24,7 @@ from demos.keys import Controls, controls_of, digits
 from demos.replaying import Moment
 from demos.verification import verify
 from demos.window import Keys, Window, window
-from envs import EnvSpec, UserError
+from envs import EnvSpec, Tape, UserError
 from envs.controls import action_name
 from envs.families import open_pool
 from envs.tapes import tape_seed
@@ -199,6 +202,7 @@ def test_a_game_that_cannot_be_lived_again_is_refused() -> None:
 def person(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Somebody at a window without a display, who does a thing after each picture."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("envs.screens._chosen_here", False)
     pygame = pytest.importorskip("pygame")
     monkeypatch.setattr(human, "DEAF_S", 0.0)
     shows = Window.show
@@ -321,3 +325,121 @@ def test_a_window_says_which_keys_are_held_struck_and_repeated(
         assert screen.wait() == Keys(("left",), ("p",))
         post(pygame.WINDOWFOCUSLOST)
         assert screen.wait() == Keys()
+
+
+BLIND = ("XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+
+
+def at_a_shell(out: Path, env_id: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A person's `demos record --policy human` in a process of its own."""
+    kept = {name: value for name, value in os.environ.items() if name not in BLIND}
+    command = [sys.executable, "-m", "demos", "record", "--policy", "human"]
+    return subprocess.run(
+        [*command, "--env", env_id, "--out", str(out)],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others always have a display")
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "toy/Catch-v0", "Pong"])
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "error: no window can be opened, there is no display: connect with ssh -X, or use"),
+        ({"DISPLAY": ":987"}, "error: no window can be opened ("),
+        ({"SDL_VIDEODRIVER": "x11"}, "error: no window can be opened ("),
+        ({"SDL_VIDEODRIVER": "nonsense"}, "error: no window can be opened ("),
+    ],
+    ids=["none", "stale", "x11", "nonsense"],
+)
+def test_a_person_without_a_display_is_told_so_before_anything_is_made(
+    tmp_path: Path, env_id: str, environment: dict[str, str], message: str
+) -> None:
+    pytest.importorskip("pygame")
+    done = at_a_shell(tmp_path / "d", env_id, **environment)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert "--policy script:module:function plays instead" in done.stderr
+    assert done.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others always have a display")
+def test_pictures_that_were_drawn_unseen_are_no_persons_wish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pygame")
+    for name in BLIND:
+        monkeypatch.delenv(name, raising=False)
+    tape = Tape(envs.spec("CartPole-v1"), 0, np.array([0, 1]))
+    assert len(list(envs.render(tape))) == 3
+    assert os.environ["SDL_VIDEODRIVER"] == "dummy"
+    assert human_record(tmp_path / "d", env_id="CartPole-v1") == 2
+    assert "there is no display" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_person_who_wishes_for_no_window_is_told_that_they_see_none(
+    tmp_path: Path, person: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    person("q")
+    assert human_record(tmp_path / "d", env_id="CartPole-v1") == 0
+    assert "SDL_VIDEODRIVER=dummy shows no window: unset it to play" in capsys.readouterr().out
+
+
+def test_a_window_that_is_closed_by_its_cross_keeps_the_games_before(
+    tmp_path: Path, person: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pygame
+
+    person(*"012012", "s", "1")
+    shows = Window.show
+
+    def crossed(self: Window, moment: Moment) -> None:
+        shows(self, moment)
+        if moment.lines[0].startswith("step 1 ") and "1 saved" in moment.lines[0]:
+            pygame.event.post(pygame.event.Event(pygame.QUIT))
+
+    monkeypatch.setattr(Window, "show", crossed)
+    assert human_record(tmp_path / "d") == 0
+    assert len(Dataset.open(tmp_path / "d").episodes()) == 1
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb")
+def test_a_person_with_a_display_plays_in_its_window(tmp_path: Path) -> None:
+    pytest.importorskip("pygame")
+    code = (
+        "import sys, pygame\n"
+        "from demos.window import Window\n"
+        "from demos.__main__ import main\n"
+        "shows = Window.show\n"
+        "def show(self, moment):\n"
+        "    shows(self, moment)\n"
+        "    print(pygame.display.get_driver())\n"
+        "    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q))\n"
+        "Window.show = show\n"
+        "main(['record', '--policy', 'human', '--env', 'CartPole-v1', '--out', sys.argv[1]])\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in BLIND}
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing)], pass_fds=[writing], stderr=subprocess.DEVNULL
+    ) as server:
+        os.close(writing)
+        # The server writes the number and its line's end apart, and dies where nobody reads both.
+        with open(reading) as pipe:
+            display = f":{pipe.readline().strip()}"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(tmp_path / "d")],
+                env=kept | {"DISPLAY": display},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        finally:
+            server.terminate()
+    assert "\nx11\nno episode was kept\n" in done.stdout, done.stderr
+    assert done.returncode == 0

@@ -25,7 +25,7 @@ from test_demos_cli import demos
 
 import envs
 from demos import terminal
-from demos.commands.replaying import watch
+from demos.commands.replaying import usual_target, watch
 from demos.dataset import Dataset
 from demos.policies import RandomPolicy
 from demos.recording import record
@@ -40,6 +40,7 @@ DOT = Moment(np.full((4, 4, 3), 200, np.uint8), ("step 1", "action 2"))
 def unseen(monkeypatch: pytest.MonkeyPatch):
     """pygame with a window that needs no display."""
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("envs.screens._chosen_here", False)
     return pytest.importorskip("pygame")
 
 
@@ -221,7 +222,6 @@ def test_a_picture_fits_a_window_of_any_shape(unseen) -> None:
 def test_a_window_or_the_terminal_is_where_it_is_shown(
     catch: Path, unseen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert demos("replay", catch, "--speed", 100) == 0
     assert demos("replay", catch, "--to", "window", "--speed", 100) == 0
     for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -230,6 +230,12 @@ def test_a_window_or_the_terminal_is_where_it_is_shown(
     assert "there is neither a display nor a terminal" in capsys.readouterr().err
     assert demos("replay", catch, "--to", "terminal") == 2
     assert "the output is no terminal" in capsys.readouterr().err
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert usual_target() == "window"
+    # A server's profile often has it, for the sake of pictures.
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert usual_target() == "terminal"
 
 
 def test_ctrl_c_ends_it(catch: Path, unseen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +266,10 @@ def test_no_display_and_no_pygame_are_said_in_a_line(
     for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     assert demos("replay", catch, "--to", "window") == 2
-    assert "no window can be opened" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "there is no display: connect with ssh -X, or use a machine with a display, or" in said
+    assert "--to terminal, or --to FILE.mp4" in said and said.count("\n") == 1
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setitem(sys.modules, "pygame", None)
     assert demos("replay", catch, "--to", "window") == 2
     assert "a window needs pygame: pip install -e '.[classic]'" in capfd.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -92,10 +91,9 @@ class Record:
         """A person plays until there are enough episodes or they quit."""
         with Recording(self.out, spec, human.NAME, self.seed, append=self.append) as recording:
             first = recording.first_game(lambda game: tape_seed(self.seed, 0, game))
-            games = human.play(spec, self.seed, checked_speed(self.speed), first)
-            recording.begin()
             try:
-                with closing(games):
+                with human.seat(spec, self.seed, checked_speed(self.speed), first) as games:
+                    recording.begin()
                     self._saved(games, recording)
             except KeyboardInterrupt:
                 pass

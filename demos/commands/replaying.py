@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import closing
@@ -16,9 +15,10 @@ from rich.progress import track
 from demos import terminal
 from demos.replaying import Moment, captioned, checked_speed, moments, one_episode
 from demos.shipped import opened
-from demos.window import window
+from demos.window import WITHOUT_DISPLAY, window
 from envs import UserError, video
 from envs.errors import did_you_mean
+from envs.screens import shows_windows
 from envs.video import fps_of
 
 
@@ -58,8 +58,7 @@ class Replay:
 
 def usual_target() -> str:
     """A window where there is a display, else the terminal."""
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    if sys.platform in ("win32", "darwin") or any(map(os.environ.get, displays)):
+    if shows_windows():
         return "window"
     if sys.stdout.isatty():
         return "terminal"
@@ -68,7 +67,7 @@ def usual_target() -> str:
 
 def watch(shown: Iterable[Moment], title: str, fps: float) -> None:
     """Show moments in a window until they end or the person quits."""
-    with window(title, fps) as screen:
+    with window(title, fps, f"{WITHOUT_DISPLAY}, or --to terminal, or --to FILE.mp4") as screen:
         for moment in shown:
             screen.show(moment)
             if screen.wait().quits:
