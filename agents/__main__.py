@@ -8,9 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.launch import algorithm, algorithms
+from envs.entry import command
 
 
 def main() -> None:
+    with command():
+        show()
+
+
+def show() -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("command", no_wrap=True)
     table.add_column("what")

@@ -21,6 +21,7 @@ from agents.core.launch import one_line_errors
 from agents.core.reporting import SCORE_SEED
 from agents.core.run import Run
 from envs import command_line
+from envs.signals import StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Arguments:
     episodes: int = 30  # Full games to play.
     exploration: float | None = None  # ε or temperature; by default the run's own.
     checkpoint: Literal["best", "last"] = "best"  # Which weights to score.
+    most_steps: int | None = None  # Steps of a game at most, 0 its own limit; None is the run's.
     seed: int = SCORE_SEED  # Seed of the games.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # Where the network runs.
     num_threads: int = 0  # CPU threads; 0 is one per core.
@@ -42,8 +44,13 @@ def evaluate(arguments: Arguments) -> Evaluation:
     run = Run.open(arguments.run)
     agent, spec, step = load_agent(run, arguments.checkpoint, arguments.device)
     exploration = own_exploration(agent, arguments.exploration)
-    evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None)
-    result = evaluator.evaluate(agent, arguments.episodes, step, exploration)
+    most_steps = arguments.most_steps
+    if most_steps is None:
+        most_steps = agent.config.eval_most_steps
+    require(most_steps >= 0, "most_steps", most_steps, "at least 0")
+    evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None, most_steps)
+    with StopSignal():
+        result = evaluator.evaluate(agent, arguments.episodes, step, exploration)
     print(result)
     run.save_score(result.to_json())
     print(f"wrote {run.path / 'eval.json'}")

@@ -11,19 +11,15 @@ from __future__ import annotations
 import sys
 
 from demos.commands import Command
-from envs import UserError, command_line
+from envs import command_line
+from envs.entry import command
 
 
 def main(args: list[str] | None = None) -> None:
     """The command line; exits with 2 on bad input."""
-    try:
-        command = command_line.parse(
-            Command, args=args, prog="python -m demos", description=__doc__
-        )
-        sys.exit(command.run())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    with command():
+        chosen = command_line.parse(Command, args=args, prog="python -m demos", description=__doc__)
+        sys.exit(chosen.run())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import zstandard
 
 from demos.episode import Episode, newest
 from demos.verification import frames_of
-from envs import EnvSpec, UserError, spaces_of
+from envs import EnvSpec, UserError, signals, spaces_of
 from envs.files import TEMPORARY, entries, open_regular, remove, write_atomically
 from envs.tapes import playable_actions
 from envs.together import replay_together
@@ -97,7 +97,9 @@ def decode(
         return cache / f"{name_of(episodes[index], spec)}.zst"
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda i: read_kept(kept(i), rows(i)), range(len(episodes))))
+        # The pool waits for what it was given: after a signal that is nothing more.
+        reading = lambda i: not signals.received() and read_kept(kept(i), rows(i))  # noqa: E731
+        found = list(pool.map(reading, range(len(episodes))))
         missing = [index for index, there in enumerate(found) if not there]
         for _ in range(len(episodes) - len(missing)):
             done()

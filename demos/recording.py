@@ -11,7 +11,7 @@ import numpy as np
 import envs
 from demos.episode import Episode, Witness, newest
 from demos.verification import verify
-from envs import EnvSpec, Tape
+from envs import EnvSpec, Tape, signals
 
 
 class Policy(Protocol):
@@ -53,8 +53,12 @@ def record(
     where that is not what was recorded, each episode has its observations.
 
     Args:
+        spec: an episode ends at its limit at the latest (`EnvSpec.bounded`).
         first_game: the number of the first game; those before it are not played.
         replayable: whether episodes replay, where that is known from other episodes.
+
+    Raises:
+        Interrupted: a signal asked the process to end; the episodes that were yielded are whole.
     """
     judge = Judge(replayable)
     end = first_game + episodes
@@ -137,6 +141,7 @@ def _round(
         games = [Game(spec, each) for each in obs]
         playing, start = np.ones(count, bool), np.ones(count, bool)
         while playing.any():
+            signals.check()
             obs, reward, terminated, truncated, info = env.step(policy.act(obs, start))
             start = terminated | truncated
             reached = np.where(

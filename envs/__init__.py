@@ -4,7 +4,7 @@
 `spaces_of` what is observed and done there, and `replay` and `render` bring a `Tape` of it back.
 """
 
-from envs import toys
+from envs import signals, toys
 from envs.errors import UserError
 from envs.make import make, spaces_of
 from envs.spec import EnvSpec, spec
@@ -19,6 +19,7 @@ __all__ = [
     "make",
     "render",
     "replay",
+    "signals",
     "spaces_of",
     "spec",
 ]

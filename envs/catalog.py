@@ -73,6 +73,12 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
     return {"gymnasium_version": gymnasium.__version__}
 
 
+def registered_limit(env_id: str) -> int:
+    """Returns the time limit, in steps, that an id is registered with; 0 for none."""
+    registered = gymnasium.registry.get(env_id.rpartition(":")[2])
+    return 0 if registered is None else registered.max_episode_steps or 0
+
+
 def require_trusted(env_id: str) -> None:
     """Passes when a file may have the module of "module:Id-v0" imported: when a person did, or
     names it in the variable JOYSTICK_MODULES. A stranger's file would otherwise run a module of

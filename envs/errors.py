@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class Failure(RuntimeError):
+    """What went wrong while a command worked, in one line; it exits with code 1."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns "; did you mean 'X'?" for the known name nearest to `name`, "" when none is near."""
     folded = {candidate.lower(): candidate for candidate in known}

@@ -140,6 +140,6 @@ class _Pictures(gymnasium.ObservationWrapper):
             raise UserError(
                 f"{self.spec and self.spec.id} cannot be rendered here: {error}"
             ) from error
-        if picture.dtype != np.uint8:
+        if picture.dtype.kind == "f":
             picture = (255 * picture).astype(np.uint8)
         return picture

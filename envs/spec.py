@@ -12,10 +12,14 @@ from envs.catalog import (
     atari_ids,
     atari_nicknames,
     gymnasium_build,
+    registered_limit,
     require_trusted,
     unknown_name,
 )
 from envs.errors import UserError, at_least
+
+MOST_STEPS = 27_000
+"""Steps of an episode where nothing else limits it: Atari's 108,000 frames of 4 each."""
 
 _ATARI_MINIMUM = {
     "frameskip": 1,
@@ -110,6 +114,26 @@ class EnvSpec:
             return self.env_id + (f", at most {cap} steps" if cap else "")
         sticky = f"sticky {self.repeat_action_probability:g}"
         return f"{self.env_id}, {sticky}, frameskip {self.frameskip}"
+
+    @property
+    def most_steps(self) -> int:
+        """Steps after which an episode is truncated; 0 where nothing truncates it."""
+        if self.family == "atari":
+            return -(-self.max_episode_frames // self.frameskip)
+        return self.max_episode_frames or registered_limit(self.env_id)
+
+    def bounded(self, most_steps: int = 0) -> EnvSpec:
+        """Returns the environment with episodes of at most so many steps, so that each ends.
+
+        Args:
+            most_steps: 0 is the environment's own limit, and `MOST_STEPS` where it has none. A
+                lower limit of its own stays.
+        """
+        limit = self.most_steps
+        wanted = most_steps or limit or MOST_STEPS
+        if 0 < limit <= wanted:
+            return self
+        return dataclasses.replace(self, max_episode_frames=wanted * self.frameskip)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as a dict of str, int, float and bool."""

@@ -23,6 +23,10 @@ MAX_GIF_FPS = 50
 """Viewers play a GIF of shorter delays than 1/50 s at 10 frames per second."""
 
 
+MOST_PIXELS = 16_384
+"""Of a film's side: what H.264 encoders take."""
+
+
 def fps_of(spec: EnvSpec) -> int:
     """Frames per second at which one frame a step plays in real time."""
     return 60 // spec.frameskip if spec.family == "atari" else 30
@@ -39,6 +43,7 @@ def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     if path.suffix not in ENCODERS:
         raise UserError(f"{path}: a film's name must end in {' or '.join(ENCODERS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
+    frames = alike(frames)
     temporary = aside(path)
     try:
         with av.open(str(temporary), "w", format=path.suffix[1:]) as container:
@@ -47,6 +52,57 @@ def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def alike(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The frames of a film, as long as each is a picture of the first one's size.
+
+    Raises:
+        UserError: one is no picture or of another size, or there is none.
+    """
+    first = None
+    for frame in frames:
+        require_picture(frame)
+        first = first or frame.shape
+        if frame.shape != first:
+            raise UserError(f"the picture's size changes from {first[:2]} to {frame.shape[:2]}")
+        yield frame
+    if first is None:
+        raise UserError("there is no picture")
+
+
+def require_picture(frame: object) -> None:
+    """Passes for an RGB uint8 (H, W, 3) array that can be filmed; a UserError says what it is."""
+    if not isinstance(frame, np.ndarray):
+        raise UserError(f"a picture is {type(frame).__name__}, it must be an array (H, W, 3)")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise UserError(f"a picture is {frame.dtype} {frame.shape}, it must be uint8 (H, W, 3)")
+    height, width = frame.shape[:2]
+    if not 2 <= min(height, width) <= max(height, width) <= MOST_PIXELS:
+        allowed = f"2 to {MOST_PIXELS:,} each way can be filmed"
+        raise UserError(f"a picture has {width:,} x {height:,} pixels, {allowed}")
+
+
+CURES = {
+    "OpenGL": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
+    "gladLoadGL": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
+    "GLFW": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
+    "glfw": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
+    "EGL": "this machine has no EGL; MUJOCO_GL=osmesa needs none",
+    "OSMesa": "install libosmesa6, or set MUJOCO_GL=egl",
+    "pygame": 'pip install "gymnasium[classic-control]"',
+    "Box2D": 'pip install "gymnasium[box2d]"',
+    "seaborn": "pip install seaborn",
+}
+"""What helps, by a word of the error; the first word that is found counts."""
+
+
+def cure(error: Exception) -> str:
+    """One line of why there is no film, with what helps where that is known."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = (said.strip().splitlines() or [""])[0] or type(error).__name__
+    known = next((help for word, help in CURES.items() if word in str(error)), None)
+    return line if known is None or known in line else f"{line}; {known}"
 
 
 def write_picture(path: Path, picture: np.ndarray) -> Path:

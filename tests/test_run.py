@@ -369,12 +369,25 @@ def test_a_disk_full_for_real_keeps_the_old_checkpoint(tmp_path: Path) -> None:
         os.system(f"umount {mount}")
 
 
-def test_an_error_that_is_not_a_full_disk_is_raised(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", [errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_whatever_a_disk_says_is_one_line_and_training_goes_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
 ) -> None:
-    fail_at(monkeypatch, 1, OSError(errno.EIO, "Input/output error"))
-    with pytest.raises(OSError, match="Input/output"):
-        save(run, 100)
+    with monkeypatch.context() as patch:
+        fail_at(patch, 1, OSError(code, os.strerror(code)))
+        assert not save(run, 100)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "checkpoint of step 100 not saved" in warning
+    assert save(run, 200)
+
+
+def test_a_run_directory_that_is_gone_is_one_line_and_is_not_made_again(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(run.path)
+    assert not save(run, 100)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not run.path.exists()
 
 
 def test_the_newest_two_checkpoints_are_kept(run: Run) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs.errors import Failure
 
-class Diverged(RuntimeError):
+
+class Diverged(Failure):
     """A loss or gradient was not finite: nothing after the last checkpoint is worth keeping."""
 
 

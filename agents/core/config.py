@@ -103,6 +103,8 @@ class BaseConfig:
     """Full games of an evaluation during training."""
     final_eval_episodes: int = 30
     """Full games of the evaluation at the end; 0 for none."""
+    eval_most_steps: int = 0
+    """Steps of an evaluated game at most; 0 is its own limit, 27,000 where it has none."""
     checkpoint_every_steps: int = 50_000
     """Steps between two checkpoints."""
     video: bool = True
@@ -140,6 +142,7 @@ class BaseConfig:
         for name, most in MOST.items():
             require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
+        self.at_least(0, "eval_most_steps")
 
     def at_least(self, least: float, *names: str) -> None:
         for name in names:
@@ -172,7 +175,7 @@ MOST = {"num_envs": MOST_ENVS, "num_threads": 1_024, "hidden": 16_384, "torso_wi
 
 MAY_CHANGE_ON_RESUME = {
     *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
-    *("final_eval_episodes", "checkpoint_every_steps", "video", "wandb"),
+    *("eval_most_steps", "final_eval_episodes", "checkpoint_every_steps", "video", "wandb"),
     *("group", "tags"),
 }
 

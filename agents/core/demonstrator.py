@@ -54,7 +54,7 @@ class Demonstrator:
 
     def __init__(self, run: Run, spec: EnvSpec, seed: int, exploration: float | None):
         self.agent, trained_on, step = load_agent(run, "best", "auto")
-        spec.require_same(trained_on, f"{run.path} is")
+        spec.bounded().require_same(trained_on.bounded(spec.most_steps), f"{run.path} is")
         self.exploration = own_exploration(self.agent, exploration)
         self.seed, self.rounds = seed, 0
         how = f"{self.agent.explores_by} {self.exploration:g}"

@@ -21,13 +21,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from agents.core.state import join, split
-from envs.errors import UserError
+from envs.errors import Failure, UserError
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for one another: rank 0 evaluates while the others do."""
 
 
-class LostRank(RuntimeError):
+class LostRank(Failure):
     """Another rank is gone, so that nothing can be added up any more."""
 
 

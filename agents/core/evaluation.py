@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from agents.core.acting import Draws, Group
 from agents.core.diagnostics import Seen
 from agents.core.run import Run
 from agents.core.types import Agent
-from envs import EnvSpec, Tape, UserError, video
+from envs import EnvSpec, Tape, TapedVectorEnv, signals, video
 from envs.scores import human_normalised
 
 MAX_POOL = 10
@@ -46,6 +47,8 @@ class Evaluation:
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     tapes: tuple[Tape, ...]
+    cut: int = 0
+    """Games that did not end but reached the limit of steps."""
 
     @property
     def mean(self) -> float:
@@ -77,6 +80,8 @@ class Evaluation:
             **self.metrics(),
             "checkpoint_step": self.step,
             "episodes": len(self.returns),
+            "most_steps": self.spec.most_steps,
+            "cut": self.cut,
             self.explores_by: self.exploration,
             "seed": self.seed,
             "protocol": self.spec.protocol,
@@ -96,8 +101,11 @@ class Evaluation:
         human = self.human_normalised
         score = "" if human is None else f", human-normalised {human:.1%}"
         interval = f" ± {self.ci95:.2f} (95%)" if np.isfinite(self.ci95) else ""
+        # A limit that an id is registered with is known with the id.
+        says_limit = self.cut > 0 and self.spec.max_episode_frames > 0
+        cut = f", {self.cut} cut off at {self.spec.most_steps:,} steps" if says_limit else ""
         return (
-            f"return {self.mean:.2f}{interval}{score} over {len(self.returns)} full episodes "
+            f"return {self.mean:.2f}{interval}{score} over {len(self.returns)} full episodes{cut} "
             f"at {self.explores_by} {self.exploration:g} "
             f"({self.spec.protocol}, weights of step {self.step:,})"
         )
@@ -106,6 +114,10 @@ class Evaluation:
 class Evaluator:
     """Plays episodes on an environment of its own, so that training never notices.
 
+    Where an environment has no time limit, an episode is truncated after `EnvSpec.bounded`'s steps:
+    a policy that gets nowhere would never end. On Atari too, a game in which nobody serves runs to
+    the protocol's limit.
+
     Episode k of an evaluation is always the same seeded game, and every game that was
     started counts: stopping at the first games to end would favour short ones.
 
@@ -113,32 +125,41 @@ class Evaluator:
         seen: observations of the last evaluation, a few of many.
     """
 
-    def __init__(self, spec: EnvSpec, seed: int, num_threads: int | None = None):
-        self.spec, self.seed, self.num_threads = spec, seed, num_threads
+    def __init__(
+        self, spec: EnvSpec, seed: int, num_threads: int | None = None, most_steps: int = 0
+    ):
+        self.spec = spec.bounded(most_steps)
+        self.seed, self.num_threads = seed, num_threads
         self.seen: Seen = []
 
     def evaluate(
         self, agent: Agent, episodes: int, step: int, exploration: float | None = None
     ) -> Evaluation:
-        """Play full episodes; `step` is of the weights, `exploration` by default the config's."""
+        """Play full episodes; `step` is of the weights, `exploration` by default the config's.
+
+        Raises:
+            Interrupted: a signal asked the process to end.
+        """
         if exploration is None:
             exploration = float(getattr(agent.config, f"eval_{agent.explores_by}"))
         self.seen = []
         rounds = -(-episodes // MAX_POOL)
         tapes: list[Tape] = []
         returns: list[float] = []
+        cut = 0
         for first in range(0, episodes, pool := -(-episodes // rounds)):
             with agent.learner.evaluated():
                 played = self._round(agent, min(pool, episodes - first), first, exploration)
             returns += played[0]
             tapes += played[1]
+            cut += played[2]
         lengths = tuple(len(tape.actions) for tape in tapes)
-        kept = (tuple(returns), lengths, tuple(tapes))
+        kept = (tuple(returns), lengths, tuple(tapes), cut)
         return Evaluation(self.spec, self.seed, step, agent.explores_by, exploration, *kept)
 
     def _round(
         self, agent: Agent, pool: int, first: int, exploration: float
-    ) -> tuple[list[float], list[Tape]]:
+    ) -> tuple[list[float], list[Tape], int]:
         seed = int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0] // 2)
         env = envs.make(
             self.spec,
@@ -147,27 +168,37 @@ class Evaluator:
             tape_steps=UNLIMITED_STEPS,
             num_threads=self.num_threads,
         )
+        with closing(env):
+            return self._play(agent, env, seed, exploration)
+
+    def _play(
+        self, agent: Agent, env: TapedVectorEnv, seed: int, exploration: float
+    ) -> tuple[list[float], list[Tape], int]:
+        """Each environment's first episode: returns, tapes, and how many were truncated."""
+        pool = env.num_envs
         group = Group(agent, env, Draws(seed, pool))
         group.reset()
         returns = np.full(pool, np.nan)
         tapes: dict[int, Tape] = {}
+        cut = 0
         steps = count()
         while len(tapes) < pool:
+            signals.check()
             if next(steps) % SEEN_EVERY_STEPS == 0 and len(self.seen) < MOST_SEEN:
                 self.seen.append((torch.as_tensor(group.obs).clone(), group.memory_NS.clone()))
             group.send(exploration)
-            _, info = group.recv()
+            step, info = group.recv()
             if "episode" in info:
                 for i in np.flatnonzero(info["_episode"]):
                     if np.isnan(returns[i]):
                         returns[i] = info["episode"]["r"][i]
                         tape = env.tapes()[i]
                         length = int(info["episode"]["l"][i])
+                        cut += not step.terminated_N[i]
                         tapes[int(i)] = dataclasses.replace(
                             tape, actions=tape.actions[:length].copy()
                         )
-        env.close()
-        return returns.tolist(), [tapes[i] for i in range(pool)]
+        return returns.tolist(), [tapes[i] for i in range(pool)], cut
 
 
 def film_evaluation(
@@ -177,7 +208,10 @@ def film_evaluation(
     max_steps: int | None = None,
 ) -> Path | None:
     """Film the first episode into the run, with a filmstrip beside the film: as PNG a few pictures
-    at equal distances in a row. None, and a line why, when it cannot be done."""
+    at equal distances in a row.
+
+    A film is an ornament: whatever fails is said in a line, and None is returned.
+    """
     path = run.path / "videos" / f"{evaluation.step:012d}.mp4"
     pictures = evaluation.lengths[0] + 1
     length = min(pictures, max_steps or pictures)
@@ -188,12 +222,15 @@ def film_evaluation(
         for number, picture in enumerate(islice(envs.render(evaluation.tapes[0]), length)):
             if number in wanted:
                 strip.append(np.pad(picture, ((0, 0), (0, GAP_PIXELS), (0, 0))))
+            signals.check()
             yield picture
 
     try:
         film = video.write(path, watched(), fps=video.fps_of(evaluation.spec))
         video.write_picture(path.with_suffix(".png"), np.concatenate(strip, axis=1))
         return film
-    except (UserError, OSError) as error:
-        say(f"no video: {error}")
-        return None
+    except Exception as error:
+        say(f"no video: {video.cure(error)}")
+    except signals.Interrupted:
+        say("no video: it was stopped")
+    return None

@@ -116,7 +116,10 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     """
     path = find(config.demos, spec)
     dataset = Dataset.open(path)
-    spec.require_same(dataset.metadata.spec, f"{path} is")
+    recorded = dataset.metadata.spec
+    # A recording ends where its environment would go on without end.
+    spec.bounded(recorded.most_steps).require_same(recorded.bounded(), f"{path} is")
+    spec = recorded
     episodes = at_least_one(dataset, dataset.episodes())
     require_learnable(episodes, spec)
     learned, held_out = episodes, []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,49 +13,29 @@ import torch
 
 import envs
 from agents.core import distributed
-from agents.core.averages import Diverged
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
 from agents.core.loop import Training
 from agents.core.random_play import standardise
+from agents.core.reporter import Reporter
 from agents.core.reporting import open_logger, score_best, totals
 from agents.core.run import Run
 from agents.core.transfer import initialise
-from agents.core.types import OnlineAgent
+from agents.core.types import Agent, OnlineAgent
 from envs import EnvSpec, UserError, command_line
-from envs.errors import did_you_mean
+from envs.entry import command as one_line_errors
+from envs.errors import Failure, did_you_mean
+from envs.signals import Interrupted, StopSignal
 
 
 def main(algo: str, args: list[str] | None = None) -> None:
     """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
-    with one_line_errors():
+    with one_line_errors(prints_result=False):
         tune_process()
         code = train(algo, sys.argv[1:] if args is None else args)
         distributed.leave(code)
         sys.exit(code)
-
-
-class one_line_errors:  # noqa: N801
-    """Inside it, what a person can mend ends the program with one line and no traceback."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and is_out_of_memory(error):
-            size = re.search(r"allocate (\d[\d.]* ?\w*)", str(error))
-            told = f"{size.group(1)} cannot be allocated" if size else "out of memory"
-            less = "fewer --num-envs, a smaller --batch-size, --hidden or --torso-width need less"
-            error = UserError(f"{told}; {less}")
-        if isinstance(error, (UserError, Diverged, distributed.LostRank)):
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2 if isinstance(error, UserError) else 1)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory could not be had; on a CPU PyTorch says so in words only."""
-    told = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def algorithm(name: str) -> ModuleType:
@@ -248,13 +227,34 @@ def train_on_this_rank(
         signum = training.train(logger)
         logger.summary(totals(training, logger.seconds))
         code = 128 + signum if signum else 0
+        if run is not None and not training.saved:
+            raise Failure(unsaved(run, training.step))
         if signum:
             logger.message(
                 f"stopped at step {training.step:,}; --resume {run and run.path} goes on"
             )
         elif config.final_eval_episodes and distributed.rank() == 0:
-            score_best(agent, training, logger)
+            code = score(agent, training, logger)
     finally:
         logger.close(code)
         experience.close()
     return code
+
+
+def score(agent: Agent, training: Training, logger: Reporter) -> int:
+    """Score the best weights; the exit code, which is of the signal that stopped it."""
+    with StopSignal() as stop:
+        try:
+            score_best(agent, training, logger)
+        except Interrupted:
+            path = training.run and training.run.path
+            logger.message(f"training is saved, its score is not; --resume {path} scores it")
+            return 128 + stop.signum
+    return 0
+
+
+def unsaved(run: Run, step: int) -> str:
+    """What is said where training ends at a step that the disk did not take."""
+    at = run.newest_step()
+    kept = "nothing is saved" if at is None else f"--resume {run.path} goes on from step {at:,}"
+    return f"training ended at step {step:,}, which could not be saved; {kept}"

@@ -5,9 +5,7 @@ Where experience comes from, environments or demonstrations, it leaves to `agent
 
 from __future__ import annotations
 
-import signal
 import time
-from types import FrameType
 
 import psutil
 
@@ -22,6 +20,7 @@ from agents.core.run import Run
 from agents.core.schedules import linear
 from agents.core.types import Agent
 from envs import EnvSpec
+from envs.signals import Interrupted, StopSignal
 
 EVALUATION_SEED = 20_000
 """Evaluations in training play these games, whatever the run's seed."""
@@ -30,25 +29,13 @@ TRAINING_VIDEO_STEPS = 900
 """A minute of Atari: longer films would slow training."""
 
 
-class StopSignal:
-    """Turns the first SIGINT or SIGTERM into `signum`; a second one ends the process at once."""
-
-    def __enter__(self) -> StopSignal:
-        self.signum = 0
-        self._previous = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def _stop(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        signal.signal(signum, self._previous[signal.Signals(signum)])
-
-    def __exit__(self, *exception: object) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-
-
 class Training:
-    """An agent learning from experience, with everything needed to stop and go on exactly."""
+    """An agent learning from experience, with everything needed to stop and go on exactly.
+
+    Attributes:
+        owes_evaluation: the evaluation of this step was not finished; a resumed run begins with it.
+        saved: the state in which training ended is in a checkpoint.
+    """
 
     def __init__(
         self,
@@ -60,8 +47,11 @@ class Training:
     ):
         self.agent, self.spec, self.experience = agent, spec, experience
         self.config, self.run = config, run
-        self.evaluator = Evaluator(spec, EVALUATION_SEED, config.num_threads or None)
+        self.evaluator = Evaluator(
+            spec, EVALUATION_SEED, config.num_threads or None, config.eval_most_steps
+        )
         self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
+        self.owes_evaluation, self.saved = False, False
         self.averages = Averages()
         end = config.learning_rate * config.anneal_to
         self.learning_rate = linear(config.learning_rate, end, *config.annealing)
@@ -75,17 +65,21 @@ class Training:
         config, experience = self.config, self.experience
         self.started_at = (self.step, time.perf_counter())
         with StopSignal() as stop:
+            if self.owes_evaluation:
+                self.evaluate(logger)
             while not (self.finished or self.stopped_by(stop)):
                 self.agent.learner.set_learning_rate(self.learning_rate(self.step))
                 self.averages.add(experience.collect(self.step, logger))
                 self.step += experience.round_steps
                 if self.due(config.log_every_steps):
                     self.report(logger)
-                if self.due(config.eval_every_steps):
-                    self.evaluate(logger)
+                self.owes_evaluation = self.due(config.eval_every_steps)
+                # What is due is saved before anything that can fail or take long.
                 if self.due(config.checkpoint_every_steps):
                     self.save(logger)
-            self.save(logger)
+                if self.owes_evaluation:
+                    self.evaluate(logger)
+            self.saved = self.save(logger)
         return self.stopped_by(stop)
 
     @property
@@ -117,12 +111,20 @@ class Training:
         self.started_at = (self.step, time.perf_counter())
 
     def evaluate(self, logger: Reporter) -> None:
-        """Play full games, keep the weights if they are the best so far, film the first game."""
+        """Play full games, keep the weights if they are the best so far, film the first game.
+
+        A signal ends it early: then nothing is kept, and the evaluation stays owed.
+        """
         self.report(logger)
-        self.evaluated_step = self.step
         if self.run is None or distributed.rank() > 0:
+            self.evaluated_step, self.owes_evaluation = self.step, False
             return
-        result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+        try:
+            result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+        except Interrupted:
+            logger.message(f"the evaluation of step {self.step:,} was stopped; --resume repeats it")
+            return
+        self.evaluated_step, self.owes_evaluation = self.step, False
         logger.metrics(self.step, result.metrics() | self.experience.compared(result.mean))
         logger.message(f"evaluation: {result}")
         # Of equal scores that of more training.
@@ -139,22 +141,28 @@ class Training:
                 logger.video(self.step, path)
         self.started_at = (self.step, time.perf_counter())
 
-    def save(self, logger: Reporter) -> None:
-        """Checkpoint; Diverged is raised before anything is written."""
+    def save(self, logger: Reporter) -> bool:
+        """Checkpoint; Diverged is raised before anything is written. Returns whether it is saved.
+
+        Whatever keeps the disk from taking it is said, and training goes on.
+        """
         self.report(logger)
         run, everywhere = self.run, self.experience.state_dict()
+        saved = True
         if run is not None and distributed.rank() == 0:
             # The agent's state is made under the same protection from a full disk.
-            run.checkpoint(
+            saved = run.checkpoint(
                 self.step,
                 lambda: {
                     "agent": self.agent.state_dict(run),
                     "best_score": self.best_score,
+                    "owes_evaluation": self.owes_evaluation,
                     **everywhere,
                 },
                 self.agent.learner.weights(),
             )
         self.started_at = (self.step, time.perf_counter())
+        return saved
 
     def restore(self, run: Run) -> None:
         """Go back to the newest whole checkpoint of the run."""
@@ -163,3 +171,4 @@ class Training:
         self.agent.load_state_dict(state["agent"], run)
         self.experience.load_state_dict(state)
         self.best_score = state["best_score"]
+        self.owes_evaluation = state.get("owes_evaluation", False)

@@ -23,7 +23,7 @@ from agents.core.reporter import Reporter, SilentReporter
 from agents.core.run import Run
 from agents.core.types import Agent, OnlineAgent
 from demos import provenance
-from envs import EnvSpec
+from envs import EnvSpec, signals
 
 SCORE_SEED = 30_000
 """The games of a final score: not those that chose the best weights."""
@@ -128,9 +128,11 @@ def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
     assert run is not None
     if training.evaluated_step != training.step:
         training.evaluate(logger)
+        signals.check()
     weights, step = run.weights("best")
     agent.learner.load_weights(weights)
-    evaluator = Evaluator(training.spec, SCORE_SEED, config.num_threads or None)
+    threads = config.num_threads or None
+    evaluator = Evaluator(training.spec, SCORE_SEED, threads, config.eval_most_steps)
     result = evaluator.evaluate(agent, config.final_eval_episodes, step)
     compared = training.experience.compared(result.mean)
     run.save_score(result.to_json() | compared)

@@ -126,7 +126,7 @@ class Run:
             weights: the network's tensors.
 
         Returns:
-            Whether it was saved: False, with a warning, when the disk is full.
+            Whether it was saved: False, with a warning, when the disk does not take it.
         """
 
         def save() -> None:
@@ -148,6 +148,11 @@ class Run:
             snapshots.save(self.path / "best", step, parts, manifest, keep=1)
 
         return snapshots.unless_disk_full(f"best weights of step {step}", self.path, save)
+
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint, None where there is none."""
+        found = snapshots.newest_first(self.path / "checkpoints")
+        return int(found[0].name.rstrip("~")) if found else None
 
     def restore(self) -> tuple[int, State, Tensors]:
         """The step, state and weights of the newest checkpoint that is whole, its chunks included.

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from envs import files
+from envs.errors import first_line
 
 MANIFEST = "state.json"
 
@@ -59,7 +60,9 @@ def save(
     """
     remove_temporaries(directory)
     temporary, final = directory / f".tmp-{step}", directory / f"{step:012d}"
-    temporary.mkdir(parents=True)
+    # The run itself is not made: where somebody deleted it, a checkpoint alone would be no run.
+    directory.mkdir(exist_ok=True)
+    temporary.mkdir()
     records = {}
     for name, content in tensors.items():
         files.write(temporary / name, data := pack(content))
@@ -82,19 +85,21 @@ def save(
 
 
 def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bool:
-    """Call `write_all`, and return whether the disk held it.
+    """Call `write_all`, and return whether the disk took it.
 
-    When it is full, what was half-written in the directories of `root` is removed and a warning
-    names `what`. Any other error is raised.
+    Where it does not, what was half-written in the directories of `root` is removed and a warning
+    names `what` and the reason: a full disk, a quota, a file too large, a disk that may only be
+    read, a directory that is gone.
     """
     try:
         write_all()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        for directory in root.iterdir():
-            remove_temporaries(directory)
-        warn(f"disk full: {what} not saved, the former is kept and training goes on")
+        for directory in files.entries(root):
+            with suppress(OSError):
+                remove_temporaries(directory)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "disk full" if full else (error.strerror or first_line(error))
+        warn(f"{reason}: {what} not saved, the former is kept and training goes on")
         return False
     return True
 

@@ -6,7 +6,6 @@ command goes on where an earlier one ended. Needs no account: pip install -e ".[
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +37,7 @@ def sweep(arguments: Arguments) -> int:
 
     out = arguments.out or Path("runs") / "sweeps" / arguments.file.stem
     wanted = plan.read(arguments.file)
-    # A sweep that is terminated ends as by Ctrl-C, and its training with it.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return study.run(wanted, arguments.file, out, arguments.trials, arguments.seed)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return study.run(wanted, arguments.file, out, arguments.trials, arguments.seed)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ study.db          Optuna's trials, as SQLite: numbers, texts and JSON
 from __future__ import annotations
 
 import shlex
+import signal
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from rich.table import Table
 from agents.report.reading import find
 from agents.sweep.plan import Plan, python_command
 from agents.sweep.trials import Outcome, run_trial
-from envs import UserError
+from envs import UserError, signals
 from envs.errors import first_line
 from envs.files import write_atomically
 
@@ -37,7 +38,7 @@ def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
             one_trial(study, plan, out, seed)
     except KeyboardInterrupt:
         print(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
-        code = 130
+        code = 128 + (signals.received() or signal.SIGINT)
     best = show(study, plan, out)
     return code or (0 if best else 1)
 

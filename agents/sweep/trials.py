@@ -12,6 +12,7 @@ from typing import Literal
 
 from agents.report.parsing import is_number, read_json, read_metrics
 from agents.report.reading import find
+from envs import signals
 
 LOOK_SECONDS = 1.0
 """Between two looks at a training."""
@@ -63,10 +64,12 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        signals.KILLED_WITH_US.add(process.pid)
         try:
             went_on = watch(process, folder, watched, report)
         finally:
             end(process)
+            signals.KILLED_WITH_US.discard(process.pid)
     score = score_of(folder, metric if went_on else watched)
     if not went_on:
         return Outcome("stopped", score)

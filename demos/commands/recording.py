@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from demos.replaying import checked_speed
 from demos.sessions import Recording
 from envs import EnvSpec
 from envs.errors import at_least
+from envs.signals import Interrupted, StopSignal
 from envs.tapes import tape_seed
 
 COLUMNS = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -38,6 +40,7 @@ class Record:
     max_played: int = 10_000  # Episodes to play at most where some are not kept.
     exploration: float | None = None  # ε or temperature of a run or checkpoint; None is its own.
     num_envs: int = 8  # Games at a time.
+    most_steps: int = 0  # Steps of a game at most; 0 is its own limit, 27,000 where it has none.
     seed: int = 0  # Seed of the games.
     append: bool = False  # Go on in a dataset that is there, with the games after its own.
     speed: float = 1.0  # Times as fast as real time, where a person plays.
@@ -46,20 +49,27 @@ class Record:
         for name in ("episodes", "max_played", "num_envs"):
             at_least(1, name, getattr(self, name))
         at_least(0, "seed", self.seed)
-        spec = envs.spec(self.env_id)
+        at_least(0, "most_steps", self.most_steps)
+        spec = envs.spec(self.env_id).bounded(self.most_steps)
         if self.policy == human.NAME:
             return self._by_hand(spec)
         policy = resolve(self.policy, spec, self.seed, self.exploration)
-        with Recording(self.out, spec, policy.name, self.seed, append=self.append) as recording:
+        with (
+            StopSignal() as stop,
+            Recording(self.out, spec, policy.name, self.seed, append=self.append) as recording,
+        ):
             refused = self._played(spec, policy, recording)
         below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
-        print(f"{in_words(recording)}{below}")
+        stopped = ", stopped: the games that were under way are not in it" if stop.signum else ""
+        print(f"{in_words(recording)}{below}{stopped}")
         if recording.replayable is False:
             print(f"{spec.env_id} is not reproducible: the observations are stored")
+        if stop.signum:
+            return 128 + stop.signum
         return 0 if recording.kept == self.episodes else 1
 
     def _played(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
-        """Let a policy play until there are enough episodes; how many were not kept."""
+        """Let a policy play until there are enough episodes or a signal; how many were not kept."""
         first = recording.first_game(lambda game: tape_seed(self.seed, game, 0))
         # All games of a round are kept where all are wanted: its first to end are the short ones.
         most = self.episodes if self.min_return == -float("inf") else self.max_played
@@ -74,7 +84,7 @@ class Record:
             replayable=recording.replayable,
         )
         refused = 0
-        with Progress(*shown) as progress:
+        with Progress(*shown) as progress, suppress(Interrupted):
             task = progress.add_task("recording", total=self.episodes)
             for episode in games:
                 recording.begin(replayable=episode.observations is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import closing
@@ -16,7 +17,7 @@ from demos import terminal
 from demos.replaying import Moment, captioned, checked_speed, moments, one_episode
 from demos.shipped import opened
 from demos.window import WITHOUT_DISPLAY, window
-from envs import UserError, video
+from envs import UserError, signals, video
 from envs.errors import did_you_mean
 from envs.screens import shows_windows
 from envs.video import fps_of
@@ -82,6 +83,6 @@ def film(path: Path, shown: Iterable[Moment], fps: float) -> int:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
     except KeyboardInterrupt:
         print(f"{path} was not written", file=sys.stderr)
-        return 130
+        return 128 + (signals.received() or signal.SIGINT)
     print(f"{path}: {fps:g} steps a second")
     return 0

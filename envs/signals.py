@@ -1,0 +1,123 @@
+"""Signals that ask a process to end: Ctrl-C, SIGTERM, and SIGHUP when a terminal closes.
+
+A command goes through three stages. While it starts, Ctrl-C ends it at once. Then a signal raises
+`Interrupted`, wherever the program is. Inside `StopSignal` a signal is only noted: work that must
+not be cut anywhere goes on, and calls `check` where it can stop. The second signal of a kind ends
+the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that are handled; SIGHUP is left alone where the parent ignores it, as nohup does."""
+
+KILLED_WITH_US: set[int] = set()
+"""Process groups that must not outlive a process that ends at once."""
+
+COMMANDS = {"agents", "benchmarks", "demos"}
+"""Packages whose modules are commands, `python -m agents.dqn`."""
+
+_noted: list[int] = []
+_is_program = False
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the process to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+def received() -> int:
+    """The last signal that asked the process to end, 0 as long as there is none."""
+    return _noted[-1] if _noted else 0
+
+
+def check() -> None:
+    """Raise `Interrupted` where a signal has asked the process to end."""
+    if _noted:
+        raise Interrupted(_noted[-1])
+
+
+def _while_starting() -> None:
+    """Have Ctrl-C end the process with one line while one of our commands imports."""
+    global _is_program
+    # Python says "-m" here until it has found the module to run.
+    named = {word.split(".")[0] for word in sys.orig_argv}
+    if sys.argv[:1] != ["-m"] or named.isdisjoint(COMMANDS):
+        return
+    _is_program = True
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave_with_a_line)
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Inside it, the first signal of a kind raises `Interrupted`, the second ends the process."""
+    _noted.clear()
+    before = {signum: signal.signal(signum, _interrupt) for signum in _handled()}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            # While the interpreter is taken down, nobody is left to catch what is raised.
+            signal.signal(signum, _leave if _is_program else handler)
+
+
+class StopSignal:
+    """Inside it, the first signal of a kind is noted as `signum`; the next one acts as before."""
+
+    def __enter__(self) -> StopSignal:
+        self.signum = 0
+        self._previous = {each: signal.signal(each, self._stop) for each in _handled()}
+        return self
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        _noted.append(signum)
+        signal.signal(signum, self._previous[signum])
+
+    def __exit__(self, *exception: object) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        if signal.getsignal(signal.SIGINT) is not _interrupt:
+            # A library's caller goes on, and may train again.
+            _noted.clear()
+
+
+def _handled() -> list[int]:
+    hangup = getattr(signal, "SIGHUP", None)
+    return [each for each in ENDING if each != hangup or signal.getsignal(each) != signal.SIG_IGN]
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    if signum in _noted:
+        _leave(signum, frame)
+    _noted.append(signum)
+    raise Interrupted(signum)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    for group in KILLED_WITH_US:
+        with suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
+    os._exit(128 + signum)
+
+
+def _leave_with_a_line(signum: int, frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, f"{Interrupted(signum)}\n".encode())
+    _leave(signum, frame)
+
+
+_while_starting()
