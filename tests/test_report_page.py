@@ -177,6 +177,8 @@ def test_a_film_plays(tab: Tab):
     tab.page.evaluate("document.querySelector('#films video').play()")
     until(tab.page, "document.querySelector('#films video').currentTime > 0.2")
     assert tab.page.evaluate("document.querySelector('#films video').videoWidth") == 48
+    # Its weights are of step 1,000, at which nothing was evaluated.
+    assert tab.page.locator("#films .result").inner_text() == "not scored"
 
 
 def test_a_demonstration_is_scrubbed_step_by_step(tab: Tab):

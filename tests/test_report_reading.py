@@ -179,6 +179,26 @@ def test_films_beyond_the_limit_stay_outside_newest_first(root: Path):
     assert [inside[each["film"]] for each in run["videos"]] == ["", "page", "page"]
 
 
+def test_a_film_says_the_score_of_the_weights_that_play_in_it(root: Path):
+    run = one(root)
+    evaluations = run.series["eval/return_mean"]
+    early, middle = int(evaluations.step[0]), int(evaluations.step[4])
+    (root / NAME / "videos").mkdir()
+    for name in (f"{early:012d}", f"{middle:012d}", "000000000003", f"{10**7:012d}", "holiday"):
+        (root / NAME / "videos" / f"{name}.mp4").write_bytes(b"film")
+    (root / NAME / "eval.json").write_text(
+        json.dumps({"eval/return_mean": 77.5, "checkpoint_step": middle, "episodes": 30})
+    )
+    videos = next(each for each in shown(root)["runs"] if each["videos"])["videos"]
+    said = {each["name"].removesuffix(".mp4"): each["score"] for each in videos}
+    assert said["000000000003"] is None
+    assert said["holiday"] is None
+    assert said[f"{early:012d}"]["mean"] == evaluations.value[0]
+    assert not said[f"{early:012d}"]["final"]
+    assert (said[f"{middle:012d}"]["mean"], said[f"{middle:012d}"]["episodes"]) == (77.5, 30)
+    assert said[f"{10**7:012d}"]["mean"] == evaluations.value[-1]
+
+
 def test_only_what_has_changed_is_read_again(root: Path):
     reader = Reader(root)
     before = {run.name: run for run in reader.read()[0]}

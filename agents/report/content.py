@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.report.grouping import Group, grouped, text
 from agents.report.parsing import Series, printable
-from agents.report.reading import RunRecord
+from agents.report.reading import RunRecord, step_of
 from agents.report.statistics import (
     Curve,
     Estimate,
@@ -115,11 +115,17 @@ def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
         "memory": None if memory is None else short(memory.value.max()),
         "score": score and vars(score),
         "videos": [
-            {"film": number, "name": printable(video.name)}
+            {"film": number, "name": printable(video.name), "score": _score(run, step_of(video))}
             for number, video in zip(videos, run.videos, strict=True)
         ],
         "config": {printable(name): text(value) for name, value in run.config.items()},
     }
+
+
+def _score(run: RunRecord, step: int | None) -> dict[str, Any] | None:
+    """The score of the weights of a film, as JSON."""
+    score = run.score_at(step)
+    return score and vars(score)
 
 
 def metric_names(runs: Sequence[RunRecord]) -> list[str]:

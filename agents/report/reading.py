@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.report.parsing import Series, is_number, printable, read_json, read_metrics
 from envs import EnvSpec, UserError
 
@@ -77,6 +79,12 @@ class RunRecord:
         """The last step with a metric, and its seconds of training."""
         ends = [(float(s.step[-1]), float(s.seconds[-1])) for s in self.series.values()]
         return max(ends, default=(0.0, 0.0))
+
+    def score_at(self, step: int | None) -> Score | None:
+        """The score of the weights of a step; None where they were not scored."""
+        if self.score is not None and self.score.final and self.score.step == step:
+            return self.score
+        return None if step is None else _evaluation(self.series, step)
 
     def state(self, now: float | None = None) -> str:
         """One of "finished", "running", "stopped" and "damaged" (no config can be read)."""
@@ -228,20 +236,34 @@ def _final_score(values: dict[str, Any]) -> Score | None:
     )
 
 
+def step_of(video: Path) -> int | None:
+    """The step of the weights that play in a film; None where its name is no step."""
+    return int(video.stem) if re.fullmatch(r"[0-9]{1,18}", video.stem) else None
+
+
 def _last_evaluation(series: dict[str, Series]) -> Score | None:
     means = series.get("eval/return_mean")
-    if means is None:
+    return None if means is None else _evaluation(series, means.step[-1])
+
+
+def _evaluation(series: dict[str, Series], step: float) -> Score | None:
+    """The last evaluation at a step; None where there is none."""
+
+    def value(name: str) -> float | None:
+        metric = series.get(name)
+        if metric is None:
+            return None
+        after = int(np.searchsorted(metric.step, step, side="right"))
+        found = after > 0 and metric.step[after - 1] == step
+        return float(metric.value[after - 1]) if found else None
+
+    mean = value("eval/return_mean")
+    if mean is None:
         return None
-    step = means.step[-1]
-
-    def beside(name: str) -> float | None:
-        other = series.get(name)
-        return float(other.value[-1]) if other is not None and other.step[-1] == step else None
-
     return Score(
-        mean=float(means.value[-1]),
-        ci95=beside("eval/return_ci95"),
-        human=beside("eval/human_normalised"),
+        mean=mean,
+        ci95=value("eval/return_ci95"),
+        human=value("eval/human_normalised"),
         step=int(step),
         final=False,
     )

@@ -38,8 +38,16 @@ function filmCard(run) {
     "aria-label": `Film of ${run.name}`,
   });
   const gone = el("p", { class: "gone" });
+  const result = el("span", { class: "result" });
   video.addEventListener("error", () => gone.replaceChildren("This film cannot be played."));
+  /** The score is of the weights that play in the film, which are not always the run's best. */
+  const caption = (at) => {
+    const of = run.videos[at].score;
+    result.textContent = of ? `return ${score(of)}` : "not scored";
+    result.title = of ? scored(of) : "";
+  };
   const show = (at) => {
+    caption(at);
     const { film, name } = run.videos[at];
     const url = filmUrl(film);
     video.hidden = !url;
@@ -51,6 +59,7 @@ function filmCard(run) {
   };
   const newest = run.videos.length - 1;
   const steps = run.videos.map(({ name }, at) => [String(at), `step ${stepOf(name)}`]).reverse();
+  caption(newest);
   // A film becomes a Blob only when it comes near the screen.
   const near = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
@@ -60,7 +69,7 @@ function filmCard(run) {
   near.observe(video);
   return el("article", { class: "card" }, el("div", { class: "screen" }, video, gone),
     el("h3", { title: run.name }, shortName(run)),
-    el("p", { class: "meta" }, run.score ? `return ${score(run.score)}` : "",
+    el("p", { class: "meta" }, result,
       steps.length > 1 ? select("Evaluation", steps, String(newest), (at) => show(Number(at)))
         : el("span", {}, steps[0][1])));
 }
