@@ -23,6 +23,7 @@ from agents.report.reading import RunRecord, Score, read_run
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
 from envs.errors import first_line
+from envs.output import tell
 from envs.scores import reference_scores
 
 NOT_TOLD = {"runs_dir", "wandb", "group", "tags"}
@@ -221,9 +222,9 @@ def write_card(arguments: Arguments) -> None:
     text = card(record, game_of(run), arguments.license)
     out = arguments.out or run.path / "README.md"
     write(out, text.encode())
-    print(f"wrote {out}")
+    tell(f"wrote {out}")
     if arguments.push:
-        print(f"pushed {push(run, record, text, arguments.push, arguments.private)}")
+        tell(f"pushed {push(run, record, text, arguments.push, arguments.private)}")
 
 
 def main(args: list[str] | None = None) -> None:

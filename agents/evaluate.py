@@ -21,6 +21,7 @@ from agents.core.launch import one_line_errors
 from agents.core.reporting import SCORE_SEED
 from agents.core.run import Run
 from envs import command_line
+from envs.output import tell
 from envs.signals import StopSignal
 
 
@@ -51,11 +52,11 @@ def evaluate(arguments: Arguments) -> Evaluation:
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None, most_steps)
     with StopSignal():
         result = evaluator.evaluate(agent, arguments.episodes, step, exploration)
-    print(result)
+    tell(result)
     run.save_score(result.to_json())
-    print(f"wrote {run.path / 'eval.json'}")
-    if arguments.video and (path := film_evaluation(result, run, print)):
-        print(f"wrote {path}")
+    tell(f"wrote {run.path / 'eval.json'}")
+    if arguments.video and (path := film_evaluation(result, run, tell)):
+        tell(f"wrote {path}")
     return result
 
 

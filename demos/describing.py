@@ -16,7 +16,9 @@ from demos.metadata import FILE, Metadata
 from envs import EnvSpec, UserError
 from envs.controls import action_name
 from envs.files import TEMPORARY, is_regular
+from envs.output import MOST_OF_A_LINE, cell
 from envs.scores import human_normalised, reference_scores
+from envs.text import plain
 
 # By whether the episodes are replayable.
 CONTENTS = {
@@ -50,14 +52,14 @@ def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool)
     }
     for name, value in rows.items():
         if value:
-            table.add_row(name, value)
+            table.add_row(name, cell(value))
     actions = np.concatenate([e.actions for e in episodes])
     if actions.ndim == 1 and actions.dtype.kind in "iu":
         values, counts = np.unique(actions, return_counts=True)
         for value, count in zip(values, counts, strict=True):
             share, name = count / len(actions), action_name(spec, value)
             named = f"action {value}" + (f" {name}" if name != str(value) else "")
-            table.add_row(named, f"{'█' * round(40 * share)} {share:.1%}")
+            table.add_row(cell(named), f"{'█' * round(40 * share)} {share:.1%}")
     return table
 
 
@@ -94,10 +96,11 @@ def listing(directory: Path) -> Table:
         try:
             dataset = Dataset.open(path)
         except UserError as error:
-            table.add_row(name, str(error), "", "")
+            table.add_row(cell(name), cell(error))
             continue
         about = dataset.metadata
-        table.add_row(name, about.spec.protocol, about.policy, str(len(dataset.files())))
+        cells = (name, about.spec.protocol, about.policy, len(dataset.files()))
+        table.add_row(*map(cell, cells))
     return table
 
 
@@ -113,11 +116,11 @@ def datasets_below(directory: Path) -> list[Path]:
 
 def made(about: Metadata) -> str:
     """When and how a dataset was made, rows of a table; of several recordings, each of them."""
-    rows = [f"| Made | {about.created}, by commit {about.commit or 'unknown'} |"]
+    rows = [f"| Made | {plain(about.created)}, by commit {plain(about.commit) or 'unknown'} |"]
     if len(about.sessions) > 1:
         rows += [
-            f"| Recorded | {each.episodes} episodes of {each.policy}, seed {each.seed},"
-            f" {each.created}, by commit {each.commit or 'unknown'} |"
+            f"| Recorded | {each.episodes} episodes of {plain(each.policy)}, seed {each.seed},"
+            f" {plain(each.created)}, by commit {plain(each.commit) or 'unknown'} |"
             for each in about.sessions
         ]
     return "\n".join(rows)
@@ -132,14 +135,15 @@ def card(dataset: Dataset) -> str:
         f"| Mean return, {who} | {score:g} |\n" for who, score in about.reference_scores.items()
     )
     of_human = normalised(about.spec, scores)
+    command = plain(about.command, MOST_OF_A_LINE)
     human = f"| Human-normalised | {of_human} |\n" if of_human else ""
     return f"""---
-license: {about.license.lower()}
+license: {plain(about.license).lower()}
 task_categories: [reinforcement-learning]
 ---
 # {name}
 
-{len(episodes)} whole episodes of {about.spec.protocol}, played by {about.policy}.
+{len(episodes)} whole episodes of {about.spec.protocol}, played by {plain(about.policy)}.
 
 | | |
 |---|---|
@@ -147,7 +151,7 @@ task_categories: [reinforcement-learning]
 {human}{references}| Steps | {steps:,} |
 {made(about)}
 
-Made by `{about.command}`. Each episode is a Parquet file of {CONTENTS[about.replayable]}:
+Made by `{command}`. Each episode is a Parquet file of {CONTENTS[about.replayable]}:
 `python -m demos verify {name}` {PROOF[about.replayable]}.
 
 ```json

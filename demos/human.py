@@ -23,6 +23,7 @@ from demos.window import Screen, window
 from envs import EnvSpec, Tape, UserError, replay
 from envs.controls import action_name
 from envs.families import open_pool
+from envs.output import tell
 from envs.pool import Pool
 from envs.screens import shows_windows, wished_driver
 from envs.tapes import action_dtype, playable_actions, tape_seed
@@ -101,9 +102,9 @@ def seat(
         pool = open_pool(spec, num_envs=1, num_threads=1, rgb=True)
         try:
             controls = controls_of(spec, pool.single_action_space)
-            print(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
+            tell(f"{controls}\n  p: pause, enter: stop, q or Escape: quit")
             if not shows_windows():
-                print(f"  SDL_VIDEODRIVER={wished_driver()} shows no window: unset it to play")
+                tell(f"  SDL_VIDEODRIVER={wished_driver()} shows no window: unset it to play")
             yield games(spec, pool, controls, screen, seed, DEAF_S, first_game)
         finally:
             pool.close()

@@ -12,6 +12,7 @@ from demos.episode import Episode
 from envs import UserError
 from envs.controls import action_name
 from envs.scores import reference_scores
+from envs.text import plain
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -36,7 +37,7 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
     about = dataset.metadata
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     title = f"{dataset.path.name}: {len(episodes)} episodes of {about.policy}"
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(plain(title), parse_math=False)
     returns, lengths, actions = figure.subplots(1, 3)
     returns.hist([each.score for each in episodes], bins=BINS)
     returns.set(xlabel="return", ylabel="episodes")

@@ -20,6 +20,7 @@ from rich.style import Style
 
 from demos.replaying import Moment
 from envs import UserError
+from envs.text import plain
 
 
 class HalfBlocks:
@@ -37,7 +38,7 @@ class HalfBlocks:
                 above, below = Color.from_rgb(*colours[:3]), Color.from_rgb(*colours[3:])
                 yield Segment("▀" * len(list(cells)), Style(color=above, bgcolor=below))
             yield Segment.line()
-        yield Segment("\n".join(line[: options.max_width] for line in lines))
+        yield Segment("\n".join(plain(line)[: options.max_width] for line in lines))
 
 
 def fitted(picture: np.ndarray, columns: int, rows: int) -> np.ndarray:

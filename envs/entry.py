@@ -71,4 +71,4 @@ def in_words(error: OSError) -> str:
 def say(line: str) -> None:
     """Print a line on standard error, wherever that goes."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        output.tell(" ".join(line.splitlines()), error=True)

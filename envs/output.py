@@ -8,7 +8,12 @@ import io
 import os
 import sys
 import unicodedata
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from envs.text import plain
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 PLAINER = (
     {"±": "+/-", "…": "...", "–": "-", "—": "-", "→": "->", "×": "x", "·": ".", "²": "^2"}
@@ -18,6 +23,31 @@ PLAINER = (
     | dict.fromkeys("│┃║", "|")
 )
 """What is printed where an encoding does not have a character."""
+
+
+MOST_OF_A_LINE = 10_000
+"""Characters of a line that is printed; a command line that a person copies is shorter."""
+
+
+def tell(text: object, *, error: bool = False) -> None:
+    """Print text that may hold names from files, on standard output or error.
+
+    Only its line breaks act on the terminal: no escape sequence or control character is printed.
+    """
+    print(harmless(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def harmless(text: object) -> str:
+    """Text of several lines, each as `envs.text.plain`."""
+    return "\n".join(plain(line, MOST_OF_A_LINE) for line in str(text).split("\n"))
+
+
+def cell(value: object) -> Text:
+    """A value for a table of rich's, which reads no markup in it."""
+    # Most commands draw no table: the import takes 11 ms.
+    from rich.text import Text
+
+    return Text(plain(value))
 
 
 class Outlet(io.RawIOBase):

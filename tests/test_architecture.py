@@ -214,3 +214,10 @@ def test_only_the_learner_enters_autocast() -> None:
         if isinstance(node, ast.Call) and dotted(node.func).endswith("torch.autocast")
     ]
     assert calls == [("agents.core.learner", {"cache_enabled": "False"})]
+
+
+@each([file for file in FILES if file.parts[len(ROOT.parts)] in ("agents", "demos")])
+def test_commands_print_what_is_harmless_to_a_terminal(file: Path) -> None:
+    calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
+    names = [node.func.id for node in calls if isinstance(node.func, ast.Name)]
+    assert "print" not in names, "use envs.output.tell"

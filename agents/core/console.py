@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from envs.output import harmless, tell
+
 GAMES = "charts/episodic_"
 """Prefix of the metrics of a game: a call with nothing else is remembered and prints nothing."""
 
@@ -77,7 +79,7 @@ class PlainConsole:
     def message(self, text: str) -> None:
         """Show a line."""
         with suppress(OSError):
-            print(text, flush=True)
+            tell(text)
 
     def close(self) -> None:
         """Nothing is left to show."""
@@ -101,7 +103,7 @@ class LiveConsole:
     def message(self, text: str) -> None:
         """Show a line."""
         with suppress(OSError):
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last status on the terminal."""

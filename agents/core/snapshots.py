@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from envs import files
 from envs.errors import first_line
+from envs.output import tell
 
 MANIFEST = "state.json"
 
@@ -107,7 +107,7 @@ def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bo
 def warn(text: str) -> None:
     """Print a line on standard error, unless that is a file on a full disk."""
     with suppress(OSError):
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        tell(f"warning: {text}", error=True)
 
 
 def remove_temporaries(directory: Path) -> None:

@@ -21,6 +21,7 @@ import envs
 from agents.core.launch import one_line_errors
 from envs import UserError, command_line
 from envs.errors import first_line
+from envs.output import tell
 
 if TYPE_CHECKING:
     from agents.dashboard.content import Artifact, Project
@@ -76,12 +77,12 @@ def build(arguments: Arguments) -> None:
             made = content.workspace(project, name)
             if earlier := view_of(api, project, "project-view", name):
                 made._internal_id, made._internal_name = earlier["id"], earlier["name"]
-            print(f"workspace: {made.save().url}")
+            tell(f"workspace: {made.save().url}")
         if arguments.report:
             page = content.report(project, name)
             if earlier := view_of(api, project, "runs", name):
                 page.id = earlier["id"]
-            print(f"report: {page.save().url}")
+            tell(f"report: {page.save().url}")
 
 
 @contextmanager

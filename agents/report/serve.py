@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agents.report import page
 from agents.report.content import Content
 from envs import UserError
+from envs.output import tell
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -129,5 +130,5 @@ def serve(make: Callable[[], Content], port: int, seconds: float) -> None:
         except SystemExit:
             raise UserError(f"--port {port}: it is taken, choose another") from None
         with listener:
-            print(f"http://{HOST}:{listener.getsockname()[1]} (Ctrl-C ends it)", flush=True)
+            tell(f"http://{HOST}:{listener.getsockname()[1]} (Ctrl-C ends it)")
             uvicorn.Server(config).run([listener])

@@ -24,6 +24,7 @@ from agents.sweep.trials import Outcome, run_trial
 from envs import UserError, signals
 from envs.errors import first_line
 from envs.files import write_atomically
+from envs.output import cell, tell
 
 ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 """Optuna's words for how a trial ended."""
@@ -37,7 +38,7 @@ def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
         while len(ended(study)) < trials:
             one_trial(study, plan, out, seed)
     except KeyboardInterrupt:
-        print(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
+        tell(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
         code = 128 + (signals.received() or signal.SIGINT)
     best = show(study, plan, out)
     return code or (0 if best else 1)
@@ -105,7 +106,7 @@ def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
     study.sampler = sampler(plan.method, seed, len(study.get_trials(deepcopy=False)))
     trial = study.ask(plan.parameters)
     folder, start = out / f"{trial.number:03d}", time.monotonic()
-    print(f"trial {trial.number}: {in_words(trial.params)}", flush=True)
+    tell(f"trial {trial.number}: {in_words(trial.params)}")
 
     def report(evaluation: int, value: float) -> bool:
         trial.report(value, evaluation)
@@ -125,7 +126,7 @@ def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
         trial.set_user_attr("error", outcome.error)
     values = outcome.score if outcome.state == "finished" else None
     study.tell(trial, values, state=ENDED[outcome.state])
-    print(f"trial {trial.number}: {told(outcome, plan.metric)}", flush=True)
+    tell(f"trial {trial.number}: {told(outcome, plan.metric)}")
 
 
 def told(outcome: Outcome, metric: str) -> str:
@@ -153,21 +154,21 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
     words = {state: word for word, state in ENDED.items()}
     table = Table(box=None, pad_edge=False)
     for name in ("trial", "", plan.metric, "seconds", *plan.parameters):
-        table.add_column(name, justify="right" if name else "left")
+        table.add_column(cell(name), justify="right" if name else "left")
     for each in trials:
         score = "" if each.value is None else short(float(each.value))
         seconds = f"{each.user_attrs.get('seconds', 0):.0f}"
         values = [short(each.params.get(name, "")) for name in plan.parameters]
-        table.add_row(str(each.number), words[each.state], score, seconds, *values)
+        table.add_row(*map(cell, (each.number, words[each.state], score, seconds, *values)))
     if trials:
         # Wider than any: a terminal breaks a line, where rich would leave out what does not fit.
         Console(width=1_000).print(table)
     if not trials or trials[0].state != TrialState.COMPLETE:
-        print("no trial has finished")
+        tell("no trial has finished")
         return None
     best = trials[0]
     (path, *_), _ = find(out / f"{best.number:03d}")
-    print(f"best: trial {best.number}, {path}")
+    tell(f"best: trial {best.number}, {path}")
     words_of_it = ["python", "-m", f"agents.{plan.algo}", *plan.arguments(best.params)]
-    print(shlex.join(words_of_it))
+    tell(shlex.join(words_of_it))
     return best

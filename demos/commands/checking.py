@@ -17,6 +17,7 @@ from demos.picturing import picture
 from demos.shipped import FOLDER, located, opened
 from demos.verification import Difference, verify, verify_together
 from envs import UserError
+from envs.output import tell
 
 WITHOUT_A_LIST = (
     "it is of format 1, without a digest of the whole: that its last episode is missing, or what it"
@@ -38,7 +39,7 @@ class Verify:
         try:
             dataset = Dataset.open(path)
         except UserError as error:
-            print(error)
+            tell(error)
             return 1
         if dataset.metadata.replayable:
             dataset.metadata.spec.check_reproducible()
@@ -48,16 +49,16 @@ class Verify:
             if what is not None:
                 wrong[number] = what
         for number in sorted(wrong):
-            print(f"episode {number}: {wrong[number]}")
+            tell(f"episode {number}: {wrong[number]}")
         problems = dataset.problems()
         for line in problems:
-            print(line)
+            tell(line)
         if not dataset.listed:
-            print(WITHOUT_A_LIST.format(path))
+            tell(WITHOUT_A_LIST.format(path))
         rate, files = steps / (time.perf_counter() - start), len(dataset.files())
         speed = f"{steps:,} steps, {rate:,.0f} steps/s"
         how = "" if dataset.metadata.replayable else "; stored observations, not re-emulated"
-        print(f"{files - len(wrong)} of {files} episodes are as recorded ({speed}{how})")
+        tell(f"{files - len(wrong)} of {files} episodes are as recorded ({speed}{how})")
         return 1 if wrong or problems or not files else 0
 
 
@@ -125,7 +126,7 @@ class Card:
     def run(self) -> int:
         text = card(opened(self.dataset))
         if self.out is None:
-            print(text, end="")
+            tell(text.rstrip("\n"))
         else:
             write(self.out, text.encode())
         return 0

@@ -14,6 +14,7 @@ from demos.dataset import Dataset, Metadata, require_numbers
 from demos.editing import merged, save, split
 from demos.shipped import located, opened, shipped
 from envs import UserError
+from envs.output import tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,5 +142,5 @@ def remade(dataset: Dataset) -> Metadata:
 
 
 def said(dataset: Dataset) -> int:
-    print(f"{len(dataset.files())} episodes in {dataset.path}")
+    tell(f"{len(dataset.files())} episodes in {dataset.path}")
     return 0

@@ -12,6 +12,7 @@ from demos import minari, minari_import, provenance
 from demos.dataset import Dataset
 from demos.editing import save
 from demos.shipped import opened
+from envs.output import tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Export:
     def run(self) -> int:
         directory = self.out or minari.datasets_directory()
         path = minari.export(opened(self.dataset), self.id, directory)
-        print(f"{self.id} in {path}")
+        tell(f"{self.id} in {path}")
         return 0
 
 
@@ -47,7 +48,7 @@ class Import:
         metadata = replace(reading.metadata, command=command, created=created)
         # One at a time: observations may be more than fits into memory.
         dataset = save(self.out, metadata, reading.episodes)
-        print(f"{len(dataset.files())} episodes in {self.out}")
+        tell(f"{len(dataset.files())} episodes in {self.out}")
         if reading.remark:
-            print(reading.remark)
+            tell(reading.remark)
         return 0

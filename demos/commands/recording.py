@@ -20,6 +20,7 @@ from demos.replaying import checked_speed
 from demos.sessions import Recording
 from envs import EnvSpec
 from envs.errors import at_least
+from envs.output import tell
 from envs.signals import Interrupted, StopSignal
 from envs.tapes import tape_seed
 
@@ -61,9 +62,9 @@ class Record:
             refused = self._played(spec, policy, recording)
         below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
         stopped = ", stopped: the games that were under way are not in it" if stop.signum else ""
-        print(f"{in_words(recording)}{below}{stopped}")
+        tell(f"{in_words(recording)}{below}{stopped}")
         if recording.replayable is False:
-            print(f"{spec.env_id} is not reproducible: the observations are stored")
+            tell(f"{spec.env_id} is not reproducible: the observations are stored")
         if stop.signum:
             return 128 + stop.signum
         return 0 if recording.kept == self.episodes else 1
@@ -110,17 +111,17 @@ class Record:
             finally:
                 if not recording.kept and recording.dataset is not None:
                     recording.dataset.remove_empty()
-        print(in_words(recording) if recording.kept else "no episode was kept")
+        tell(in_words(recording) if recording.kept else "no episode was kept")
         return 0
 
     def _saved(self, games: Iterable[Episode], recording: Recording) -> None:
         """Keep the games that a person saves until there are enough."""
         for episode in games:
             if episode.score < self.min_return:
-                print(f"return {episode.score:g} is below --min-return {self.min_return:g}")
+                tell(f"return {episode.score:g} is below --min-return {self.min_return:g}")
                 continue
             recording.keep(episode)
-            print(f"kept: return {episode.score:g}, {len(episode)} steps")
+            tell(f"kept: return {episode.score:g}, {len(episode)} steps")
             if recording.kept == self.episodes:
                 break
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from demos import terminal
@@ -19,7 +20,9 @@ from demos.shipped import opened
 from demos.window import WITHOUT_DISPLAY, window
 from envs import UserError, signals, video
 from envs.errors import did_you_mean
+from envs.output import tell
 from envs.screens import shows_windows
+from envs.text import plain
 from envs.video import fps_of
 
 
@@ -41,11 +44,14 @@ class Replay:
             raise UserError(f"--to {target}: allowed are window, terminal, {films}{near}")
         speed = checked_speed(self.speed)
         episode = one_episode(opened(self.dataset), self.episode)
-        title, fps = f"{self.dataset.name}, episode {self.episode}", speed * fps_of(episode.spec)
+        title, fps = (
+            f"{plain(self.dataset.name)}, episode {self.episode}",
+            speed * fps_of(episode.spec),
+        )
         with closing(moments(episode)) as shown:
             if is_film:
                 quiet = not sys.stdout.isatty()
-                steps = track(shown, f"filming {title}", len(episode) + 1, disable=quiet)
+                steps = track(shown, escape(f"filming {title}"), len(episode) + 1, disable=quiet)
                 return film(Path(target), steps, fps)
             try:
                 if target == "terminal":
@@ -82,7 +88,7 @@ def film(path: Path, shown: Iterable[Moment], fps: float) -> int:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
     except KeyboardInterrupt:
-        print(f"{path} was not written", file=sys.stderr)
+        tell(f"{path} was not written", error=True)
         return 128 + (signals.received() or signal.SIGINT)
-    print(f"{path}: {fps:g} steps a second")
+    tell(f"{path}: {fps:g} steps a second")
     return 0
