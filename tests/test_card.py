@@ -15,6 +15,7 @@ from agents import card
 from agents.core.launch import parse
 from agents.core.run import Run
 from agents.report.reading import read_run
+from envs.text import plain
 
 hub = pytest.importorskip("huggingface_hub")
 
@@ -83,7 +84,8 @@ def test_hostile_names_stay_text(run: Run, tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps(saved))
     (tmp_path / "eval.json").write_bytes((run.path / "eval.json").read_bytes())
     text = told(Run.open(tmp_path))
-    assert front(text)["tags"][2:] == [hostile, hostile]
+    # A name has one line wherever it is shown.
+    assert front(text)["tags"][2:] == [plain(hostile)] * 2
     body = text.split("---\n", 2)[2]
     outside = "".join(body.split("````")[::2])
     assert "<script>" not in outside

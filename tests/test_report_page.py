@@ -20,6 +20,7 @@ from agents.report.__main__ import Arguments, maker
 from benchmarks.browser import browser, chromium, until
 from benchmarks.report_page import make_runs
 from envs import video
+from envs.text import plain
 
 pytest.importorskip("playwright", reason="the page's tests need Playwright")
 if chromium() is None:
@@ -275,10 +276,34 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(chrome: Any, file: Path):
     assert phone.wrong == []
 
 
+def test_names_of_any_length_leave_the_page_as_wide_as_the_screen(chrome: Any, tmp_path: Path):
+    make_runs(tmp_path, 6, 60)
+    for number, run in enumerate(sorted(tmp_path.iterdir())):
+        long = f"{number}" + "x" * 10_000
+        saved = json.loads((run / "config.json").read_text())
+        saved["algo"] = saved["env_spec"]["env_id"] = long
+        saved["config"] |= {"env_id": long, long: long}
+        (run / "config.json").write_text(json.dumps(saved))
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": 10_000_001, "time": 9e4, long: 1.797e308}) + "\n")
+            file.write(json.dumps({"step": 10_000_001, "time": 9e4, "charts/SPS": 1e100}) + "\n")
+    page_file = tmp_path / "report.html"
+    page_file.write_text(page.build(maker(Arguments(runs=tmp_path))(), film_mb=0), "utf-8")
+    for width in (390, 1366):
+        tab = Tab(chrome, viewport={"width": width, "height": 844})
+        shown = tab.open(page_file.as_uri())
+        for section in ("runs", "curves", "scores", "speed", "settings"):
+            shown.locator(f"#{section}").scroll_into_view_if_needed()
+            shown.wait_for_timeout(100)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        tab.context.close()
+        assert tab.wrong == []
+
+
 def test_hostile_names_are_text_wherever_they_are_shown(tab: Tab):
-    assert HOSTILE in tab.page.locator('[data-name="env"]').all_text_contents()
-    tab.page.get_by_label("Agent", exact=True).select_option(HOSTILE)
-    tab.page.get_by_label("Metric").select_option(HOSTILE)
+    assert plain(HOSTILE) in tab.page.locator('[data-name="env"]').all_text_contents()
+    tab.page.get_by_label("Agent", exact=True).select_option(plain(HOSTILE))
+    tab.page.get_by_label("Metric").select_option(plain(HOSTILE))
     tab.drawn("curves")
     box = tab.page.locator("#panels .nsewdrag").first.bounding_box()
     tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)

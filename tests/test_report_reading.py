@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +66,10 @@ def test_damaged_lines_are_left_out_and_counted(root: Path):
         file.write(b'{"step": 5, "time": 1, "charts/SPS": "fast", "a": true, "b": null}\n')
         file.write(b'{"step": 5, "time": 1, "charts/SPS": Infinity, "c": 1%s}\n' % (b"0" * 400))
     run = one(root)
-    assert run.problems == ("metrics.jsonl: 7 damaged lines left out",)
+    assert run.problems == (
+        "metrics.jsonl: 7 damaged lines left out",
+        "metrics.jsonl: 2 values beyond 1e+100 left out",
+    )
     assert len(run.series["charts/SPS"]) == before
     assert not {"a", "b", "c"} & run.series.keys()
     shown(root)
@@ -197,6 +203,92 @@ def test_a_film_says_the_score_of_the_weights_that_play_in_it(root: Path):
     assert not said[f"{early:012d}"]["final"]
     assert (said[f"{middle:012d}"]["mean"], said[f"{middle:012d}"]["episodes"]) == (77.5, 30)
     assert said[f"{10**7:012d}"]["mean"] == evaluations.value[-1]
+
+
+@pytest.mark.parametrize("value", [sys.float_info.max, -sys.float_info.max, 1e308, 1e100, -1e100])
+@pytest.mark.parametrize("name", ["step", "time", "charts/SPS", "eval/return_mean", "x"])
+def test_no_number_is_too_large_for_the_page(root: Path, name: str, value: float):
+    record = {"step": 10**7 + 1, "time": 2e4, name: value}
+    lines = [record, record | {"step": 10**7 + 2, name: -value}]
+    for run in sorted(root.iterdir())[:5]:
+        with (run / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    scored = {"eval/return_mean": value, "eval/human_normalised": -value, "episodes": value}
+    (root / NAME / "eval.json").write_text(json.dumps(scored | {"checkpoint_step": value}))
+    numbers = list(numbers_in(shown(root)))
+    # What a plot computes with them, an axis from one to the other and steps in frames, is finite.
+    assert all(math.isfinite(16 * number) for number in numbers)
+    assert max(numbers) - min(numbers) <= 1e101
+
+
+def numbers_in(value: object) -> Iterator[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from numbers_in(each)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def test_a_number_that_json_lacks_does_not_lose_the_page():
+    assert json.loads(page.inert({"a": [1.5, float("nan")], "b": (float("inf"),)})) == {
+        "a": [1.5, None],
+        "b": [None],
+    }
+
+
+@pytest.mark.parametrize("where", ["algo", "env_id", "setting", "value", "metric", "directory"])
+def test_long_names_are_cut_and_stay_different(tmp_path: Path, where: str):
+    root = tmp_path
+    make_runs(root, 24, 20)
+    for number, run in enumerate(sorted(root.glob("*Pong*ppo*"))):
+        text = "x" * (100 if where == "directory" else 10_000) + str(number)
+        saved = json.loads((run / "config.json").read_text())
+        if where == "algo":
+            saved["algo"] = text
+        elif where == "env_id":
+            saved["env_spec"]["env_id"] = saved["config"]["env_id"] = text
+        elif where == "setting":
+            saved["config"][text] = 1
+        elif where == "value":
+            saved["config"] |= {"note": text}
+        (run / "config.json").write_text(json.dumps(saved))
+        if where == "metric":
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": 10**7 + 1, "time": 2e4, text: 1.0}) + "\n")
+        if where == "directory":
+            (root / text / text).mkdir(parents=True)
+            run.rename(root / text / text / run.name)
+    data = shown(root)
+    assert max(map(len, texts_in(data))) <= 200
+    assert len({run["name"] for run in data["runs"]}) == len(data["runs"]) == 24
+    # The two seeds of one agent and game are one group no more.
+    differ = where in ("algo", "env_id", "setting", "value")
+    assert len(data["groups"]) == (13 if differ else 12)
+    if where in ("algo", "env_id"):
+        name = where.removesuffix("_id")
+        assert len({run[name] for run in data["runs"] if "x" * 50 in run[name]}) == 2
+    if where == "metric":
+        assert len([name for name in data["metrics"] if "xxx" in name]) == 2
+
+
+def texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from texts_in([*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from texts_in(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_no_control_or_direction_character_reaches_the_page(root: Path):
+    saved = json.loads((root / NAME / "config.json").read_text())
+    saved |= {"algo": "a\x1b[2J\u202e", "config": saved["config"] | {"\x9b": "\u2066\n"}}
+    (root / NAME / "config.json").write_text(json.dumps(saved))
+    everything = "".join(texts_in(shown(root)))
+    assert not set("\x1b\x9b\n\u202e\u2066") & set(everything)
 
 
 def test_only_what_has_changed_is_read_again(root: Path):

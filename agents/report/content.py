@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ LEAST_POINTS, MOST_POINTS = 40, 1_000
 AGGREGATE_POINTS = 100
 
 MOST_METRICS = 40
+
+MOST_SETTINGS = 500
+"""Of a run. No agent has a tenth of them; a stranger's config may have a million."""
 
 FIRST_METRICS = (
     *("eval/return_mean", "charts/episodic_return_20", "charts/episodic_return"),
@@ -118,7 +122,10 @@ def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
             {"film": number, "name": printable(video.name), "score": _score(run, step_of(video))}
             for number, video in zip(videos, run.videos, strict=True)
         ],
-        "config": {printable(name): text(value) for name, value in run.config.items()},
+        "config": {
+            printable(name): text(value)
+            for name, value in islice(run.config.items(), MOST_SETTINGS)
+        },
     }
 
 

@@ -44,7 +44,7 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
     for (protocol, algo), numbers in kin.items():
         names = variant_names(algo, [settings(runs[number]) for number in numbers])
         for number, name in zip(numbers, names, strict=True):
-            members[protocol, name].append(number)
+            members[protocol, printable(name)].append(number)
     return [Group(*key, tuple(numbers)) for key, numbers in sorted(members.items())]
 
 

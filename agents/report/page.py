@@ -10,12 +10,14 @@ import base64
 import hashlib
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from agents.report.content import Content, Film
+from envs.files import read_regular
 
 ASSETS = Path(__file__).with_name("assets")
 LIBRARY = "plotly-basic.min.js"
@@ -66,8 +68,21 @@ def values(
 def inert(plain: Any) -> str:
     """JSON that cannot end the script element it is in; ASCII, so that no separator of lines is
     in it."""
-    text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        # One number of one dataset must not lose the page.
+        text = json.dumps(finite(plain), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def finite(value: Any) -> Any:
+    """The same JSON value with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def policy(live: bool) -> str:
@@ -113,12 +128,12 @@ def type_of(film: Film) -> str:
     return "video/mp4" if isinstance(film, bytes) else TYPES.get(film.suffix, "video/mp4")
 
 
-def read_film(film: Film) -> bytes:
-    """The bytes of a film; none where its file is gone."""
+def read_film(film: Film, most: int) -> bytes:
+    """The bytes of a film; none where its file is gone, is larger than `most` or is a link."""
     if isinstance(film, bytes):
         return film
     try:
-        return film.read_bytes()
+        return read_regular(film, most)
     except OSError:
         return b""
 
@@ -127,13 +142,13 @@ def _within(films: list[Film], most: int) -> Iterator[tuple[int, bytes]]:
     """The films that fit into so many bytes, with their numbers; the first ones go first."""
     for number, film in enumerate(films):
         size = len(film) if isinstance(film, bytes) else _size(film)
-        if 0 < size <= most and (data := read_film(film)):
+        if 0 < size <= most and (data := read_film(film, most)):
             most -= len(data)
             yield number, data
 
 
 def _size(film: Path) -> int:
     try:
-        return film.stat().st_size
+        return film.lstat().st_size
     except OSError:
         return 0

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from agents.report.parsing import Series, is_number, printable, read_json, read_metrics
+from agents.report.parsing import Series, is_count, is_number, printable, read_json, read_metrics
 from envs import EnvSpec, UserError
+from envs.files import entries, is_regular
 
 NAME = re.compile(r".+__\w+__\d+__\d{8}-\d{6}(-\d+)?")
 """`<env>__<algorithm>__<seed>__<time>`, as `Run.create` names a directory."""
@@ -30,6 +31,10 @@ RECENT_SECONDS = 600.0
 
 WRITTEN = ("config.json", "metrics.jsonl", "eval.json", "videos")
 """What is read of a run."""
+
+MOST_FRAMESKIP = 10_000
+
+MOST_TIMES_HUMAN = 1e6
 
 FILMS = (".mp4", ".webm")
 
@@ -119,7 +124,7 @@ class Reader:
 def _stamp(path: Path) -> tuple[int, int]:
     """What changes when a file does; (0, 0) where there is none."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
@@ -127,6 +132,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def find(root: Path) -> tuple[list[Path], list[Path]]:
     """The run directories at or below `root`, and its folders in which there is none.
+
+    A link is not followed, because a page must hold nothing from elsewhere.
 
     Raises:
         UserError: there is no directory.
@@ -148,18 +155,17 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
         yield folder
         return
     try:
-        inner = [Path(each.path) for each in os.scandir(folder) if each.is_dir() and depth]
+        found = [each for each in os.scandir(folder) if each.is_dir(follow_symlinks=False)]
     except OSError:
         return
-    for each in inner:
-        # A link may lead back here: what it leads to is a run or is left alone.
-        if not each.name.startswith("."):
-            yield from _runs_below(each, 0 if each.is_symlink() else depth - 1)
+    for each in found:
+        if depth and not each.name.startswith("."):
+            yield from _runs_below(Path(each.path), depth - 1)
 
 
 def is_run(folder: Path) -> bool:
     """Whether a directory is a run, damaged ones included."""
-    if (folder / "metrics.jsonl").is_file() or NAME.fullmatch(folder.name):
+    if is_regular(folder / "metrics.jsonl") or NAME.fullmatch(folder.name):
         return True
     values, _ = read_json(folder / "config.json")
     return "joystick" in values and "algo" in values
@@ -170,9 +176,9 @@ def read_run(path: Path, root: Path) -> RunRecord:
     saved, problem = read_json(path / "config.json")
     problems = [problem] if problem else []
     config, fields = (_dictionary(saved, name, problems) for name in ("config", "env_spec"))
-    series, damaged, written = read_metrics(path / "metrics.jsonl")
-    if damaged:
-        problems.append(f"metrics.jsonl: {damaged} damaged lines left out")
+    metrics = read_metrics(path / "metrics.jsonl")
+    series = metrics.series
+    problems += metrics.problems
     final, problem = read_json(path / "eval.json", needed=False)
     problems += [problem] if problem else []
     score = _final_score(final) or _last_evaluation(series)
@@ -188,13 +194,13 @@ def read_run(path: Path, root: Path) -> RunRecord:
         env_id=printable(fields.get("env_id", config.get("env_id", "unknown"))),
         protocol=protocol_of(fields, str(config.get("env_id", "unknown"))),
         seed=int(seed) if is_number(seed) else None,
-        frameskip=int(skip) if is_number(skip) and skip >= 1 and not studies else 1,
+        frameskip=int(skip) if is_number(skip, MOST_FRAMESKIP) and skip >= 1 and not studies else 1,
         config=config,
         series=series,
         score=score,
         videos=videos_of(path),
         problems=tuple(problems),
-        written=written,
+        written=metrics.written,
     )
 
 
@@ -215,25 +221,31 @@ def protocol_of(fields: dict[str, Any], otherwise: str) -> str:
 
 def videos_of(path: Path) -> tuple[Path, ...]:
     """The films of a run, which are named by the step of the weights that played."""
-    found = [each for each in (path / "videos").glob("*") if each.suffix in FILMS]
-    return tuple(sorted(each for each in found if each.is_file() and each.name[0] != "."))
+    found = [each for each in entries(path / "videos") if each.suffix in FILMS]
+    return tuple(each for each in found if is_regular(each) and each.name[0] != ".")
 
 
 def _final_score(values: dict[str, Any]) -> Score | None:
     """The score of eval.json; None where there is none."""
     known = {name: value for name, value in values.items() if is_number(value)}
+    counts = {name: int(value) for name, value in values.items() if is_count(value)}
     if "eval/return_mean" not in known:
         return None
     hows = [f"{name} {known[name]:g}" for name in ("epsilon", "temperature") if name in known]
     return Score(
         mean=float(known["eval/return_mean"]),
         ci95=known.get("eval/return_ci95"),
-        human=known.get("eval/human_normalised"),
-        step=int(known.get("checkpoint_step", 0)),
-        episodes=int(known["episodes"]) if "episodes" in known else None,
+        human=_human(known.get("eval/human_normalised")),
+        step=counts.get("checkpoint_step", 0),
+        episodes=counts.get("episodes"),
         how="".join(hows),
         final=True,
     )
+
+
+def _human(value: float | None) -> float | None:
+    """A human-normalised score, which is shown in percent; None where it is absurd."""
+    return value if value is not None and abs(value) <= MOST_TIMES_HUMAN else None
 
 
 def step_of(video: Path) -> int | None:
@@ -263,7 +275,7 @@ def _evaluation(series: dict[str, Series], step: float) -> Score | None:
     return Score(
         mean=mean,
         ci95=value("eval/return_ci95"),
-        human=value("eval/human_normalised"),
+        human=_human(value("eval/human_normalised")),
         step=int(step),
         final=False,
     )

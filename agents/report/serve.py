@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agents.report import page
 from agents.report.content import Content
 from envs import UserError
+from envs.files import is_directory, is_regular
 from envs.output import tell
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
     def film(request: Request) -> Response:
         films, number = source.content().films, request.path_params["number"]
         path = on_disk(films[number], folder) if number < len(films) else None
-        if path is None or not path.is_file():
+        # Nor does it wait for a FIFO, or follow a link, that has taken the film's place.
+        if path is None or not (is_directory(path.parent) and is_regular(path)):
             return Response("no such film", status_code=404, headers=HEADERS)
         return FileResponse(path, media_type=page.type_of(path), headers=HEADERS)
 

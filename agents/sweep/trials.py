@@ -112,7 +112,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def evaluations(folder: Path, metric: str) -> list[float]:
     """The values of a metric so far, by step."""
     for run in find(folder)[0]:
-        series, _, _ = read_metrics(run / "metrics.jsonl")
+        series = read_metrics(run / "metrics.jsonl").series
         return series[metric].value.tolist() if metric in series else []
     return []
 

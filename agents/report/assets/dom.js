@@ -27,12 +27,21 @@ const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFra
 const decimal = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-const percent = (share) => (share == null ? "" : `${tenth.format(share * 100)}%`);
+/** A number of four digits that count; where it would be long, with its power of ten. */
+function digits(value) {
+  const size = Math.abs(value);
+  return size >= 1e12 || (size > 0 && size < 1e-6) ? value.toExponential(3) : decimal.format(value);
+}
+
+function percent(share) {
+  if (share == null) return "";
+  return Math.abs(share) < 1e6 ? `${tenth.format(share * 100)}%` : `${digits(share * 100)}%`;
+}
 
 function score(of) {
   if (!of) return "";
-  const interval = of.ci95 == null ? "" : ` ± ${decimal.format(of.ci95)}`;
-  return decimal.format(of.mean) + interval;
+  const interval = of.ci95 == null ? "" : ` ± ${digits(of.ci95)}`;
+  return digits(of.mean) + interval;
 }
 
 function duration(seconds) {

@@ -92,7 +92,7 @@ function demoCard(demo, n) {
   const facts = returns.length ? [
     demo.protocol, `played by ${demo.policy}`, plural(returns.length, "episode"),
     plural(demo.steps, "step"),
-    `return ${decimal.format(mean)} on average, ${decimal.format(Math.min(...returns))} to ${decimal.format(Math.max(...returns))}`,
+    `return ${digits(mean)} on average, ${digits(Math.min(...returns))} to ${digits(Math.max(...returns))}`,
   ] : [];
   const players = demo.films.length ? player(demo) : "";
   const actions = demo.actions
@@ -143,7 +143,7 @@ function player(demo) {
   const last = () => film.actions.length;
   const describe = (step) => {
     const action = step ? film.names[film.actions[step - 1]] : "none yet";
-    const text = `step ${number.format(step)} of ${number.format(film.length)} · action ${action} · return ${decimal.format(sums[step])}`;
+    const text = `step ${number.format(step)} of ${number.format(film.length)} · action ${action} · return ${digits(sums[step])}`;
     caption.textContent = text;
     slider.setAttribute("aria-valuetext", text);
   };
@@ -200,7 +200,7 @@ function player(demo) {
   const rate = select("Speed", [["0.25", "¼×"], ["0.5", "½×"], ["1", "1×"], ["2", "2×"], ["4", "4×"]], "1",
     (value) => { video.playbackRate = Number(value); video.defaultPlaybackRate = Number(value); });
   const episodes = demo.films.map((each, at) =>
-    [String(at), `episode ${each.episode}, return ${decimal.format(each.return)}`]);
+    [String(at), `episode ${each.episode}, return ${digits(each.return)}`]);
   open(0);
   const near = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
