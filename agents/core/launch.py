@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 import envs
-from agents.core import distributed
+from agents.core import distributed, locks
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
@@ -174,14 +175,20 @@ def train(algo: str, args: list[str]) -> int:
     tune_process()
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
-    with distributed.joined(device.type):
-        return train_on_this_rank(module, config, resumed, device)
+    with distributed.joined(device.type), ExitStack() as held:
+        if resumed is not None and distributed.rank() == 0:
+            held.enter_context(locks.alone(resumed.path))
+        return train_on_this_rank(module, config, resumed, device, held)
 
 
 def train_on_this_rank(
-    module: ModuleType, config: Any, resumed: Run | None, device: torch.device
+    module: ModuleType, config: Any, resumed: Run | None, device: torch.device, held: ExitStack
 ) -> int:
-    """Train this rank's share of the environments; rank 0 logs and saves for all."""
+    """Train this rank's share of the environments; rank 0 logs and saves for all.
+
+    Args:
+        held: takes the lock of a new run; of a resumed one it has it.
+    """
     algo = module.__name__.rpartition(".")[2]
     if resumed is None:
         spec = envs.spec(config.env_id)
@@ -206,6 +213,7 @@ def train_on_this_rank(
     run = resumed
     if run is None and distributed.rank() == 0:
         run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
+        held.enter_context(locks.alone(run.path))
     experience = Interaction(agent, make_groups(spec, config), config) if online else Study(agent)
     training = Training(agent, spec, experience, config, run)
     if resumed is not None:
