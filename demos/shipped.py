@@ -42,18 +42,25 @@ def opened(name: str | Path) -> Dataset:
     return Dataset.open(located(name))
 
 
+def of_environment(env_id: str) -> Path | None:
+    """The shipped dataset of an environment; None where there is none."""
+    for path in shipped().values():
+        if Dataset.open(path).metadata.spec.env_id == env_id:
+            return path
+    return None
+
+
 def find(name: str, spec: EnvSpec) -> Path:
     """The directory of a dataset, as `located`; "auto" is the shipped one of the environment.
 
     Raises:
         UserError: there is none, and the nearest name.
     """
-    datasets = shipped()
     if name == "auto":
-        for path in datasets.values():
-            if Dataset.open(path).metadata.spec.env_id == spec.env_id:
-                return path
-        known = ", ".join(datasets)
+        path = of_environment(spec.env_id)
+        if path is not None:
+            return path
+        known = ", ".join(shipped())
         raise UserError(
             f"no demonstrations of {spec.env_id} are shipped (shipped are: {known}); record some"
             f" with `python -m demos record --env {spec.env_id} --policy runs/<run> --out NAME`"

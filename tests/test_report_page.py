@@ -123,6 +123,19 @@ def test_the_filter_keeps_what_matches_all_words(tab: Tab):
     assert tab.page.locator("#panels figure").count() == 1
 
 
+def test_a_reload_keeps_the_filter_and_the_order(tab: Tab):
+    tab.page.fill("#filter", "agent=ppo")
+    tab.page.click('[data-sort="score"]')
+    tab.page.get_by_label("Environment", exact=True).select_option("ALE/Pong-v5")
+    before = tab.shown_runs()
+    tab.page.click("#nav a >> nth=1")
+    tab.page.reload()
+    tab.page.wait_for_selector("#table tbody tr")
+    assert tab.shown_runs() == before
+    assert tab.page.input_value("#filter") == "agent=ppo"
+    assert tab.page.locator('th[aria-sort="ascending"]').inner_text().startswith("Return")
+
+
 def test_a_table_is_sorted_by_its_headings(tab: Tab):
     tab.page.click('[data-sort="human"]')
     shares = [
@@ -209,6 +222,8 @@ def test_speed_and_memory_are_shown_where_they_are_recorded(tab: Tab):
     titles = tab.page.locator("#speed .xtitle").all_text_contents()
     assert titles == ["environment steps a second", "resident memory (GB)"]
     assert tab.page.locator("#speed .point").count() == 3
+    ticks = tab.page.locator("#speed .xtick").all_text_contents()
+    assert not [tick for tick in ticks if tick.endswith("m")]
 
 
 def test_the_theme_is_chosen_and_remembered(tab: Tab):

@@ -6,15 +6,19 @@ import csv
 import json
 import math
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import pytest
 
+from agents.core import locks
 from agents.report import __main__ as command
-from agents.report import content, page
+from agents.report import content, demonstrations, page
 from agents.report.content import assemble
 from agents.report.grouping import grouped, variant_names
 from agents.report.reading import Reader, RunRecord, find, read_run
@@ -83,6 +87,61 @@ def test_a_run_in_progress_is_running_and_later_stopped(root: Path):
     assert run.state() == "running"
     assert run.state(now=run.written + 3600) == "stopped"
     assert run.score is not None and not run.score.final
+
+
+def unfinished(root: Path) -> RunRecord:
+    (root / NAME / "eval.json").unlink()
+    metrics = root / NAME / "metrics.jsonl"
+    metrics.write_bytes(b"".join(metrics.read_bytes().splitlines(True)[:50]))
+    return one(root)
+
+
+def test_a_run_whose_process_has_ended_is_not_running(root: Path):
+    run = unfinished(root)
+    with locks.alone(run.path):
+        assert run.state(now=run.written + 3600) == "running"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (run.path / locks.NAME).write_text(json.dumps({"pid": process.pid, "host": gethostname()}))
+    assert run.state() == "stopped"
+    # Another process has got the number since.
+    (run.path / locks.NAME).write_text(json.dumps({"pid": os.getpid(), "host": gethostname()}))
+    os.utime(run.path / locks.NAME, (1e9, 1e9))
+    assert run.state() == "stopped"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"pid": "x"}', '{"pid": 1e30, "host": "h"}', '{"pid": 1, "host": "else"}']
+)
+def test_a_lock_that_says_nothing_leaves_it_to_the_time(root: Path, text: str):
+    run = unfinished(root)
+    (run.path / locks.NAME).write_text(text)
+    assert run.state() == "running"
+    assert run.state(now=run.written + 3600) == "stopped"
+
+
+def test_a_lock_with_an_absurd_number_is_of_no_process(root: Path):
+    run = unfinished(root)
+    for pid in (-1, 2**40, 2**63):
+        (run.path / locks.NAME).write_text(json.dumps({"pid": pid, "host": gethostname()}))
+        assert run.state() == "stopped"
+
+
+def test_the_shipped_demonstrations_of_an_environment_are_shown(tmp_path: Path):
+    make_runs(tmp_path, 1, 20)
+    (run,) = read_run_of(tmp_path)
+    assert run.env_id == "ALE/Breakout-v5"
+    names = [path.name for path in demonstrations.shown(tmp_path, (), [run])]
+    assert names == ["breakout-expert-v1"]
+    learned = replace(run, config={"demos": "pong-expert-v1"})
+    auto = replace(run, config={"demos": "auto"})
+    given = ("cartpole-expert-v1", "breakout-expert-v1")
+    names = [path.name for path in demonstrations.shown(tmp_path, given, [learned, auto])]
+    assert names == ["cartpole-expert-v1", "breakout-expert-v1", "pong-expert-v1"]
+
+
+def read_run_of(root: Path) -> list[RunRecord]:
+    return Reader(root).read()[0]
 
 
 def test_a_run_that_has_just_begun_is_there(root: Path):

@@ -37,7 +37,7 @@ class Arguments:
     serve: bool = False  # Serve the page on this machine instead.
     port: int = 8000  # Of --serve, at 127.0.0.1.
     read_every_seconds: float = 10.0  # How often a served page looks for news.
-    demos: tuple[str, ...] = ()  # Datasets to show, besides those that are found.
+    demos: tuple[str, ...] = ()  # Datasets to show, besides those that are found and shipped.
     demo_films: int = 2  # Episodes of a dataset to film, from the best to the worst.
     film_mb: float = 8.0  # Megabytes of films in a page; it names those that are not.
 
@@ -46,9 +46,8 @@ def maker(arguments: Arguments) -> Callable[[], Content]:
     """What reads the runs, each time anew, and the demonstrations once."""
     reader = Reader(arguments.runs)
     runs, _ = reader.read()
-    given = demonstrations.named(arguments.demos)
-    paths = {path.resolve(): path for path in given + demonstrations.found(arguments.runs, runs)}
-    datasets = [demonstrations.described(path, arguments.demo_films) for path in paths.values()]
+    paths = demonstrations.shown(arguments.runs, arguments.demos, runs)
+    datasets = [demonstrations.described(path, arguments.demo_films) for path in paths]
     return lambda: assemble(arguments.runs.resolve().name, *reader.read(), datasets)
 
 

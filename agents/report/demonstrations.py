@@ -15,10 +15,10 @@ from agents.report.parsing import printable
 from agents.report.reading import RunRecord
 from demos import Dataset, Episode
 from demos.dataset import Damage
-from demos.shipped import shipped
+from demos.describing import datasets_below
+from demos.shipped import located, of_environment
 from envs import UserError, render, video
 from envs.controls import action_name
-from envs.errors import did_you_mean
 
 MOST_STEPS = 3_000
 """Of a film; the page says where it ends before the episode does."""
@@ -27,55 +27,49 @@ BINS, MOST_NUMBERS = 20, 4
 """Of histograms of continuous actions: bins, and numbers of an action that are shown."""
 
 
-def named(names: Iterable[str]) -> list[Path]:
-    """The directories of datasets, given as paths or as names of shipped ones.
+def shown(root: Path, given: Iterable[str], runs: Sequence[RunRecord]) -> list[Path]:
+    """The directories of the datasets that a page shows, each once.
+
+    Those that are given, those below the runs' directory, those that runs learned from, and the
+    shipped ones of the runs' environments.
+
+    Args:
+        given: paths, or names of shipped ones.
 
     Raises:
-        UserError: there is none of a name.
+        UserError: there is none of a given name.
     """
-    known = shipped()
-    paths = []
-    for name in names:
-        path = Path(name) if (Path(name) / "dataset.json").exists() else known.get(name)
-        if path is None:
-            allowed = ", ".join(known)
-            near = did_you_mean(name, known)
-            raise UserError(f"--demos {name}: no dataset there (shipped are: {allowed}){near}")
-        paths.append(path)
-    return paths
-
-
-def found(root: Path, runs: Sequence[RunRecord]) -> list[Path]:
-    """The datasets below a directory, and those that its runs learned from."""
-    paths = [file.parent for file in sorted(root.rglob("dataset.json"))]
+    paths = [_given(name) for name in given] + datasets_below(root)
     for run in runs:
         name = run.config.get("demos")
-        if isinstance(name, str) and name:
+        if isinstance(name, str) and name and name != "auto":
             with suppress(UserError, OSError, ValueError):
-                paths += [_of_environment(run.env_id)] if name == "auto" else named([name])
+                paths.append(located(name))
+    environments = dict.fromkeys(run.env_id for run in runs)
+    paths += [path for path in map(of_environment, environments) if path is not None]
     return list({path.resolve(): path for path in paths}.values())
 
 
-def _of_environment(env_id: str) -> Path:
-    for path in shipped().values():
-        if Dataset.open(path).metadata.spec.env_id == env_id:
-            return path
-    raise UserError(f"no demonstrations of {env_id} are shipped")
+def _given(name: str) -> Path:
+    try:
+        return located(name)
+    except UserError as error:
+        raise UserError(f"--demos {name}: {error}") from None
 
 
 def described(path: Path, num_films: int) -> tuple[dict[str, Any], list[bytes]]:
     """What the page tells of a dataset, as JSON, and its films, best episode first."""
     about: dict[str, Any] = {"name": printable(path.name), "problems": [], "films": []}
+    episodes: dict[int, Episode] = {}
     try:
         dataset = Dataset.open(path)
-    except UserError as error:
-        return about | {"problems": [printable(error)]}, []
-    episodes: dict[int, Episode] = {}
-    for number, each in enumerate(dataset.scan()):
-        if isinstance(each, Damage):
-            about["problems"].append(printable(f"episode {number} is left out: {each.why}"))
-        else:
-            episodes[number] = each
+        for number, each in enumerate(dataset.scan()):
+            if isinstance(each, Damage):
+                about["problems"].append(printable(f"episode {number} is left out: {each.why}"))
+            else:
+                episodes[number] = each
+    except (UserError, OSError) as error:
+        return about | {"problems": [*about["problems"], printable(error)]}, []
     spec = dataset.metadata.spec
     about |= {"protocol": printable(spec.protocol), "policy": printable(dataset.metadata.policy)}
     about["license"] = printable(dataset.metadata.license)
@@ -91,7 +85,7 @@ def described(path: Path, num_films: int) -> tuple[dict[str, Any], list[bytes]]:
             film = filmed(episodes[number])
             about["films"].append({"episode": number, **_captions(episodes[number])})
             films.append(film)
-    except (UserError, OSError, ImportError) as error:
+    except (UserError, OSError, ImportError, ValueError) as error:
         about["problems"].append(printable(f"no film: {error}"))
     return about, films
 

@@ -21,7 +21,16 @@ from envs.files import read_regular
 
 ASSETS = Path(__file__).with_name("assets")
 LIBRARY = "plotly-basic.min.js"
-SCRIPTS = ("dom.js", "plots.js", "runs.js", "curves.js", "scores.js", "films.js", "main.js")
+SCRIPTS = (
+    "dom.js",
+    "plots.js",
+    "runs.js",
+    "curves.js",
+    "scores.js",
+    "films.js",
+    "address.js",
+    "main.js",
+)
 TYPES = {".webm": "video/webm"}
 MEGABYTE = 1_000_000
 

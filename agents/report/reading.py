@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.report.liveness import is_training
 from agents.report.parsing import Series, is_count, is_number, printable, read_json, read_metrics
 from envs import EnvSpec, UserError
 from envs.files import entries, is_regular
@@ -27,7 +28,7 @@ DEPTH = 4
 """Folders between the directory that is given and a run."""
 
 RECENT_SECONDS = 600.0
-"""A run without its last step is running when it has written something within these."""
+"""Where no lock tells, a run is running when it has written something within these."""
 
 WRITTEN = ("config.json", "metrics.jsonl", "eval.json", "videos")
 """What is read of a run."""
@@ -99,8 +100,10 @@ class RunRecord:
         done = is_number(total) and self.last[0] >= total
         if done or (self.score is not None and self.score.final):
             return "finished"
-        recent = (time.time() if now is None else now) - self.written < RECENT_SECONDS
-        return "running" if recent else "stopped"
+        training = is_training(self.path)
+        if training is None:
+            training = (time.time() if now is None else now) - self.written < RECENT_SECONDS
+        return "running" if training else "stopped"
 
 
 class Reader:

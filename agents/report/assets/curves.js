@@ -12,6 +12,9 @@ const METRICS = {
   "eval/length_mean": "evaluation episode length (steps)",
 };
 
+/** What a run is judged by, in the order in which it is shown. */
+const RETURNS = ["eval/return_mean", "charts/episodic_return_20", "charts/episodic_return"];
+
 const AXES = { steps: "Steps", frames: "Frames", seconds: "Wall clock" };
 
 const MOST_COLOURED = 8;
@@ -19,9 +22,12 @@ const MOST_COLOURED = 8;
 const metricTitle = (name) => METRICS[name] ?? name;
 
 function firstMetric() {
-  const evaluated = Object.values(data.aggregates["eval/return_mean"] ?? {});
-  if (evaluated.some((each) => each.steps.x.length >= 3)) return "eval/return_mean";
-  return data.metrics.find((name) => name === "charts/episodic_return_20") ?? data.metrics[0] ?? "";
+  const points = (name) => Math.max(0, ...Object.values(data.aggregates[name] ?? {})
+    .map((each) => each.steps.x.length));
+  const returns = RETURNS.filter((name) => data.metrics.includes(name));
+  const longest = Math.max(0, ...returns.map(points));
+  // A curve of one or two points shows nothing where another has more.
+  return returns.find((name) => points(name) >= Math.min(3, longest)) ?? data.metrics[0] ?? "";
 }
 
 function buildCurves() {
@@ -58,6 +64,7 @@ function series(shown) {
 }
 
 function renderCurves(shown) {
+  writeAddress();
   const all = series(shown);
   renderLegend(all);
   const lines = all.filter((each) => !state.hidden.has(each.key));
@@ -131,8 +138,10 @@ function panel(protocol, lines) {
     traces, rows,
     layout: {
       hovermode: traces.length > 14 ? "closest" : "x unified",
-      xaxis: { title: { text: along[state.axis] }, tickformat: state.axis === "seconds" ? "" : "~s" },
-      yaxis: { title: { text: plain(metricTitle(state.metric)) } },
+      xaxis: { ...rangeOfOne(traces.flatMap((each) => each.x)),
+        title: { text: along[state.axis] }, tickformat: state.axis === "seconds" ? "" : "~s" },
+      yaxis: { ...rangeOfOne(traces.flatMap((each) => each.y)),
+        title: { text: plain(metricTitle(state.metric)) } },
     },
   };
 }

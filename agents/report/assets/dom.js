@@ -108,7 +108,10 @@ const texts = new WeakMap();
 function searchable(run) {
   if (!texts.has(run)) {
     const settings = Object.entries(run.config).map(([name, value]) => `${name}=${value}`);
-    texts.set(run, [run.name, run.env, run.algo, run.state, variantOf(run), ...settings]
+    // A column is searched by its heading and by the name that files have for it.
+    const columns = [`agent=${run.algo}`, `algo=${run.algo}`, `env=${run.env}`,
+      `environment=${run.env}`, `state=${run.state}`, `seed=${run.seed ?? ""}`];
+    texts.set(run, [run.name, run.env, run.algo, run.state, variantOf(run), ...columns, ...settings]
       .join("\n").toLowerCase());
   }
   return texts.get(run);

@@ -27,7 +27,11 @@ function showTheme() {
 function start() {
   index();
   byId("title").textContent = data.title;
-  byId("nav").append(...Object.entries(SECTIONS).map(([id, text]) => el("a", { href: `#${id}` }, text)));
+  byId("nav").append(...Object.entries(SECTIONS).map(([id, text]) => el("a", {
+    href: `#${id}`,
+    // The address keeps what has been chosen.
+    onclick: (event) => { event.preventDefault(); byId(id).scrollIntoView(); },
+  }, text)));
   byId("theme").addEventListener("click", () => {
     const names = Object.keys(THEMES);
     state.theme = names[(names.indexOf(state.theme) + 1) % names.length];
@@ -42,10 +46,15 @@ function start() {
     restyle();
     renderCurves(visible());
   });
-  buildRuns();
-  buildCurves();
+  const build = () => {
+    readAddress();
+    buildRuns();
+    buildCurves();
+    render();
+  };
   buildDemos();
-  render();
+  build();
+  addEventListener("hashchange", () => { if (/^(#\?.*)?$/.test(location.hash)) build(); });
   stamp("");
   document.addEventListener("keydown", (event) => {
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName);

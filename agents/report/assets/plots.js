@@ -51,6 +51,8 @@ function layout(extra) {
   const axis = {
     gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, ticks: "outside",
     ticklen: 4, tickfont: { color: soft, size: 12 }, zeroline: false,
+    // Never "milli" or "micro" of a unit; a power of ten as text, because the policy forbids raised digits.
+    exponentformat: "e", minexponent: 5,
   };
   const title = (of) => ({ ...of, title: { font: { color: soft, size: 12.5 }, standoff: 10, ...of.title } });
   return {
@@ -137,6 +139,13 @@ async function save(figure, kind) {
     ? decodeURIComponent(url.slice(url.indexOf(",") + 1))
     : Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (c) => c.charCodeAt(0));
   download(`${name}.${format}`, format === "svg" ? "image/svg+xml" : "image/png", content);
+}
+
+/** The range of an axis whose values are all the same, which has no scale of its own: from zero. */
+function rangeOfOne(values) {
+  const [one] = values;
+  if (one == null || values.some((each) => each !== one)) return {};
+  return { range: one === 0 ? [-1, 1] : [Math.min(0, 1.2 * one), Math.max(0, 1.2 * one)] };
 }
 
 /** An interval as an area between two lines that are not seen. */

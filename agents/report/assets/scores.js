@@ -110,8 +110,8 @@ function renderSpeed(shown) {
   const fast = shown.filter((i) => data.runs[i].speed != null);
   const big = shown.filter((i) => data.runs[i].memory != null);
   const figures = [];
-  if (fast.length) figures.push(dots("speed", "Throughput", "environment steps a second", fast));
-  if (big.length) figures.push(dots("memory", "Memory", "resident memory (GB)", big));
+  if (fast.length) figures.push(dots("speed", "Throughput", "environment steps a second", fast, "~s"));
+  if (big.length) figures.push(dots("memory", "Memory", "resident memory (GB)", big, ""));
   byId("speed").replaceChildren(
     el("h2", { id: "speed-title" }, "Throughput and memory"),
     figures.length ? el("div", { class: figures.length > 1 ? "panels" : "panels single" }, figures) : "",
@@ -120,7 +120,7 @@ function renderSpeed(shown) {
       : note("No run that is shown has recorded its speed."));
 }
 
-function dots(key, title, unit, numbers) {
+function dots(key, title, unit, numbers, tickformat) {
   const label = (i) => plain(`${variantOf(data.runs[i])} · ${data.runs[i].env}`, 44);
   const labels = distinct(numbers.map(label));
   return figure(key, title, () => {
@@ -138,7 +138,7 @@ function dots(key, title, unit, numbers) {
     return {
       traces, rows,
       layout: {
-        xaxis: { title: { text: unit }, rangemode: "tozero", tickformat: "~s" },
+        xaxis: { title: { text: unit }, rangemode: "tozero", tickformat },
         yaxis: { type: "category", categoryorder: "category descending", automargin: true },
       },
     };
