@@ -23,6 +23,7 @@ from agents.core import replay_store
 from agents.core.batches import Batch
 from agents.core.replay import Replay
 from agents.core.replay_store import ReplayStore
+from agents.core.snapshots import DamagedCheckpoint
 from agents.core.types import Spaces, Step
 from envs.errors import UserError
 
@@ -506,6 +507,8 @@ class DictStore:
         return {"name": name}
 
     def read_chunk(self, reference: dict[str, Any]) -> dict[str, Tensor]:
+        if reference["name"] not in self.chunks:
+            raise DamagedCheckpoint(f"{reference['name']} is missing")
         return self.chunks[reference["name"]]
 
     def forget(self, state: dict[str, Any]) -> None:
@@ -580,6 +583,74 @@ def test_a_replay_restored_from_chunks_goes_on_as_if_never_saved(
         assert_same(replay, other)
         if go_on_with_restored:
             replay, store = other, other_store
+
+
+def whole_slots(world: World, config: Settings, lost: list[set[int]]) -> list[int]:
+    """The drawable slots whose transitions need no frame of the lost positions of each env."""
+    length = config.buffer_size // world.num_envs
+    slots = []
+    for slot in world.drawable(config):
+        env, at = divmod(slot, length)
+        newest = len(world.written(env)) - 1
+        position = newest - (newest - at) % length
+        needed = range(position - world.spaces.stack + 1, position + config.n_step + 1)
+        if lost[env].isdisjoint(needed):
+            slots.append(slot)
+    return sorted(slots)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    stream=streams(),
+    chunk_frames=st.sampled_from([1, 4]),
+    damaged=st.sets(st.integers(0, 12), max_size=4),
+    later_steps=st.lists(st.integers(0, 12), min_size=1, max_size=3),
+)
+def test_after_the_loss_of_chunks_only_whole_transitions_are_drawn(
+    stream: tuple[World, Settings, int],
+    chunk_frames: int,
+    damaged: set[int],
+    later_steps: list[int],
+):
+    world, config, first_steps = stream
+    replay, disk = make_replay(config, world.spaces), DictStore()
+    for _ in range(first_steps):
+        replay.add(world.step())
+    with mock.patch.object(replay_store, "CHUNK_FRAMES", chunk_frames):
+        state = copy.deepcopy(ReplayStore(replay).state_dict(disk))
+    lost: list[set[int]] = [set() for _ in range(world.num_envs)]
+    for number, chunk in enumerate(state["chunks"]):
+        if number in damaged:
+            del disk.chunks[chunk["chunk"]["name"]]
+            for positions, first, last in zip(lost, chunk["first"], chunk["last"], strict=True):
+                positions.update(range(first, last))
+    for steps in later_steps:
+        replay = make_replay(config, world.spaces)
+        replay.frames.fill_(77)  # What a lost frame must not be taken for.
+        replay.frames[-1] = 0
+        store = ReplayStore(replay)
+        store.load_state_dict(state, disk)
+        for _ in range(steps):
+            replay.add(world.step())
+        slots = drawable_slots(replay)
+        assert slots == whole_slots(world, config, lost)
+        assert not replay.ready or slots
+        if slots:
+            assert_batch_matches(replay.gather(torch.tensor(slots)), world, config)
+        state = copy.deepcopy(store.state_dict(disk))
+
+
+def test_a_chunk_of_other_frames_is_as_good_as_lost(capsys: pytest.CaptureFixture[str]):
+    world, config, replay = play(Plan(5, truncated=False), num_steps=20)
+    disk = DictStore()
+    state = copy.deepcopy(ReplayStore(replay).state_dict(disk))
+    for name, chunk in disk.chunks.items():
+        disk.chunks[name] = {"frames": chunk["frames"][:-1]}
+    other = make_replay(config, world.spaces)
+    ReplayStore(other).load_state_dict(state, disk)
+    assert drawable_slots(other) == []
+    assert not other.ready
+    assert "the replay goes on with 0 transitions" in capsys.readouterr().err
 
 
 def test_chunks_are_dropped_once_every_frame_of_theirs_is_overwritten():

@@ -85,6 +85,10 @@ class Replay:
         self.frame_numel = math.prod(obs_shape) // stack
         self.written = np.zeros(num_envs, np.int64)
         self.age = np.zeros(num_envs, np.int64)
+        # Positions before these are never given a weight: a frame that they need was lost.
+        self.drawable_from = np.zeros(num_envs, np.int64)
+        # Positions from which transitions count for `ready`: earlier ones may all be lost.
+        self.ready_from = np.zeros(num_envs, np.int64)
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
         self._look_ahead = torch.arange(config.n_step, device=self.device)
         self._last = torch.tensor(config.n_step - 1, device=self.device)
@@ -120,7 +124,7 @@ class Replay:
     @property
     def ready(self) -> bool:
         """Whether every environment holds a transition whose n-step window is complete."""
-        return bool(self.written.min() > self.config.n_step + 1)
+        return bool((self.written - self.ready_from).min() > self.config.n_step + 1)
 
     def add(self, step: Step) -> None:
         """One step of some environments.
@@ -171,7 +175,8 @@ class Replay:
         # about to be overwritten.
         ready, stale = written - self.config.n_step, written + self.stack - 1 - self.length
         ready_slot = self.slots(envs, ready)
-        drawable = to_device(ready >= 0, self.device) & ~self.fields["final"][ready_slot]
+        whole = ready >= self.drawable_from[envs]
+        drawable = to_device(whole, self.device) & ~self.fields["final"][ready_slot]
         weight = torch.where(drawable, self.max_priority, 0.0)
         self.priorities.set(
             torch.cat([self.slots(envs, stale), ready_slot]),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.core.replay import Replay
+from agents.core.snapshots import DamagedCheckpoint, warn
 
 CHUNK_FRAMES = 8192
 """Frames in a chunk, 58 MB on Atari: what saving needs beside the replay itself."""
@@ -59,19 +60,76 @@ class ReplayStore:
             "max_priority": replay.max_priority.clone(),
             "written": replay.written.copy(),
             "age": replay.age.copy(),
+            "drawable_from": replay.drawable_from.copy(),
+            "ready_from": replay.ready_from.copy(),
             "generator": replay.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        """Restore the replay; frames of a damaged chunk are lost, which a warning says.
+
+        No transition that needs a lost frame is ever drawn again.
+        """
         replay = self.replay
         replay.written, replay.age = state["written"].copy(), state["age"].copy()
-        for chunk in state["chunks"]:
-            frames = store.read_chunk(chunk["chunk"])["frames"].to(replay.device)
-            slots, live = self._live_slots(np.array(chunk["first"]), np.array(chunk["last"]))
-            replay.frames[slots] = frames[live.to(replay.device)]
+        # Checkpoints of older versions lack these two; they have lost nothing.
+        replay.drawable_from = np.array(state.get("drawable_from", replay.drawable_from))
+        replay.ready_from = np.array(state.get("ready_from", replay.ready_from))
         for name, value in state["fields"].items():
             replay.fields[name].copy_(value)
         replay.priorities.load_state_dict(state["priorities"])
         replay.max_priority.copy_(state["max_priority"])
         replay.generator.set_state(state["generator"])
-        self._chunks, self._saved = list(state["chunks"]), replay.written.copy()
+        self._chunks = []
+        lost = 0
+        for chunk in state["chunks"]:
+            try:
+                self._read(chunk, store)
+                self._chunks.append(chunk)
+            except DamagedCheckpoint as damage:
+                warn(f"damaged part of the replay left out: {damage}")
+                lost += self._lose(np.array(chunk["first"]), np.array(chunk["last"]))
+        if lost:
+            self._say_lost(lost)
+        self._saved = replay.written.copy()
+
+    def _read(self, chunk: dict[str, Any], store: ChunkStore) -> None:
+        """Put a chunk's frames where they were; DamagedCheckpoint where it cannot be."""
+        replay = self.replay
+        slots, live = self._live_slots(np.array(chunk["first"]), np.array(chunk["last"]))
+        frames = store.read_chunk(chunk["chunk"]).get("frames")
+        kind = (replay.frames.dtype, (len(live), replay.frame_numel))
+        if frames is None or (frames.dtype, tuple(frames.shape)) != kind:
+            raise DamagedCheckpoint(f"{chunk['chunk'].get('file')} holds other frames than it must")
+        replay.frames[slots] = frames.to(replay.device)[live.to(replay.device)]
+
+    def _lose(self, first_N: np.ndarray, last_N: np.ndarray) -> int:
+        """Keep transitions that need frames of the positions [first, last) from being drawn.
+
+        Returns how many transitions could be drawn before.
+        """
+        replay = self.replay
+        oldest_N = np.maximum(replay.written - replay.length, 0)
+        first_N = np.maximum(first_N, oldest_N)
+        some_N = last_N > first_N
+        # A transition at p needs the frames from p - stack + 1 to p + n_step, both included.
+        end_N = last_N + replay.stack - 1
+        begin_N = np.maximum(first_N - replay.config.n_step, oldest_N)
+        slots, _ = self._live_slots(
+            np.where(some_N, begin_N, 0), np.where(some_N, np.minimum(end_N, replay.written), 0)
+        )
+        lost = int((replay.priorities[slots] > 0).sum())
+        replay.priorities.set(slots, torch.zeros(len(slots), device=replay.device))
+        # Later ones become drawable only when the steps after them are there.
+        reaches_N = some_N & (end_N > replay.written - replay.config.n_step)
+        replay.drawable_from = np.maximum(replay.drawable_from, np.where(reaches_N, end_N, 0))
+        replay.ready_from = np.maximum(replay.ready_from, replay.drawable_from)
+        return lost
+
+    def _say_lost(self, lost: int) -> None:
+        replay = self.replay
+        left = int((replay.priorities[torch.arange(replay.length * replay.num_envs)] > 0).sum())
+        if left == 0:
+            # Nothing can be drawn until new steps are there.
+            replay.ready_from = replay.written.copy()
+        warn(f"the replay goes on with {left:,} transitions; {lost:,} are lost")

@@ -158,7 +158,9 @@ class Run:
     def restore(self) -> tuple[int, State, Tensors]:
         """The step, state and weights of the newest checkpoint that is whole, its chunks included.
 
-        A damaged one is named on standard error and passed over.
+        A damaged one is named on standard error and passed over. Checkpoints share chunks of the
+        replay: where no checkpoint is whole but for them, the newest one is taken, and `read_chunk`
+        tells which of its chunks are damaged.
 
         Raises:
             UserError: there is no whole checkpoint.
@@ -168,11 +170,15 @@ class Run:
             manifest = snapshots.read_manifest(snapshot)
             weights = snapshots.read_tensors(snapshot, manifest, "weights.safetensors")
             tensors = snapshots.read_tensors(snapshot, manifest, "state.safetensors")
-            for reference in manifest["chunks"]:
-                snapshots.read(self.path / reference["file"], reference)
             return manifest["step"], join(manifest["state"], tensors), weights
 
-        return self._newest_whole("checkpoints", load)
+        def load_with_chunks(snapshot: Path) -> tuple[int, State, Tensors]:
+            for reference in snapshots.read_manifest(snapshot)["chunks"]:
+                snapshots.read(self.path / reference["file"], reference)
+            return load(snapshot)
+
+        found = self._newest_whole("checkpoints", load_with_chunks)
+        return self._required_whole("checkpoints", load) if found is None else found
 
     def weights(self, which: str = "best") -> tuple[Tensors, int]:
         """The weights of the best evaluation or of the last checkpoint, and their step.
@@ -194,11 +200,11 @@ class Run:
 
         evaluated = bool(snapshots.newest_first(self.path / directories[which]))
         if which == "best" and not evaluated:
-            weights, step = self._newest_whole("checkpoints", load)
+            weights, step = self._required_whole("checkpoints", load)
             about = f"{self.path} has not been evaluated yet"
             snapshots.warn(f"{about}: the weights are of its last checkpoint, step {step:,}")
             return weights, step
-        return self._newest_whole(directories[which], load)
+        return self._required_whole(directories[which], load)
 
     def append_chunk(self, name: str, tensors: Tensors) -> Reference:
         """Write tensors to `replay/<name>.zst` for good, and return the reference to keep.
@@ -235,13 +241,21 @@ class Run:
             files.write_atomically(self.metrics_path, b"".join(kept))
         return seconds
 
-    def _newest_whole(self, directory: str, load: Callable[[Path], T]) -> T:
+    def _newest_whole(self, directory: str, load: Callable[[Path], T]) -> T | None:
+        """What `load` makes of the newest snapshot that it can load; None where there is none."""
         for snapshot in snapshots.newest_first(self.path / directory):
             try:
                 return load(snapshot)
             except DamagedCheckpoint as damage:
                 snapshots.warn(f"damaged checkpoint passed over: {damage}")
-        raise UserError(f"no whole checkpoint in {self.path / directory}")
+        return None
+
+    def _required_whole(self, directory: str, load: Callable[[Path], T]) -> T:
+        """What `load` makes of the newest snapshot that it can load; a UserError without one."""
+        found = self._newest_whole(directory, load)
+        if found is None:
+            raise UserError(f"no whole checkpoint in {self.path / directory}")
+        return found
 
     def _delete_unreferenced_chunks(self) -> None:
         live: set[Path] = set()
