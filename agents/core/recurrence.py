@@ -67,7 +67,8 @@ class RecurrentCore(nn.Module):
     def _weights(self, device: str) -> list[Tensor]:
         """The cell's weights, cast once for all steps where autocast would cast them at each."""
         weights: list[Tensor] = [*self.cell.parameters()]
-        if not torch.is_autocast_enabled(device):
+        # Asked of a device without autocast, such as meta, whether it is enabled, torch raises.
+        if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
             return weights
         dtype = torch.get_autocast_dtype(device)
         return [weight.to(dtype) for weight in weights]
