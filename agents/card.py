@@ -23,6 +23,7 @@ from agents.report.reading import RunRecord, Score, read_run
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
 from envs.errors import first_line
+from envs.files import entries, is_regular
 from envs.output import tell
 from envs.scores import reference_scores
 
@@ -199,12 +200,10 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
 
 
 def to_upload(path: Path) -> list[Path]:
-    """The files beside the card: what it takes to play and to go on."""
-    weights = [each for each in sorted((path / "best").rglob("*")) if each.is_file()]
-    return [
-        *weights,
-        *(path / name for name in ("config.json", "eval.json") if (path / name).exists()),
-    ]
+    """The files beside the card: what it takes to play and to go on; nothing that a link is to."""
+    weights = [each for folder in entries(path / "best") for each in entries(folder)]
+    others = [path / name for name in ("config.json", "eval.json")]
+    return [each for each in weights + others if is_regular(each)]
 
 
 def game_of(run: Run) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.report.content import Content, Film
-from envs.files import read_regular
+from envs.files import is_directory, is_regular, read_regular
 
 ASSETS = Path(__file__).with_name("assets")
 LIBRARY = "plotly-basic.min.js"
@@ -33,6 +33,8 @@ SCRIPTS = (
 )
 TYPES = {".webm": "video/webm"}
 MEGABYTE = 1_000_000
+MOST_FILM_BYTES = 1 << 30
+"""Of a film that is served."""
 
 
 def build(content: Content, film_mb: float, *, seconds_between_reads: float = 0.0) -> str:
@@ -141,10 +143,18 @@ def read_film(film: Film, most: int) -> bytes:
     """The bytes of a film; none where its file is gone, is larger than `most` or is a link."""
     if isinstance(film, bytes):
         return film
+    if not is_film(film):
+        return b""
     try:
         return read_regular(film, most)
     except OSError:
         return b""
+
+
+def is_film(path: Path) -> bool:
+    """Whether a film can be shown: a regular file of a film's size, in a folder that is no link."""
+    regular = is_directory(path.parent) and is_regular(path)
+    return regular and 0 < _size(path) <= MOST_FILM_BYTES
 
 
 def _within(films: list[Film], most: int) -> Iterator[tuple[int, bytes]]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from agents.report import page
 from agents.report.content import Content
 from envs import UserError
-from envs.files import is_directory, is_regular
 from envs.output import tell
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
         films, number = source.content().films, request.path_params["number"]
         path = on_disk(films[number], folder) if number < len(films) else None
         # Nor does it wait for a FIFO, or follow a link, that has taken the film's place.
-        if path is None or not (is_directory(path.parent) and is_regular(path)):
+        if path is None or not page.is_film(path):
             return Response("no such film", status_code=404, headers=HEADERS)
         return FileResponse(path, media_type=page.type_of(path), headers=HEADERS)
 
