@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class UserError(ValueError):
@@ -15,6 +17,12 @@ class UserError(ValueError):
 
 class Failure(RuntimeError):
     """What went wrong while a command worked, in one line; it exits with code 1."""
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, unless that is a file on a full disk."""
+    with suppress(OSError):
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import Env, Space, spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import DtypeObservation, FlattenObservation, TransformObservation
 
 from envs.catalog import require_trusted
-from envs.errors import UserError
+from envs.drawn_env import DrawnEnv
+from envs.errors import UserError, first_line, warn
+from envs.observations import Reader, Unfit, images_read_as_numbers, reader
 from envs.pool import Transition
 from envs.screens import expect_no_window
 from envs.spec import EnvSpec
+from envs.user_env import UserEnv, raised, require_finite
 
 _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
 
 
 class RegisteredPool:
-    """Gymnasium environments, stepped one after the other in `recv`."""
+    """Gymnasium environments, stepped one after the other in `recv`.
+
+    What an environment returns is copied at once, because it may write to its array again.
+    """
 
     single_observation_space: Space
     single_action_space: Space
@@ -28,11 +33,23 @@ class RegisteredPool:
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         del num_threads
         self._spec, self._rgb = spec, rgb
-        self._envs = SyncVectorEnv([self._build] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         self._used = np.zeros(num_envs, bool)
         self._lives = np.zeros(num_envs, np.int32)
-        self.single_observation_space = self._envs.single_observation_space
-        self.single_action_space = self._envs.single_action_space
+        first = self._build()
+        self._declared = first.observation_space, first.action_space
+        self.single_action_space = playable_space(spec.env_id, first.action_space)
+        if rgb:
+            # Only an environment that was reset can be rendered.
+            drawn = DrawnEnv(spec.env_id, first)
+            drawn.reset()
+            self._used[0] = True
+            self.single_observation_space = spaces.Box(0, 255, drawn.picture().shape, np.uint8)
+        else:
+            self._reader = readable(spec.env_id, first.observation_space)
+            self.single_observation_space = self._reader.space
+        rest = [self._build() for _ in range(num_envs - 1)]
+        self._envs = [self._checked(env) for env in (first, *rest)]
+        self._obs = self._rows()
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Pool.reset`, on newly built environments.
@@ -40,11 +57,16 @@ class RegisteredPool:
         Some keep a trace of their past across a seeded reset (MinAtar's last action, which its
         sticky actions repeat), and a tape must not depend on what was before it.
         """
-        for i in np.flatnonzero(mask & self._used):
-            self._envs.envs[i].close()
-            self._envs.envs[i] = self._build()
+        obs = self._obs.copy()
+        for i in np.flatnonzero(mask).tolist():
+            if self._used[i]:
+                self._envs[i].close()
+                self._envs[i] = self._checked(self._build())
+            env = self._envs[i]
+            env.write(env.reset(seed=int(seeds[i]), options={}), obs[i])
         self._used |= mask
-        obs, _ = self._envs.reset(seed=seeds.tolist(), options={"reset_mask": mask})
+        require_finite(self._envs, obs)
+        self._obs = obs
         return obs, self._lives
 
     def send(self, actions: np.ndarray) -> None:
@@ -53,15 +75,27 @@ class RegisteredPool:
 
     def recv(self) -> Transition:
         """As `Pool.recv`; the environments step now."""
-        obs, reward, terminated, truncated, info = self._envs.step(self._actions)
-        final_obs = None
-        if "final_obs" in info:
-            final_obs = np.zeros_like(obs)
-            for i in np.flatnonzero(info["_final_obs"]):
-                final_obs[i] = info["final_obs"][i]
+        num_envs = len(self._envs)
+        obs, final_obs = self._rows(), None
+        rewards: list[float] = []
+        terminated, truncated = np.zeros((2, num_envs), bool)
+        for i, (env, action, row) in enumerate(zip(self._envs, self._actions, obs, strict=True)):
+            reached, reward, terminates, truncates = env.step(action)
+            rewards.append(reward)
+            if not (terminates or truncates):
+                env.write(reached, row)
+                continue
+            terminated[i], truncated[i] = terminates, truncates
+            if final_obs is None:
+                final_obs = np.zeros_like(obs)
+            env.write(reached, final_obs[i])
+            require_finite([env], final_obs[i : i + 1])
+            env.write(env.reset(), row)
+        require_finite(self._envs, obs)
+        self._obs = obs
         return Transition(
             obs=obs,
-            reward=reward.astype(np.float32),
+            reward=np.array(rewards, np.float32),
             terminated=terminated,
             truncated=truncated,
             lives=self._lives,
@@ -70,18 +104,65 @@ class RegisteredPool:
 
     def close(self) -> None:
         """As `Pool.close`."""
-        self._envs.close()
+        for env in self._envs:
+            env.close()
+
+    def _rows(self) -> np.ndarray:
+        space = self.single_observation_space
+        assert space.shape is not None
+        return np.empty((len(self._envs), *space.shape), space.dtype)
 
     def _build(self) -> Env:
-        if self._rgb:
-            expect_no_window()
-        env = make_env(self._spec, {"render_mode": "rgb_array"} if self._rgb else {})
-        if not isinstance(env.action_space, _SUPPORTED_ACTIONS):
+        if not self._rgb:
+            return make_env(self._spec, {})
+        expect_no_window()
+        return make_env(self._spec, {"render_mode": "rgb_array"})
+
+    def _checked(self, env: Env) -> UserEnv:
+        ours = env.observation_space, env.action_space
+        if ours != self._declared:
+            before, now = next((a, b) for a, b in zip(self._declared, ours, strict=True) if a != b)
             raise UserError(
-                f"{self._spec.env_id} has actions of the kind {type(env.action_space).__name__},"
-                " allowed are Discrete, MultiDiscrete, MultiBinary and Box"
+                f"{self._spec.env_id} has other spaces each time it is built: {before}, then {now}"
             )
-        return _Pictures(env) if self._rgb else _plain_observations(env)
+        if self._rgb:
+            return DrawnEnv(self._spec.env_id, env)
+        return UserEnv(self._spec.env_id, env, self._reader)
+
+
+_warn_once = functools.cache(warn)
+
+
+def playable_space(env_id: str, space: Any) -> Space:
+    """Returns an action space that can be played and kept on tapes; else raises a UserError."""
+    if not isinstance(space, _SUPPORTED_ACTIONS):
+        raise UserError(
+            f"{env_id} has actions of the kind {type(space).__name__},"
+            " allowed are Discrete, MultiDiscrete, MultiBinary and Box"
+        )
+    return space
+
+
+def readable(env_id: str, space: Any) -> Reader:
+    """Returns the reader of an environment's observations; warns where images are not seen as such.
+
+    Raises:
+        UserError: the space has no arrays of one shape.
+    """
+    if not isinstance(space, Space):
+        raise UserError(f"{env_id}: its observation_space is {space!r}, which is no Space")
+    if images := images_read_as_numbers(space):
+        _warn_once(
+            f"{env_id}: {images} are read as numbers, not as images; images are the whole"
+            " observation, uint8 or floats in [0, 1] or [0, 255]"
+        )
+    try:
+        return reader(space)
+    except Unfit as unfit:
+        raise UserError(
+            f"{env_id} cannot be observed: {unfit}; leave it out with"
+            " gymnasium.wrappers.FilterObservation or TransformObservation"
+        ) from None
 
 
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
@@ -94,52 +175,7 @@ def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
             disable_env_checker=True,
             **kwargs,
         )
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise UserError(f"{spec.env_id} cannot be built here: {error}") from error
-
-
-def _plain_observations(env: Env) -> Env:
-    """Images become uint8 or float32 (C, H, W), everything else a float32 array.
-
-    Dicts, tuples and discrete observations are flattened, the latter to one-hot vectors.
-    """
-    if not isinstance(env.observation_space, spaces.Box):
-        try:
-            env = FlattenObservation(env)
-        except (NotImplementedError, ValueError) as error:
-            raise UserError(f"{env.spec and env.spec.id} cannot be observed: {error}") from error
-    space = env.observation_space
-    assert isinstance(space, spaces.Box)
-    is_image = len(space.shape) == 3 and space.dtype in (np.uint8, np.bool_)
-    if is_image and space.shape[2] <= space.shape[0]:
-        height, width, channels = space.shape
-        brightest = 255 if space.dtype == np.uint8 else 1
-        chw = spaces.Box(0, brightest, (channels, height, width), np.uint8)
-        env = TransformObservation(env, lambda hwc: hwc.transpose(2, 0, 1), chw)
-    keeps_dtype = space.dtype == np.float32 or (is_image and space.dtype == np.uint8)
-    return env if keeps_dtype else DtypeObservation(env, np.float32)
-
-
-class _Pictures(gymnasium.ObservationWrapper):
-    """Observes what the environment renders, uint8 (H, W, 3)."""
-
-    def __init__(self, env: Env) -> None:
-        super().__init__(env)
-        if "rgb_array" not in env.metadata.get("render_modes", []):
-            raise UserError(f"{env.spec and env.spec.id} has no pictures to render")
-        # Only a reset environment can be rendered, and the space must know the picture's size.
-        env.reset()
-        picture = self.observation(None)
-        self.observation_space = spaces.Box(0, 255, picture.shape, np.uint8)
-
-    def observation(self, observation: object) -> np.ndarray:
-        try:
-            picture = np.asarray(self.env.render())
-        except (gymnasium.error.DependencyNotInstalled, ImportError, NameError) as error:
-            # NameError is what MinAtar raises when its import of seaborn failed.
-            raise UserError(
-                f"{self.spec and self.spec.id} cannot be rendered here: {error}"
-            ) from error
-        if picture.dtype.kind == "f":
-            picture = (255 * picture).astype(np.uint8)
-        return picture
+    except (gymnasium.error.Error, ImportError) as error:
+        raise UserError(f"{spec.env_id} cannot be built here: {first_line(error)}") from error
+    except Exception as error:
+        raise UserError(f"{spec.env_id} cannot be built here: it {raised(error)}") from error

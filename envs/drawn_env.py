@@ -1,0 +1,72 @@
+"""An environment seen as the pictures that it draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from envs.errors import UserError, first_line
+from envs.observations import Unfit, described
+from envs.user_env import UserEnv, raised
+
+
+class DrawnEnv(UserEnv):
+    """What is observed is what the environment renders, uint8 (H, W, 3).
+
+    Raises:
+        UserError: as `UserEnv`, or the environment draws no pictures.
+    """
+
+    def __init__(self, env_id: str, env: gymnasium.Env) -> None:
+        super().__init__(env_id, env)
+        if "rgb_array" not in (env.metadata or {}).get("render_modes", []):
+            raise UserError(f"{env_id} has no pictures to render")
+
+    def write(self, obs: Any, row: np.ndarray) -> None:
+        """Write the picture of the present state into `row`."""
+        picture = self.picture()
+        if picture.shape != row.shape:
+            what = f"render() returned a picture of shape {picture.shape} after {row.shape}"
+            raise self.fault(what, "pictures are of one size")
+        row[...] = picture
+
+    def picture(self) -> np.ndarray:
+        """Draw the present state, uint8 (H, W, 3)."""
+        try:
+            drawn = self.env.render()
+        except (gymnasium.error.Error, ImportError, NameError) as error:
+            # NameError is what MinAtar raises when its import of seaborn failed.
+            why = first_line(error)
+            raise UserError(f"{self.env_id} cannot be rendered here: {why}") from error
+        except Exception as error:
+            why = f"render() {raised(error, self.env)}"
+            raise UserError(f"{self.env_id} cannot be rendered here: {why}") from error
+        try:
+            return as_picture(drawn)
+        except Unfit as unfit:
+            raise self.fault(f"render() returned {unfit}", "a picture is uint8 (H, W, 3)") from None
+
+
+def as_picture(drawn: Any) -> np.ndarray:
+    """A picture as uint8 (H, W, 3): gray, with opacity or of floats as it may be.
+
+    Raises:
+        Unfit: it is no picture.
+    """
+    try:
+        picture = np.asarray(drawn)
+    except Exception:
+        raise Unfit(described(drawn)) from None
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or picture.dtype.kind not in "biuf":
+        raise Unfit(described(drawn))
+    # Opacity is left out.
+    picture = picture[..., : min(3, picture.shape[2])]
+    if picture.dtype.kind in "bf" and picture.size and picture.max() <= 1:
+        picture = 255 * picture.astype(np.float32)
+    if picture.dtype != np.uint8:
+        picture = picture.clip(0, 255).astype(np.uint8)
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))
