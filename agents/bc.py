@@ -92,7 +92,8 @@ class BC:
 
     def prepare(self) -> None:
         config, network = self.config, self.network
-        self.lesson = imitation.load(config, envs.spec(config.env_id), self.learner.device)
+        spec = envs.spec(config.env_id)
+        self.lesson = imitation.load(config, spec, self.spaces, self.learner.device)
         self.reference_scores, training = self.lesson.reference_scores, self.lesson.training
         weight_N = torch.ones(training.size)
         if config.class_weights:

@@ -105,7 +105,8 @@ class DQN:
         copy_weights(self.learner.network, self.target)
 
     def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return Decision(epsilon_greedy(self.learner, obs, draws, exploration), memory_NS)
+        index_N = epsilon_greedy(self.learner, obs, draws, exploration)
+        return Decision(self.spaces.playable_combination(index_N), memory_NS)
 
     def observe(self, step: Step) -> None:
         self.replay.add(step)

@@ -75,6 +75,10 @@ class Numbers:
         """As `Reader.write`."""
         if type(value) is not np.ndarray or value.shape != row.shape or value.dtype != self.dtype:
             value = fitting(value, self.declared, self.dtype).reshape(row.shape)
+            # What float32 does not have becomes infinite, which is not finite (`require_finite`).
+            with np.errstate(over="ignore"):
+                row[...] = value
+            return
         row[...] = value
 
 

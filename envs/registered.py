@@ -36,8 +36,8 @@ class RegisteredPool:
         self._used = np.zeros(num_envs, bool)
         self._lives = np.zeros(num_envs, np.int32)
         first = self._build()
-        self._declared = first.observation_space, first.action_space
-        self.single_action_space = playable_space(spec.env_id, first.action_space)
+        self._declared = observed, done = spaces_of(first)
+        self.single_action_space = playable_space(spec.env_id, done)
         if rgb:
             # Only an environment that was reset can be rendered.
             drawn = DrawnEnv(spec.env_id, first)
@@ -45,7 +45,7 @@ class RegisteredPool:
             self._used[0] = True
             self.single_observation_space = spaces.Box(0, 255, drawn.picture().shape, np.uint8)
         else:
-            self._reader = readable(spec.env_id, first.observation_space)
+            self._reader = readable(spec.env_id, observed)
             self.single_observation_space = self._reader.space
         rest = [self._build() for _ in range(num_envs - 1)]
         self._envs = [self._checked(env) for env in (first, *rest)]
@@ -119,7 +119,7 @@ class RegisteredPool:
         return make_env(self._spec, {"render_mode": "rgb_array"})
 
     def _checked(self, env: Env) -> UserEnv:
-        ours = env.observation_space, env.action_space
+        ours = spaces_of(env)
         if ours != self._declared:
             before, now = next((a, b) for a, b in zip(self._declared, ours, strict=True) if a != b)
             raise UserError(
@@ -131,6 +131,11 @@ class RegisteredPool:
 
 
 _warn_once = functools.cache(warn)
+
+
+def spaces_of(env: Env) -> tuple[Any, Any]:
+    """What an environment declares as the spaces of its observations and actions, if anything."""
+    return getattr(env, "observation_space", None), getattr(env, "action_space", None)
 
 
 def playable_space(env_id: str, space: Any) -> Space:

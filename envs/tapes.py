@@ -44,12 +44,17 @@ def action_dtype(space: Space) -> np.dtype:
 
 
 def first_and_last(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
-    """The least and the greatest action of a discrete space, each as an action; else None."""
+    """The least and the greatest action of a space of whole numbers, each as an action; else None.
+
+    These are Discrete, MultiDiscrete, MultiBinary, and Box of integers.
+    """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         count = space.n if isinstance(space, spaces.Discrete) else space.nvec
         return np.asarray(space.start), np.asarray(space.start + count - 1)
     if isinstance(space, spaces.MultiBinary):
         return np.zeros(space.shape, space.dtype), np.ones(space.shape, space.dtype)
+    if isinstance(space, spaces.Box) and space.dtype.kind in "biu":
+        return space.low, space.high
     return None
 
 

@@ -18,6 +18,7 @@ from agents.core.acting import Draws, Group, Screens, epsilon_greedy, sample_pol
 from agents.core.learner import Learner
 from agents.core.networks import ActorCritic, make_q_network
 from agents.core.types import Decision, Spaces
+from envs.tapes import playable_actions
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
@@ -430,6 +431,13 @@ BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
         (gym.spaces.Discrete(5), (5,), 1, ()),
         (gym.spaces.MultiDiscrete([2, 3]), (2, 3), 2, (2,)),
         (gym.spaces.MultiDiscrete([[2, 3], [4, 5]]), (2, 3, 4, 5), 4, (2, 2)),
+        (gym.spaces.MultiDiscrete([2, 3], start=[-1, 7]), (2, 3), 2, (2,)),
+        (gym.spaces.Discrete(2, start=-1), (2,), 1, ()),
+        (gym.spaces.MultiBinary(3), (2, 2, 2), 3, (3,)),
+        (gym.spaces.MultiBinary((2, 2)), (2, 2, 2, 2), 4, (2, 2)),
+        (gym.spaces.Box(0, 255, (2,), np.uint8), (256, 256), 2, (2,)),
+        (gym.spaces.Box(np.array([-3, 5]), np.array([3, 6]), dtype=np.int64), (7, 2), 2, (2,)),
+        (gym.spaces.Box(0, 1, (2,), np.bool_), (2, 2), 2, (2,)),
     ],
 )
 def test_discrete_actions_are_of_so_many_parts_of_so_many_choices(
@@ -439,6 +447,28 @@ def test_discrete_actions_are_of_so_many_parts_of_so_many_choices(
     assert (spaces.action_sizes, spaces.action_parts) == (sizes, parts)
     assert (spaces.action_shape, spaces.continuous) == (shape, False)
     assert (spaces.num_envs, spaces.obs_shape, spaces.obs_dtype) == (2, (3,), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        gym.spaces.Discrete(5),
+        gym.spaces.Discrete(4, start=-2),
+        gym.spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[1, -1], [0, 9]]),
+        gym.spaces.MultiBinary((2, 2)),
+        gym.spaces.Box(np.array([-3, 5]), np.array([3, 6]), dtype=np.int8),
+    ],
+)
+def test_each_combination_of_choices_is_one_action_of_the_environment(action: gym.Space) -> None:
+    spaces = spaces_of(BOX, action)
+    index_N = np.arange(spaces.combinations)
+    played = playable_actions(action, spaces.playable_combination(index_N))
+    assert all(action.contains(each) for each in played)
+    assert len({each.tobytes() for each in played}) == spaces.combinations
+    np.testing.assert_array_equal(spaces.combination(played), index_N)
+    np.testing.assert_array_equal(spaces.playable(spaces.chosen(played)), played)
+    assert spaces.chosen(played).min(axis=0).tolist() == [0] * spaces.action_parts
+    spaces.require_few_combinations()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -458,10 +488,10 @@ def test_continuous_actions_have_bounds(dtype: type) -> None:
     ("obs", "action", "message"),
     [
         (gym.spaces.Discrete(3), gym.spaces.Discrete(2), "observations are Discrete.*need Box"),
-        (BOX, gym.spaces.Discrete(2, start=1), "actions are Discrete.*agents need Discrete from 0"),
-        (BOX, gym.spaces.MultiBinary(2), "Env-v0: actions are MultiBinary.*agents need"),
-        (BOX, gym.spaces.Box(0, 255, (2,), np.uint8), "actions are Box.*Box of floats"),
-        (BOX, gym.spaces.MultiDiscrete([2, 2], start=[0, 1]), "actions are MultiDiscrete"),
+        (BOX, gym.spaces.Text(4), "Env-v0: actions are Text.*agents need Discrete, MultiD"),
+        (BOX, gym.spaces.Box(-1, 1, (0,)), "Env-v0: actions are Box.*no parts"),
+        (BOX, gym.spaces.Discrete(10**9), "of 1,000,000,000 choices; agents take 100,000 at most"),
+        (BOX, gym.spaces.Box(-(2**63), 2**63 - 1, (2,), np.int64), "choices; agents take 100,000"),
     ],
 )
 def test_spaces_that_no_agent_takes_are_refused_with_those_that_are_taken(
@@ -476,3 +506,10 @@ def test_an_agent_of_discrete_actions_refuses_others_in_words() -> None:
     for action in (BOX, gym.spaces.MultiDiscrete([2, 3])):
         with pytest.raises(envs.UserError, match="Env-v0: actions are .*; this agent needs Disc"):
             spaces_of(BOX, action).require_discrete()
+
+
+def test_an_agent_of_values_refuses_actions_that_are_too_many_in_words() -> None:
+    with pytest.raises(envs.UserError, match="needs discrete actions: use ppo"):
+        spaces_of(BOX, BOX).require_few_combinations()
+    with pytest.raises(envs.UserError, match="of 2,048 combinations; .* 1,024 at most: use ppo"):
+        spaces_of(BOX, gym.spaces.MultiBinary(11)).require_few_combinations()

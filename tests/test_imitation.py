@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import envs
 from agents.bc import PRESETS
 from agents.core.augmentation import random_shift, shift
+from agents.core.experience import spaces_of
 from agents.core.imitation import Demonstrations, Minibatches, agreement, load, subset
 from agents.core.launch import train
 from agents.core.policies import Categorical
@@ -32,7 +33,8 @@ CPU = torch.device("cpu")
 
 def demonstrations_of(env_id: str) -> Demonstrations:
     episodes = Dataset.open(demonstrations(env_id)).episodes()
-    return Demonstrations(decode(episodes, episodes[0].spec), episodes, CPU)
+    spec = episodes[0].spec
+    return Demonstrations(decode(episodes, spec), episodes, spaces_of(spec), CPU)
 
 
 @pytest.mark.parametrize("env_id", ["Pong", "CartPole-v1"])
@@ -138,7 +140,8 @@ def test_a_larger_fraction_holds_a_smaller_one() -> None:
 
 def test_held_out_episodes_are_not_learned_from() -> None:
     config = PRESETS["control"].__class__(demos=str(demonstrations("toy/Catch-v0", 20)))
-    lesson = load(config, envs.spec("toy/Catch-v0"), CPU)
+    spec = envs.spec("toy/Catch-v0")
+    lesson = load(config, spec, spaces_of(spec), CPU)
     assert lesson.held_out is not None
     episodes = Dataset.open(demonstrations("toy/Catch-v0", 20)).episodes()
     assert lesson.training.size + lesson.held_out.size == sum(map(len, episodes))
@@ -261,6 +264,7 @@ import resource, sys
 import numpy as np, torch
 import envs
 from pathlib import Path
+from agents.core.experience import spaces_of
 from agents.core.imitation import Demonstrations, Minibatches
 from demos import record
 from demos.frames import decode
@@ -282,7 +286,7 @@ except MemoryError:
     pass
 else:
     raise AssertionError("memory is not limited")
-source = Demonstrations(frames, episodes, torch.device("cpu"))
+source = Demonstrations(frames, episodes, spaces_of(spec), torch.device("cpu"))
 batches = Minibatches(
     source, batch_size=32, seed=1, weight_N=torch.ones(source.size),
     shift_pixels=0, num_features=4, dropout=0.0,

@@ -164,6 +164,7 @@ def sample_policy(
     return Decision(spaces.playable(action_1NK[0].cpu().numpy()), next_memory_NS, kept)
 
 
+@torch.no_grad()
 def imitate(
     learner: Learner, spaces: Spaces, obs: Obs, draws: Draws, temperature: float
 ) -> np.ndarray:

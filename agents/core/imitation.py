@@ -15,6 +15,7 @@ from agents.core.artifacts import Artifact, demonstrations
 from agents.core.augmentation import random_shift
 from agents.core.batches import Demonstrated
 from agents.core.schedules import stream_seed
+from agents.core.types import Spaces
 from demos import Dataset, Episode
 from demos.dataset import at_least_one
 from demos.editing import split
@@ -41,10 +42,12 @@ class Demonstrations:
 
     Attributes:
         size: steps, N.
-        action_NK: what was done.
+        action_NK: what was done, as a policy has it.
     """
 
-    def __init__(self, frames: Frames, episodes: list[Episode], device: torch.device):
+    def __init__(
+        self, frames: Frames, episodes: list[Episode], spaces: Spaces, device: torch.device
+    ):
         self.device, self.stack = device, frames.spec.frame_stack
         self.frames = torch.from_numpy(frames.data)
         if device.type == "cuda" and frames.data.nbytes < 0.7 * torch.cuda.mem_get_info(device)[0]:
@@ -53,8 +56,7 @@ class Demonstrations:
         steps = [first + np.arange(n) for first, n in zip(frames.first, lengths, strict=True)]
         self.slot_N = torch.from_numpy(np.concatenate(steps))
         actions = np.concatenate([each.actions for each in episodes])
-        wide = np.float32 if actions.dtype.kind == "f" else np.int64
-        self.action_NK = torch.from_numpy(actions.reshape(len(actions), -1).astype(wide))
+        self.action_NK = torch.from_numpy(spaces.chosen(actions))
         self.size = len(actions)
 
     def observations(self, index_B: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ class Lesson:
     dataset: Artifact
 
 
-def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson:
+def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> Lesson:
     """The dataset of a config, split by episode.
 
     Raises:
@@ -128,8 +130,8 @@ def load(config: ImitationConfig, spec: EnvSpec, device: torch.device) -> Lesson
     learned = subset(learned, config.fraction, config.seed)
     text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
     of_learned, of_held_out = frames_of(learned + held_out, spec).split(len(learned))
-    training = Demonstrations(of_learned, learned, device)
-    validation = Demonstrations(of_held_out, held_out, device) if held_out else None
+    training = Demonstrations(of_learned, learned, spaces, device)
+    validation = Demonstrations(of_held_out, held_out, spaces, device) if held_out else None
     references = dataset.metadata.reference_scores
     demonstrator = float(np.mean([each.score for each in episodes]))
     scores = (references.get("random", 0.0), demonstrator)

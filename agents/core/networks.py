@@ -223,10 +223,14 @@ def make_normaliser(config: PolicyConfig, spaces: Spaces) -> ObservationNormalis
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
-    """The Q-function of the chosen parts; a UserError where actions are not discrete."""
-    spaces.require_discrete()
+    """The Q-function of the chosen parts, with a value for each combination of an action's parts.
+
+    Raises:
+        UserError: actions are continuous, or have too many combinations.
+    """
+    spaces.require_few_combinations()
     width, norm, activation = config.torso_width, config.torso_norm, config.activation
     torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
     head = DuelingHead if config.dueling else QHead
-    sizes = (torso.num_features, spaces.num_actions, config.hidden)
+    sizes = (torso.num_features, spaces.combinations, config.hidden)
     return QNetwork(torso, head(*sizes, config.layer_norm, activation))

@@ -72,6 +72,7 @@ class Replay:
         capacity, num_envs, stack = config.buffer_size, spaces.num_envs, spaces.stack
         obs_shape, obs_dtype = spaces.obs_shape, spaces.obs_dtype
         self.config, self.device, self.num_envs, self.stack = config, device, num_envs, stack
+        self.spaces = spaces
         self.length = capacity // num_envs
         needed = (config.n_step + stack + 2) * num_envs
         if capacity < needed:
@@ -138,7 +139,7 @@ class Replay:
         self._write(
             rows_N,
             step.obs,
-            action=step.action_N,
+            action=self.spaces.combination(step.action_N),
             reward=np.sign(step.reward_N) if self.clip_reward else step.reward_N,
             terminated=terminal_N,
             ended=terminal_N | truncated_N,
@@ -247,9 +248,13 @@ class Replay:
         )
 
     def update_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
-        """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1)."""
+        """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1).
+
+        An error that is not finite counts as the largest so far: the loop says that it diverged.
+        """
         if self.config.priority_exponent == 0.0:
             return
         weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
+        weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
         self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
         self.priorities.set(slot_B, weight_B)
