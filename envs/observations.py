@@ -55,9 +55,9 @@ def reader(space: Space) -> Reader:
     if isinstance(space, spaces.Box):
         found = image_reader(space) or Numbers(space, space.shape or (1,))
     else:
-        found = parts_reader(space, "the observation")
+        found = parts_reader(space, "observation")
     if not prod(found.space.shape):
-        raise Unfit("the observation has no numbers in it")
+        raise Unfit("an observation has no numbers in it")
     return found
 
 

@@ -143,7 +143,8 @@ def playable_space(env_id: str, space: Any) -> Space:
     if not isinstance(space, _SUPPORTED_ACTIONS):
         raise UserError(
             f"{env_id} has actions of the kind {type(space).__name__},"
-            " allowed are Discrete, MultiDiscrete, MultiBinary and Box"
+            " allowed are Discrete, MultiDiscrete, MultiBinary and Box;"
+            " gymnasium.wrappers.TransformAction makes one of them"
         )
     return space
 

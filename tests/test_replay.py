@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -388,6 +389,18 @@ def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
     # Weights 0, 1, 2, 3 of a total of 6: shares of 1200 draws are 0, 200, 400, 600.
     counts = sampled(replay, 1_200).slot_B.bincount(minlength=4)
     assert counts.tolist() == pytest.approx([0, 200, 400, 600], abs=2)
+
+
+@pytest.mark.parametrize("error", [math.nan, math.inf])
+@pytest.mark.parametrize("slots", [[1], [0, 1, 2, 3]])
+def test_an_error_that_is_not_finite_leaves_a_replay_that_can_be_drawn_from(error, slots):
+    """The loop finds out that the run diverged at the next report, and says so."""
+    world, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
+    replay.update_priorities(torch.tensor(slots), torch.full((len(slots),), error))
+    replay.add(world.step())
+    drawn = sampled(replay, 100)
+    assert set(drawn.slot_B.tolist()) == set(drawable_slots(replay))
+    assert drawn.weight_B.isfinite().all()
 
 
 def test_new_transitions_have_the_largest_priority_so_far():
