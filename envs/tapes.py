@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,7 @@ def replay(tape: Tape) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
     return _relive(tape, rgb=False)
 
 
-def render(tape: Tape) -> Iterator[np.ndarray]:
+def render(tape: Tape) -> Generator[np.ndarray, None, None]:
     """Yields the pictures of a tape's life, uint8 (H, W, 3), in the environment's own resolution.
 
     The first is the reset, then each action yields the picture it led to (at an episode's end the

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,12 @@ def tune_process() -> None:
     mallopt(mmap_threshold, 32 << 20)
     mallopt(trim_threshold, 512 << 20)
     mallopt(top_pad, 64 << 20)
+
+
+def return_freed_memory() -> None:
+    """Hand the kernel what is freed, after work whose buffers a training step does not use.
+
+    glibc keeps it under the settings of `tune_process`. Other systems do so by themselves.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -16,6 +16,7 @@ import torch
 
 import envs
 from agents.core.acting import Draws, Group
+from agents.core.device import return_freed_memory
 from agents.core.diagnostics import Seen
 from agents.core.run import Run
 from agents.core.types import Agent
@@ -213,24 +214,33 @@ def film_evaluation(
     A film is an ornament: whatever fails is said in a line, and None is returned.
     """
     path = run.path / "videos" / f"{evaluation.step:012d}.mp4"
+    try:
+        return _film(evaluation, path, max_steps)
+    except Exception as error:
+        say(f"no video: {video.cure(error)}")
+    except signals.Interrupted:
+        say("no video: it was stopped")
+    finally:
+        # An encoder's buffers would stay with the process, a little more of them each time.
+        return_freed_memory()
+    return None
+
+
+def _film(evaluation: Evaluation, path: Path, max_steps: int | None) -> Path:
+    """The film of the first episode at `path`, its filmstrip beside it; raises what fails."""
     pictures = evaluation.lengths[0] + 1
     length = min(pictures, max_steps or pictures)
     wanted = {round(each) for each in np.linspace(0, length - 1, STRIP_PICTURES)}
     strip: list[np.ndarray] = []
 
     def watched() -> Iterator[np.ndarray]:
-        for number, picture in enumerate(islice(envs.render(evaluation.tapes[0]), length)):
-            if number in wanted:
-                strip.append(np.pad(picture, ((0, 0), (0, GAP_PIXELS), (0, 0))))
-            signals.check()
-            yield picture
+        with closing(envs.render(evaluation.tapes[0])) as game:
+            for number, picture in enumerate(islice(game, length)):
+                if number in wanted:
+                    strip.append(np.pad(picture, ((0, 0), (0, GAP_PIXELS), (0, 0))))
+                signals.check()
+                yield picture
 
-    try:
-        film = video.write(path, watched(), fps=video.fps_of(evaluation.spec))
-        video.write_picture(path.with_suffix(".png"), np.concatenate(strip, axis=1))
-        return film
-    except Exception as error:
-        say(f"no video: {video.cure(error)}")
-    except signals.Interrupted:
-        say("no video: it was stopped")
-    return None
+    film = video.write(path, watched(), fps=video.fps_of(evaluation.spec))
+    video.write_picture(path.with_suffix(".png"), np.concatenate(strip, axis=1))
+    return film
