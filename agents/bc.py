@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import envs
 from agents.core import imitation, schedules
 from agents.core.acting import Draws, imitate, policy_of
 from agents.core.batches import Demonstrated
@@ -92,7 +91,7 @@ class BC:
 
     def prepare(self) -> None:
         config, network = self.config, self.network
-        spec = envs.spec(config.env_id)
+        spec = config.spec_of(config.env_id)
         self.lesson = imitation.load(config, spec, self.spaces, self.learner.device)
         self.reference_scores, training = self.lesson.reference_scores, self.lesson.training
         weight_N = torch.ones(training.size)

@@ -209,7 +209,7 @@ def to_upload(path: Path) -> list[Path]:
 def game_of(run: Run) -> str | None:
     """The run's Atari game; None of others, and where its environment's spec is damaged."""
     try:
-        return EnvSpec.from_json(run.config()["env_spec"]).game
+        return EnvSpec.from_json(run.config()["env_spec"]).scored_game
     except (UserError, KeyError, TypeError, AttributeError):
         return None
 

@@ -81,10 +81,10 @@ def shortened(items: list[str], most: int = 10) -> str:
 
 def normalised(spec: EnvSpec, scores: np.ndarray) -> str:
     """The human-normalised mean return and what it is measured by; "" where nobody knows."""
-    human = human_normalised(spec.game, float(scores.mean()))
+    human = human_normalised(spec.scored_game, float(scores.mean()))
     if human is None:
         return ""
-    known = (f"{who} {score:g}" for who, score in reference_scores(spec.game).items())
+    known = (f"{who} {score:g}" for who, score in reference_scores(spec.scored_game).items())
     return f"{human:.1%} ({', '.join(known)})"
 
 

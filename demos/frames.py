@@ -167,7 +167,7 @@ def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, 
         UserError: a life is not what was recorded: under another preprocessing by its rewards and
             its end, else by its frames too.
     """
-    if all(episode.spec == spec for episode in episodes.values()):
+    if all(spec.same_life(episode.spec) for episode in episodes.values()):
         yield from frames_of(episodes)
         return
     tapes = {k: dataclasses.replace(each.tape, spec=spec) for k, each in episodes.items()}

@@ -41,7 +41,7 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
     returns, lengths, actions = figure.subplots(1, 3)
     returns.hist([each.score for each in episodes], bins=BINS)
     returns.set(xlabel="return", ylabel="episodes")
-    for who, score in reference_scores(about.spec.game).items():
+    for who, score in reference_scores(about.spec.scored_game).items():
         returns.axvline(score, color="black", linestyle=LINES[who], label=who)
         returns.legend()
     lengths.hist([len(each) for each in episodes], bins=BINS)

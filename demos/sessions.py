@@ -135,5 +135,5 @@ def new_metadata(spec: EnvSpec, policy: str) -> Metadata:
         created=provenance.now(),
         command=provenance.command_line(),
         commit=provenance.commit(),
-        reference_scores=reference_scores(spec.game),
+        reference_scores=reference_scores(spec.scored_game),
     )

@@ -15,6 +15,7 @@ import gymnasium
 from ale_py import roms
 
 from envs.errors import UserError, did_you_mean
+from envs.versions import package_versions
 
 gymnasium.register_envs(ale_py)
 
@@ -37,6 +38,17 @@ def atari_nicknames() -> dict[str, str]:
     """Returns the modern id by the game's name in lower case, "spaceinvaders"."""
     modern = [env_id for env_id in atari_ids() if env_id.startswith("ALE/")]
     return {env_id[len("ALE/") : -len("-v5")].lower(): env_id for env_id in modern}
+
+
+@functools.lru_cache
+def atari_variants(game: str) -> tuple[list[int], list[int]]:
+    """Returns a game's modes and its difficulties; the first mode is the usual one."""
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    emulator = ale_py.ALEInterface()
+    path = roms.get_rom_path(game)
+    assert path is not None, f"ale-py has no ROM for {game}"
+    emulator.loadROM(path)
+    return emulator.getAvailableModes(), emulator.getAvailableDifficulties()
 
 
 @functools.lru_cache
@@ -70,7 +82,10 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
     registered = gymnasium.registry.get(registered_id)
     if registered is None or str(registered.entry_point).startswith("ale_py"):
         raise unknown_name(env_id)
-    return {"gymnasium_version": gymnasium.__version__}
+    return {
+        "gymnasium_version": gymnasium.__version__,
+        "package_versions": package_versions(env_id, registered),
+    }
 
 
 def registered_limit(env_id: str) -> int:

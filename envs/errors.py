@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -49,3 +50,9 @@ def at_most(maximum: int, name: str, value: int) -> int:
     if value > maximum:
         raise UserError(f"{name} is {value}, at most {maximum} is allowed")
     return int(value)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning on standard error, once in a process."""
+    warn(text)

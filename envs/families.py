@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envs.atari import AtariPool
+from envs.atari_modes import ModePool
 from envs.pool import Pool
 from envs.registered import RegisteredPool
 from envs.spec import EnvSpec
@@ -16,5 +17,7 @@ def open_pool(spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool = Fal
     Raises:
         UserError: the environment cannot be built here; says which package is missing.
     """
+    if spec.mode is not None or spec.difficulty is not None:
+        return ModePool(spec, num_envs, num_threads, rgb=rgb)
     family = {"atari": AtariPool, "gymnasium": RegisteredPool}[spec.family]
     return family(spec, num_envs, num_threads, rgb=rgb)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from gymnasium import Space
 
-from envs.errors import at_least, at_most
+from envs.errors import UserError, at_least, at_most
 from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
 
@@ -22,6 +23,7 @@ def make(
     tape_steps: int = 16_384,
     num_threads: int | None = None,
     first_env: int = 0,
+    **options: Any,
 ) -> TapedVectorEnv:
     """Makes a vector environment.
 
@@ -34,11 +36,14 @@ def make(
         num_threads: threads that step Atari games; by default one per core, at most N.
         first_env: these are the run's environments from this one on: several vector environments
             lead the lives that one of all of them would.
+        options: of the environment, as `envs.spec` has them, where `env` is a name.
 
     Raises:
         UserError: no such environment, this machine cannot match the spec, or a number is too low.
     """
-    env_spec = env if isinstance(env, EnvSpec) else spec(env)
+    if isinstance(env, EnvSpec) and options:
+        raise UserError(f"{sorted(options)[0]}: a spec has its options already")
+    env_spec = env if isinstance(env, EnvSpec) else spec(env, **options)
     env_spec.check_reproducible()
     return TapedVectorEnv(
         env_spec,

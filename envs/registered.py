@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import Env, Space, spaces
 
+from envs import kwargs as kwargs_of_file
 from envs.catalog import require_trusted
 from envs.drawn_env import DrawnEnv
-from envs.errors import UserError, first_line, warn
+from envs.errors import UserError, first_line, warn_once
+from envs.kwargs import in_words
 from envs.observations import Reader, Unfit, images_read_as_numbers, reader
 from envs.pool import Transition
 from envs.screens import expect_no_window
 from envs.spec import EnvSpec
+from envs.text import plain
 from envs.user_env import UserEnv, raised, require_finite
 
 _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -130,9 +132,6 @@ class RegisteredPool:
         return UserEnv(self._spec.env_id, env, self._reader)
 
 
-_warn_once = functools.cache(warn)
-
-
 def spaces_of(env: Env) -> tuple[Any, Any]:
     """What an environment declares as the spaces of its observations and actions, if anything."""
     return getattr(env, "observation_space", None), getattr(env, "action_space", None)
@@ -158,7 +157,7 @@ def readable(env_id: str, space: Any) -> Reader:
     if not isinstance(space, Space):
         raise UserError(f"{env_id}: its observation_space is {space!r}, which is no Space")
     if images := images_read_as_numbers(space):
-        _warn_once(
+        warn_once(
             f"{env_id}: {images} are read as numbers, not as images; images are the whole"
             " observation, uint8 or floats in [0, 1] or [0, 255]"
         )
@@ -174,14 +173,17 @@ def readable(env_id: str, space: Any) -> Reader:
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
     """Builds one environment as Gymnasium has it; a UserError says why it cannot be."""
     require_trusted(spec.env_id)
+    kwargs_of_file.require_trusted(spec.env_id, spec.env_kwargs)
     try:
         return gymnasium.make(
             spec.env_id,
             max_episode_steps=spec.max_episode_frames or None,
             disable_env_checker=True,
-            **kwargs,
+            **(spec.env_kwargs | kwargs),
         )
-    except (gymnasium.error.Error, ImportError) as error:
-        raise UserError(f"{spec.env_id} cannot be built here: {first_line(error)}") from error
     except Exception as error:
-        raise UserError(f"{spec.env_id} cannot be built here: it {raised(error)}") from error
+        # Any constructor may refuse its arguments in its own way.
+        given = f" with {plain(in_words(spec.env_kwargs))}" if spec.env_kwargs else ""
+        ours = isinstance(error, gymnasium.error.Error | ImportError)
+        why = first_line(error) if ours else f"it {raised(error)}"
+        raise UserError(f"{spec.env_id} cannot be built here{given}: {why}") from error

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from envs import kwargs
 from envs.catalog import (
     atari_build,
     atari_ids,
     atari_nicknames,
+    atari_variants,
     gymnasium_build,
     registered_limit,
     require_trusted,
     unknown_name,
 )
-from envs.errors import UserError, at_least
+from envs.errors import UserError, at_least, did_you_mean
+from envs.schema import convert
+from envs.text import plain
+from envs.versions import require_close
 
 MOST_STEPS = 27_000
 """Steps of an episode where nothing else limits it: Atari's 108,000 frames of 4 each."""
@@ -38,9 +44,22 @@ _NO_ATARI = {
     "grayscale": False,
     "maxpool": False,
     "full_action_space": False,
+    "mode": None,
+    "difficulty": None,
     "ale_py_version": "",
     "rom_md5": "",
 }
+_VERSIONS = ("ale_py_version", "gymnasium_version", "package_versions")
+"""Fields that say which versions play; the others say what is played."""
+
+_ATARI_OPTIONS = (
+    *("frameskip", "repeat_action_probability", "noop_max", "full_action_space", "mode"),
+    *("difficulty", "frame_stack", "screen_size"),
+)
+"""Options of `spec` for Atari games alone, in the order in which a protocol tells them."""
+
+COMPARABLE_FRAMES = range(18_000, 108_001)
+"""Five minutes to half an hour: lengths of episodes with which scores of people are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +68,8 @@ class EnvSpec:
 
     The fields that mean nothing to a family are neutral: Gymnasium environments have the Atari
     fields at 0, 1, False or "", Atari ones have `gymnasium_version` at "".
+
+    The last four fields are younger than the first specs on disk, which lack them.
 
     Raises:
         UserError: a field is out of its range, or not neutral for the family.
@@ -81,10 +102,25 @@ class EnvSpec:
     ale_py_version: str
     rom_md5: str
     gymnasium_version: str
+    mode: int | None = None
+    """The game's mode; None is its usual one."""
+    difficulty: int | None = None
+    """The game's difficulty; None is 0."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of a Gymnasium environment's constructor, plain JSON; Atari games have none."""
+    package_versions: dict[str, str] = field(default_factory=dict)
+    """The version of each distribution that a Gymnasium environment is made of, beside Gymnasium:
+    its own package, its physics engine."""
+
+    def __hash__(self) -> int:
+        return hash((self.env_id, self.frameskip, self.max_episode_frames, self.mode))
 
     def __post_init__(self) -> None:
         if self.family not in ("atari", "gymnasium"):
             raise UserError(f"family is '{self.family}', allowed are 'atari' and 'gymnasium'")
+        object.__setattr__(self, "env_kwargs", kwargs.checked(self.env_kwargs))
+        if self.family == "atari" and self.env_kwargs:
+            raise UserError(f"env_kwargs is {plain(self.env_kwargs)}, but Atari games have none")
         if self.family == "gymnasium":
             for name, neutral in _NO_ATARI.items():
                 if (value := getattr(self, name)) != neutral:
@@ -108,12 +144,28 @@ class EnvSpec:
 
     @property
     def protocol(self) -> str:
-        """What a reported score is to be labelled with."""
+        """What a reported score is to be labelled with: all that is not usual for the name."""
         if self.family == "gymnasium":
             cap = self.max_episode_frames
-            return self.env_id + (f", at most {cap} steps" if cap else "")
+            arguments = [kwargs.in_words(self.env_kwargs)] if self.env_kwargs else []
+            return ", ".join([self.env_id, *arguments, *([f"at most {cap} steps"] if cap else [])])
         sticky = f"sticky {self.repeat_action_probability:g}"
-        return f"{self.env_id}, {sticky}, frameskip {self.frameskip}"
+        parts = [self.env_id, sticky, f"frameskip {self.frameskip}"]
+        usual, words = _usual_atari(self.env_id), _in_words(self)
+        parts += [text for name, text in words.items() if getattr(self, name) != usual[name]]
+        return ", ".join(parts)
+
+    @property
+    def scored_game(self) -> str | None:
+        """The game whose published scores are comparable with scores of this protocol, if any.
+
+        The game is the usual one, 4 frames a step, and episodes last as long as published ones.
+        """
+        usual_game = self.mode is None and self.difficulty is None
+        sticky = self.repeat_action_probability in (0.0, 0.25)
+        length = self.max_episode_frames in COMPARABLE_FRAMES
+        comparable = usual_game and sticky and length and self.frameskip == 4
+        return self.game if comparable and self.noop_max <= 30 else None
 
     @property
     def most_steps(self) -> int:
@@ -136,7 +188,7 @@ class EnvSpec:
         return dataclasses.replace(self, max_episode_frames=wanted * self.frameskip)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields as a dict of str, int, float and bool."""
+        """Returns the fields as plain JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -147,15 +199,20 @@ class EnvSpec:
             UserError: a field is missing, unknown, of another type or out of range.
         """
         types = typing.get_type_hints(cls)
+        younger = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+        younger |= {"env_kwargs", "package_versions"}
         if unknown := sorted(fields.keys() - types.keys()):
-            raise UserError(f"unknown field '{unknown[0]}' in an environment's spec")
-        if missing := sorted(types.keys() - fields.keys()):
+            raise UserError(f"unknown field '{plain(unknown[0])}' in an environment's spec")
+        if missing := sorted(types.keys() - fields.keys() - younger):
             raise UserError(f"the field '{missing[0]}' is missing from an environment's spec")
         values = dict(fields)
-        for name, kind in types.items():
+        for name in values:
+            kind = types[name]
             if kind is float and type(values[name]) is int:
                 values[name] = float(values[name])
-            if type(values[name]) is not kind:
+            if kind not in (bool, int, float, str):
+                values[name] = convert(values[name], kind, name)
+            elif type(values[name]) is not kind:
                 raise UserError(f"{name} is {values[name]!r}, but must be of type {kind.__name__}")
         return cls(**values)
 
@@ -164,8 +221,12 @@ class EnvSpec:
         names = [field.name for field in dataclasses.fields(self)]
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
+    def same_life(self, other: EnvSpec) -> bool:
+        """Whether `other` is the same environment, maybe in another version."""
+        return not set(self.differing_fields(other)) - set(_VERSIONS)
+
     def require_same(self, other: EnvSpec, who: str) -> None:
-        """Passes when `other` is the same environment.
+        """Passes when `other` is the same environment, with a warning for another patch version.
 
         Args:
             who: whose `other` is, as the error begins: "runs/x is", "the saved tapes are".
@@ -173,64 +234,152 @@ class EnvSpec:
         Raises:
             UserError: names the first field that differs, and both values.
         """
-        if differing := self.differing_fields(other):
-            name = differing[0]
-            raise UserError(
-                f"{who} of another environment: {name} is {getattr(other, name)!r} there,"
-                f" but {getattr(self, name)!r} here"
-            )
+        for name in self.differing_fields(other):
+            here, there = getattr(self, name), getattr(other, name)
+            if name not in _VERSIONS:
+                raise UserError(
+                    f"{who} of another environment: {name} is {plain(repr(there))} there,"
+                    f" but {plain(repr(here))} here"
+                )
+            for what, ours, theirs in _version_pairs(name, here, there):
+                says = f"{who} of another version of {self.env_id}: {what} is '{theirs}' there"
+                require_close(ours, theirs, f"{says}, but '{ours}' here")
 
     def check_reproducible(self) -> None:
-        """Passes when this machine would play exactly what the spec says.
+        """Passes when this machine would play what the spec says, with a warning for another patch
+        version of Gymnasium, of ale-py or of the environment's packages.
 
         Raises:
             UserError: names the field in which this machine differs, and both values; or the spec
-                needs a module that no person named (`envs.catalog.require_trusted`).
+                needs a module that no person named (`envs.catalog.require_trusted`), or has text
+                that no person typed (`envs.kwargs.require_trusted`).
         """
         if self.family == "atari" and self.game is None:
             raise unknown_name(self.env_id)
         require_trusted(self.env_id)
+        kwargs.require_trusted(self.env_id, self.env_kwargs)
         here = atari_build(self.game) if self.game else gymnasium_build(self.env_id)
         for name, value in here.items():
-            if value != getattr(self, name):
-                raise UserError(
-                    f"{self.env_id} cannot be reproduced here: {name} is '{value}' on this"
-                    f" machine, but '{getattr(self, name)}' in the spec"
-                )
+            for what, ours, theirs in _version_pairs(name, value, getattr(self, name)):
+                says = f"{what} is '{ours}' on this machine, but '{theirs}' in the spec"
+                if name in _VERSIONS:
+                    require_close(ours, theirs, f"{self.env_id} may not be reproduced here: {says}")
+                elif ours != theirs:
+                    raise UserError(f"{self.env_id} cannot be reproduced here: {says}")
 
 
-def spec(name: str) -> EnvSpec:
+def spec(
+    name: str,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+    max_episode_steps: int | None = None,
+    **atari: Any,
+) -> EnvSpec:
     """Resolves a name, as a person types it, to an environment of this machine.
 
     "Pong", "pong" and "ALE/Pong-v5" are the modern protocol (sticky 0.25), "PongNoFrameskip-v4" the
     classic one (sticky 0, up to 30 no-ops, FIRE on reset). Anything else is the id of a registered
     Gymnasium environment, "MinAtar/..." included; "module:Id-v0" imports the module first.
 
+    Args:
+        env_kwargs: arguments of the environment's constructor, plain JSON; for Atari games the
+            names of `atari`.
+        max_episode_steps: steps after which an episode is truncated.
+        atari: `frameskip`, `repeat_action_probability`, `noop_max`, `full_action_space`, `mode`,
+            `difficulty`, `frame_stack`, `screen_size`; None is what the name stands for.
+
     Raises:
-        UserError: no such environment; the nearest name is given.
+        UserError: no such environment (the nearest name is given), or an option is out of range or
+            not for this environment.
     """
     folded = name.lower().replace("_", "").replace(" ", "")
     env_id = atari_nicknames().get(folded, name)
+    chosen = {option: value for option, value in atari.items() if value is not None}
+    arguments = kwargs.checked(env_kwargs or {})
+    if unknown := sorted(chosen.keys() - set(_ATARI_OPTIONS)):
+        near = did_you_mean(unknown[0], ["env_kwargs", "max_episode_steps", *_ATARI_OPTIONS])
+        raise UserError(f"an environment has no option '{unknown[0]}'{near}")
+    if max_episode_steps is not None:
+        at_least(1, "max_episode_steps", max_episode_steps)
     if game := atari_ids().get(env_id):
-        classic = not env_id.startswith("ALE/")
-        return EnvSpec(
-            env_id=env_id,
-            family="atari",
-            repeat_action_probability=0.0 if classic else 0.25,
-            frameskip=4,
-            noop_max=30 if classic else 0,
-            fire_reset=classic,
-            frame_stack=4,
-            screen_size=84,
-            grayscale=True,
-            maxpool=True,
-            full_action_space=False,
-            max_episode_frames=108_000,
-            **atari_build(game),
+        return _atari_spec(env_id, game, chosen | arguments, max_episode_steps)
+    if changed := [each for each in _ATARI_OPTIONS if chosen.get(each, False) is not False]:
+        raise UserError(
+            f"{changed[0]} is {chosen[changed[0]]}, but {env_id} is no Atari game;"
+            " arguments of its own constructor are env_kwargs"
         )
+    build = gymnasium_build(env_id)
+    kwargs.trust(arguments)
+    limit = max_episode_steps if max_episode_steps != registered_limit(env_id) else None
     return EnvSpec(
         env_id=env_id,
         family="gymnasium",
-        max_episode_frames=0,
-        **(_NO_ATARI | gymnasium_build(env_id)),
+        max_episode_frames=limit or 0,
+        env_kwargs=arguments,
+        **(_NO_ATARI | build),
     )
+
+
+def _atari_spec(
+    env_id: str, game: str, options: dict[str, Any], max_episode_steps: int | None
+) -> EnvSpec:
+    if unknown := sorted(options.keys() - set(_ATARI_OPTIONS)):
+        allowed = ", ".join(_ATARI_OPTIONS)
+        near = did_you_mean(unknown[0], _ATARI_OPTIONS)
+        raise UserError(f"{env_id} takes no '{plain(unknown[0])}' (it takes {allowed}){near}")
+    usual = _usual_atari(env_id)
+    types = typing.get_type_hints(EnvSpec)
+    fields = usual | {each: convert(options[each], types[each], each) for each in options}
+    modes, difficulties = atari_variants(game)
+    for name, allowed in (("mode", modes), ("difficulty", difficulties)):
+        if fields[name] is not None and fields[name] not in allowed:
+            known = ", ".join(map(str, allowed))
+            raise UserError(f"{name} is {fields[name]}, but {env_id} has {known}")
+    fields["mode"] = None if fields["mode"] == modes[0] else fields["mode"]
+    fields["difficulty"] = fields["difficulty"] or None
+    if max_episode_steps is not None:
+        fields["max_episode_frames"] = max_episode_steps * fields["frameskip"]
+    return EnvSpec(env_id=env_id, family="atari", **(fields | atari_build(game)))
+
+
+def _usual_atari(env_id: str) -> dict[str, Any]:
+    """What an Atari name stands for."""
+    classic = not env_id.startswith("ALE/")
+    return {
+        "repeat_action_probability": 0.0 if classic else 0.25,
+        "frameskip": 4,
+        "noop_max": 30 if classic else 0,
+        "fire_reset": classic,
+        "frame_stack": 4,
+        "screen_size": 84,
+        "grayscale": True,
+        "maxpool": True,
+        "full_action_space": False,
+        "mode": None,
+        "difficulty": None,
+        "max_episode_frames": 108_000,
+    }
+
+
+def _in_words(spec: EnvSpec) -> dict[str, str]:
+    """Each field of an Atari game that a protocol tells only where it is unusual."""
+    frames, frameskip = spec.max_episode_frames, spec.frameskip
+    whole = frames % frameskip == 0
+    return {
+        "mode": f"mode {spec.mode}",
+        "difficulty": f"difficulty {spec.difficulty}",
+        "full_action_space": "all 18 actions",
+        "noop_max": f"up to {spec.noop_max} no-ops",
+        "frame_stack": f"stacks of {spec.frame_stack}",
+        "screen_size": f"{spec.screen_size} pixels wide",
+        "max_episode_frames": f"at most {frames // frameskip} steps"
+        if whole
+        else f"at most {frames} frames",
+    }
+
+
+def _version_pairs(name: str, here: Any, there: Any) -> list[tuple[str, str, str]]:
+    """What differs, its version here and its version there, of one field."""
+    if isinstance(there, dict):
+        return [(f"{each}'s version", here.get(each, ""), there[each]) for each in sorted(there)]
+    return [(name, here, there)]

@@ -13,6 +13,7 @@ import tyro
 from agents.core.recurrence import CoreName
 from agents.core.torsos import Activation, Norm, TorsoName
 from envs.errors import UserError, did_you_mean
+from envs.flags import EnvFlags
 from envs.make import MOST_ENVS
 
 
@@ -29,7 +30,7 @@ class Schedule(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseConfig:
+class BaseConfig(EnvFlags):
     """What every agent needs to run; an algorithm's Config adds its own.
 
     Attributes:
@@ -129,6 +130,7 @@ class BaseConfig:
             value = getattr(self, field.name)
             if isinstance(value, float):
                 require(math.isfinite(value), field.name, value, "a finite number")
+        self.check_kwargs()
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
         self.above_zero("learning_rate", "optimiser_epsilon")

@@ -65,8 +65,9 @@ class Evaluation:
 
     @property
     def human_normalised(self) -> float | None:
-        """(score - random) / (human - random); None outside the 57 games of the table."""
-        return human_normalised(self.spec.game, self.mean)
+        """(score - random) / (human - random); None outside the 57 games of the table, and
+        under a protocol that cannot be compared."""
+        return human_normalised(self.spec.scored_game, self.mean)
 
     def metrics(self) -> dict[str, float]:
         values = {"eval/return_mean": self.mean, "eval/length_mean": float(np.mean(self.lengths))}

@@ -191,10 +191,13 @@ def train_on_this_rank(
     """
     algo = module.__name__.rpartition(".")[2]
     if resumed is None:
-        spec = envs.spec(config.env_id)
+        spec = config.spec_of(config.env_id)
     else:
         spec = EnvSpec.from_json(resumed.config()["env_spec"])
         spec.check_reproducible()
+        # Only what the spec has was held against what a file may pass on.
+        if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
+            raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
     ours = distributed.share(config.num_envs)
     agent = module.build(config, spaces_of(spec, ours.stop - ours.start), device)
     online = isinstance(agent, OnlineAgent)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from agents.report.parsing import printable
 from agents.report.reading import RunRecord
+from envs.flags import EnvFlags
 
 NOT_COMPARED = {
     *("seed", "env_id", "runs_dir", "group", "tags", "wandb", "video"),
     *("log_every_steps", "eval_every_steps", "eval_episodes", "final_eval_episodes"),
     *("checkpoint_every_steps", "num_threads"),
+    # The protocol tells these.
+    *(each.name for each in fields(EnvFlags)),
 }
 """Settings that change what a run is called, writes or shows, and not what it learns."""
 

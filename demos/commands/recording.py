@@ -11,7 +11,6 @@ from typing import Annotated
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import envs
 from demos import human
 from demos.episode import Episode
 from demos.policies import resolve
@@ -20,6 +19,7 @@ from demos.replaying import checked_speed
 from demos.sessions import Recording
 from envs import EnvSpec
 from envs.errors import at_least
+from envs.flags import EnvFlags
 from envs.output import tell
 from envs.signals import Interrupted, StopSignal
 from envs.tapes import tape_seed
@@ -28,7 +28,7 @@ COLUMNS = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainin
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(EnvFlags):
     """Let a policy play, and keep whole episodes."""
 
     out: Path  # Directory of the dataset, a new one unless --append is given.
@@ -51,7 +51,7 @@ class Record:
             at_least(1, name, getattr(self, name))
         at_least(0, "seed", self.seed)
         at_least(0, "most_steps", self.most_steps)
-        spec = envs.spec(self.env_id).bounded(self.most_steps)
+        spec = self.spec_of(self.env_id).bounded(self.most_steps)
         if self.policy == human.NAME:
             return self._by_hand(spec)
         policy = resolve(self.policy, spec, self.seed, self.exploration)

@@ -1,0 +1,162 @@
+"""Atari games in another mode or difficulty, which ale-py's vector environment does not offer.
+
+The emulators step one after the other. Preprocessing is ale-py's own, in its order; an image is
+shrunk by the same averages over areas, to within a grey level.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import ale_py
+import numpy as np
+from ale_py import roms
+from gymnasium import Space, spaces
+
+from envs.pool import Transition
+from envs.spec import EnvSpec
+
+
+class ModePool:
+    """Games of one mode and difficulty behind the pool's seam."""
+
+    def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
+        del num_threads
+        self._consoles = [_Console(spec, rgb=rgb) for _ in range(num_envs)]
+        first = self._consoles[0]
+        shape = (1, *first.size, 3) if rgb else (spec.frame_stack, *first.size)
+        self.single_observation_space: Space = spaces.Box(0, 255, shape, np.uint8)
+        self.single_action_space: Space = spaces.Discrete(len(first.actions))
+
+    def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Pool.reset`."""
+        for i in np.flatnonzero(mask):
+            self._consoles[i].reset(int(seeds[i]))
+        return self._observations(), self._lives()
+
+    def send(self, actions: np.ndarray) -> None:
+        """As `Pool.send`."""
+        self._actions = actions.copy()
+
+    def recv(self) -> Transition:
+        """As `Pool.recv`; the games step now."""
+        pairs = zip(self._consoles, self._actions.tolist(), strict=True)
+        reward = np.array([console.step(action) for console, action in pairs], np.float32)
+        terminated = np.array([console.over for console in self._consoles])
+        truncated = np.array([console.timed_out for console in self._consoles]) & ~terminated
+        final_obs = None
+        if (ended := terminated | truncated).any():
+            final_obs = self._observations()
+            for i in np.flatnonzero(ended):
+                self._consoles[i].reset(None)
+        lives = self._lives()
+        return Transition(self._observations(), reward, terminated, truncated, lives, final_obs)
+
+    def close(self) -> None:
+        """As `Pool.close`; an emulator goes with its object."""
+
+    def _observations(self) -> np.ndarray:
+        return np.stack([console.stack for console in self._consoles])
+
+    def _lives(self) -> np.ndarray:
+        return np.array([console.lives for console in self._consoles], np.int32)
+
+
+class _Console:
+    """One emulator and what is seen of it.
+
+    Attributes:
+        actions: what may be played.
+        size: height and width of an observation in pixels.
+        stack: the newest frames, the oldest first.
+        over, timed_out: the game has ended, or lasted as long as it may.
+        lives: how many are left.
+    """
+
+    def __init__(self, spec: EnvSpec, *, rgb: bool):
+        assert spec.game is not None
+        rom = roms.get_rom_path(spec.game)
+        assert rom is not None, f"ale-py has no ROM for {spec.game}"
+        self._spec = spec
+        self._rgb = rgb
+        self._rom = rom
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        self._ale = ale_py.ALEInterface()
+        self._ale.setFloat("repeat_action_probability", spec.repeat_action_probability)
+        self._load(0)
+        full = spec.full_action_space
+        ale = self._ale
+        self.actions = ale.getLegalActionSet() if full else ale.getMinimalActionSet()
+        self._fires = spec.fire_reset and ale_py.Action.FIRE in self.actions
+        self.size = ale.getScreenDims() if rgb else (spec.screen_size, spec.screen_size)
+        frames = 1 if rgb else spec.frame_stack
+        self.stack = np.zeros((frames, *self.size, *([3] if rgb else [])), np.uint8)
+        self.over, self.timed_out, self.lives = False, False, 0
+
+    def reset(self, seed: int | None) -> None:
+        """Begin a game, from this seed or as the emulator goes on."""
+        if seed is not None:
+            self._load(seed)
+        self._ale.reset_game()
+        if self._fires:
+            self._ale.act(ale_py.Action.FIRE)
+        most = max(self._spec.noop_max, 1)
+        for _ in range(int(self._noops.integers(most)) - self._fires):
+            self._ale.act(ale_py.Action.NOOP)
+            if self._ale.game_over():
+                self._ale.reset_game()
+        self._frames_played, self.over, self.timed_out = 0, False, False
+        self.lives = self._ale.lives()
+        self._raw = [self._screen(), np.zeros_like(self._screen())]
+        self.stack = np.zeros_like(self.stack)
+        self._see()
+
+    def step(self, action: int) -> float:
+        """Play an action for as many frames as a step has; returns the reward."""
+        reward = 0.0
+        for left in range(self._spec.frameskip, 0, -1):
+            reward += self._ale.act(self.actions[action])
+            self.over = self._ale.game_over()
+            self._frames_played += 1
+            self.timed_out = self._frames_played >= self._spec.max_episode_frames
+            if self.over or self.timed_out:
+                break
+            if left <= 2:
+                self._raw[left - 1] = self._screen()
+        self._see()
+        self.lives = self._ale.lives()
+        return reward
+
+    def _load(self, seed: int) -> None:
+        self._ale.setInt("random_seed", seed)
+        self._ale.loadROM(self._rom)
+        if self._spec.mode is not None:
+            self._ale.setMode(self._spec.mode)
+        if self._spec.difficulty is not None:
+            self._ale.setDifficulty(self._spec.difficulty)
+        self._noops = np.random.default_rng(seed)
+
+    def _screen(self) -> np.ndarray:
+        return self._ale.getScreenRGB() if self._rgb else self._ale.getScreenGrayscale()
+
+    def _see(self) -> None:
+        if self._spec.maxpool:
+            self._raw[0] = np.maximum(*self._raw)
+        image = self._raw[0] if self._rgb else shrink(self._raw[0], *self.size)
+        self.stack = np.concatenate([self.stack[1:], image[None]])
+
+
+def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image uint8 (H, W), each new pixel the average over its area."""
+    rows, columns = areas(image.shape[0], height), areas(image.shape[1], width)
+    return np.rint(rows @ image.astype(np.float32) @ columns.T).clip(0, 255).astype(np.uint8)
+
+
+@functools.lru_cache
+def areas(size: int, new_size: int) -> np.ndarray:
+    """Shares of the old pixels of a line in each new one, float32 (new_size, size)."""
+    edges = np.arange(new_size + 1) * size / new_size
+    old = np.arange(size)
+    begin = np.maximum(edges[:-1, None], old)
+    end = np.minimum(edges[1:, None], old + 1)
+    return ((end - begin).clip(0) * new_size / size).astype(np.float32)

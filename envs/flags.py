@@ -1,0 +1,56 @@
+"""The options of an environment as every command line has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+from envs.kwargs import checked, parsed
+from envs.spec import EnvSpec, spec
+
+KWARGS = PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="NAME=VALUE|JSON",
+    instance_from_str=parsed,
+    is_instance=lambda value: isinstance(value, dict),
+    str_from_instance=lambda value: [f"{k}={json.dumps(v)}" for k, v in value.items()],
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFlags:
+    """What can be changed of an environment; None is what its name stands for."""
+
+    env_kwargs: Annotated[dict[str, Any], KWARGS] = field(default_factory=dict)
+    """Arguments of its constructor: gravity=-5.0 continuous=true, or a JSON object."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode is truncated."""
+    frameskip: int | None = None
+    """Atari: emulated frames in a step."""
+    repeat_action_probability: float | None = None
+    """Atari: probability that the emulator repeats the last action (sticky actions)."""
+    noop_max: int | None = None
+    """Atari: most no-ops after a reset."""
+    full_action_space: bool = False
+    """Atari: all 18 actions, not only the ones that the game reacts to."""
+    mode: int | None = None
+    """Atari: the game's mode."""
+    difficulty: int | None = None
+    """Atari: the game's difficulty."""
+    frame_stack: int | None = None
+    """Atari: frames in an observation."""
+    screen_size: int | None = None
+    """Atari: height and width of an observation in pixels."""
+
+    def spec_of(self, name: str) -> EnvSpec:
+        """The environment of that name with these options, which a person typed; as `envs.spec`."""
+        options = {each.name: getattr(self, each.name) for each in dataclasses.fields(EnvFlags)}
+        return spec(name, **options)
+
+    def check_kwargs(self) -> None:
+        """Raise a UserError for arguments that are no plain JSON."""
+        checked(self.env_kwargs)
