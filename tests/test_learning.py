@@ -38,9 +38,9 @@ LEARNS = [
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
     ("ppo", "toy/Chain-v0", 12_000, STEP, 0.99),
     ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
-    ("ppo", "toy/Pair-v0", 24_000, ("--horizon-steps", "16", "--learning-rate", "2e-3",
-        "--hidden", "64"), 9.8),
-    ("ppo", "toy/Catch-v0", 10_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
+    ("ppo", "toy/Pair-v0", 40_000, ("--horizon-steps", "16", "--learning-rate", "2e-3",
+        "--hidden", "64"), 9.0),
+    ("ppo", "toy/Catch-v0", 16_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
         "--batch-size", "64"), 0.9),
     ("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps", "16",
         "--batch-size", "128", "--learning-rate", "3e-3", "--epochs", "6", "--hidden", "64"), 0.95),
@@ -58,6 +58,7 @@ UNTRAINED = [
     ("dqn", "toy/Identity-v0", 9.0),
     ("dqn", "toy/Catch-v0", 0.5),
     ("ppo", "toy/Identity-v0", 9.0),
+    ("ppo", "toy/Pair-v0", 8.0),
     ("ppo", "toy/Target-v0", 8.0),
 ]
 

@@ -54,6 +54,13 @@ def wait_until(process: subprocess.Popen[str], there: Callable[[], bool]) -> Non
         time.sleep(0.01)
 
 
+def handles_sigterm(process: subprocess.Popen[str]) -> Callable[[], bool]:
+    """Whether a command has begun: from there on SIGTERM is more than sudden death."""
+    bit = 1 << (signal.SIGTERM - 1)
+    status = Path(f"/proc/{process.pid}/status")
+    return lambda: bool(int(status.read_text().split("SigCgt:")[1].split()[0], 16) & bit)
+
+
 def ended_by(process: subprocess.Popen[str], signum: int) -> str:
     """Send the signal; what was printed, where the process ends as it should and alone."""
     os.kill(process.pid, signum)
@@ -222,7 +229,8 @@ def test_a_signal_in_agents_evaluate_leaves_the_score_as_it_was(
     (run.path / "eval.json").write_text("{}")
     words = ["agents.evaluate", str(run.path), "--checkpoint", "last", "--no-video"]
     process = start([*words, "--most-steps", "100000000"])
-    time.sleep(3)
+    wait_until(process, handles_sigterm(process))
+    time.sleep(1)
     text = ended_by(process, signum)
     assert text == f"stopped by {signal.Signals(signum).name}\n"
     assert (run.path / "eval.json").read_text() == "{}"
