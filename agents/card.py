@@ -22,8 +22,9 @@ from agents.core.run import Run
 from agents.report.reading import RunRecord, Score, read_run
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
+from envs.catalog import require_trusted
 from envs.errors import first_line
-from envs.files import entries, is_regular
+from envs.files import is_directory, is_regular
 from envs.output import tell
 from envs.scores import reference_scores
 
@@ -122,6 +123,8 @@ def command(record: RunRecord) -> str:
     env_id = str(config.get("env_id", record.env_id))
     try:
         module = launch.algorithm(record.algo)
+        # The name is a file's: it may not have a module imported.
+        require_trusted(env_id)
         default = launch.preset(module, "auto", env_id, str(config.get("device", "auto")))
         usual = dataclasses.asdict(from_json(module.Config, dataclasses.asdict(default)))
     except (UserError, TypeError):
@@ -180,8 +183,8 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
     # Finds damage before anything is uploaded.
     run.weights("best")
     files = {"README.md": text.encode()}
-    files |= {str(path.relative_to(run.path)): path for path in to_upload(run.path)}
-    if record.videos:
+    files |= {str(path.relative_to(run.path)): path for path in to_upload(run)}
+    if record.videos and is_regular(record.videos[-1]) and is_directory(run.path / "videos"):
         # The name that the Hub shows beside a card.
         files["replay.mp4"] = record.videos[-1]
         files[f"videos/{record.videos[-1].name}"] = record.videos[-1]
@@ -199,11 +202,10 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
         raise UserError(f"--push {repository}: {first}") from None
 
 
-def to_upload(path: Path) -> list[Path]:
-    """The files beside the card: what it takes to play and to go on; nothing that a link is to."""
-    weights = [each for folder in entries(path / "best") for each in entries(folder)]
-    others = [path / name for name in ("config.json", "eval.json")]
-    return [each for each in weights + others if is_regular(each)]
+def to_upload(run: Run) -> list[Path]:
+    """The files beside the card: what it takes to play and to go on. What a link leads to stays."""
+    beside = [run.path / name for name in ("config.json", "eval.json")]
+    return [*run.best_files(), *(path for path in beside if is_regular(path))]
 
 
 def game_of(run: Run) -> str | None:

@@ -43,6 +43,7 @@ def evaluate(arguments: Arguments) -> Evaluation:
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     run = Run.open(arguments.run)
+    run.require_no_links()
     agent, spec, step = load_agent(run, arguments.checkpoint, arguments.device)
     exploration = own_exploration(agent, arguments.exploration)
     most_steps = arguments.most_steps

@@ -63,6 +63,12 @@ def atari_build(game: str) -> dict[str, Any]:
     }
 
 
+def canonical_id(name: str) -> str:
+    """The id that a name stands for: "ALE/Pong-v5" for "pong". Nothing is imported for it."""
+    folded = name.lower().replace("_", "").replace(" ", "")
+    return atari_nicknames().get(folded, name)
+
+
 def gymnasium_build(env_id: str) -> dict[str, Any]:
     """Returns the fields of an `EnvSpec` that say which build of Gymnasium plays an id.
 
@@ -72,6 +78,8 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
         UserError: no such id, or its package is not installed.
     """
     module, _, registered_id = env_id.rpartition(":")
+    if module and not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"'{env_id}' names no module before its ':'")
     try:
         if module:
             importlib.import_module(module)
@@ -103,7 +111,7 @@ def require_trusted(env_id: str) -> None:
         UserError: nobody named the module.
     """
     module = env_id.rpartition(":")[0]
-    allowed = os.environ.get("JOYSTICK_MODULES", "").split(",")
+    allowed = [each.strip() for each in os.environ.get("JOYSTICK_MODULES", "").split(",")]
     if module and module not in sys.modules and module not in allowed:
         raise UserError(
             f"'{env_id}' would import the module '{module}' because a file says so: set"

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".tmp-"
 """Names of files that are being written begin with this; no reader looks at them."""
+
+_ASIDE = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 
 
 class Unreadable(OSError):
@@ -64,6 +68,41 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     if len(data) > most_bytes:
         raise Unreadable(f"it has more than {most_bytes:,} bytes", path)
     return data
+
+
+def open_appending(path: Path) -> BinaryIO:
+    """Open a regular file to add to its end, a new one where there is none.
+
+    Raises:
+        Unreadable: it is a link or no regular file.
+        OSError: it cannot be opened.
+    """
+    if path.is_symlink():
+        raise Unreadable("it is a symbolic link, which is not followed", path)
+    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, how, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unreadable("it is no regular file", path)
+        return os.fdopen(descriptor, "ab")
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a new file for writing; a file or link of that name is replaced, not followed."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    return open(path, "xb")
+
+
+def last_bytes(path: Path, most_bytes: int) -> bytes:
+    """The end of a regular file of any size; raises as `open_regular`."""
+    with open_regular(path, sys.maxsize) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+        return file.read(most_bytes)
 
 
 def is_directory(path: Path) -> bool:
@@ -119,6 +158,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_aside(path: Path) -> bool:
+    """Whether a name is one that `aside` makes; a person's own `.tmp-mine` is none."""
+    return _ASIDE.fullmatch(path.name) is not None
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory of a run or dataset to write into; what is above it must exist.
+
+    Raises:
+        OSError: it cannot be made, or is a link, so that what is written would land elsewhere.
+    """
+    require_no_link(directory)
+    directory.mkdir(exist_ok=True)
+
+
 def require_no_link(directory: Path) -> None:
     """Passes where a directory to write into is no symbolic link, or is absent.
 
@@ -143,9 +197,7 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with suppress(FileNotFoundError):
-        path.unlink()
-    with open(path, "xb") as file:
+    with open_new(path) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -12,8 +12,8 @@ from envs import kwargs
 from envs.catalog import (
     atari_build,
     atari_ids,
-    atari_nicknames,
     atari_variants,
+    canonical_id,
     gymnasium_build,
     registered_limit,
     require_trusted,
@@ -292,8 +292,7 @@ def spec(
         UserError: no such environment (the nearest name is given), or an option is out of range or
             not for this environment.
     """
-    folded = name.lower().replace("_", "").replace(" ", "")
-    env_id = atari_nicknames().get(folded, name)
+    env_id = canonical_id(name)
     chosen = {option: value for option, value in atari.items() if value is not None}
     arguments = kwargs.checked(env_kwargs or {})
     if unknown := sorted(chosen.keys() - set(_ATARI_OPTIONS)):

@@ -80,7 +80,7 @@ def test_hostile_names_stay_text(run: Run, tmp_path: Path):
     saved = run.config()
     saved["algo"] = hostile
     saved["config"]["demos"] = "```\n<b>"
-    saved["env_spec"]["env_id"] = hostile
+    saved["env_spec"]["env_id"] = saved["config"]["env_id"] = hostile
     (tmp_path / "config.json").write_text(json.dumps(saved))
     (tmp_path / "eval.json").write_bytes((run.path / "eval.json").read_bytes())
     text = told(Run.open(tmp_path))

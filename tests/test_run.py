@@ -43,7 +43,7 @@ def save(run: Run, step: int) -> bool:
     """A checkpoint that holds its step everywhere: plain, tensor, array, weights and a chunk."""
 
     def state() -> dict:
-        reference = run.append_chunk(f"{step:06d}", {"frames": torch.full((4, 4), step % 256)})
+        reference = run.append_chunk(f"{step:012d}", {"frames": torch.full((4, 4), step % 256)})
         return {
             "step": step,
             "tensor": torch.tensor([step]),
@@ -267,7 +267,7 @@ FILES = [
     "checkpoints/000000000200/weights.safetensors",
     "checkpoints/000000000200/state.safetensors",
     "checkpoints/000000000200/state.json",
-    "replay/000200.zst",
+    "replay/000000000200.zst",
 ]
 
 
@@ -323,9 +323,9 @@ def test_training_on_after_a_fallback_replaces_the_damaged_future(run: Run) -> N
 
 
 def test_a_damaged_chunk_raises_when_it_is_read(run: Run) -> None:
-    reference = run.append_chunk("a", {"frames": torch.ones(9)})
+    reference = run.append_chunk("000000000001", {"frames": torch.ones(9)})
     flip_a_bit(run.path / reference["file"])
-    with pytest.raises(DamagedCheckpoint, match=r"a\.zst"):
+    with pytest.raises(DamagedCheckpoint, match=r"000000000001\.zst"):
         run.read_chunk(reference)
 
 
@@ -401,15 +401,21 @@ def test_the_newest_two_checkpoints_are_kept(run: Run) -> None:
 
 
 def test_a_chunk_is_deleted_only_when_no_kept_checkpoint_refers_to_it(run: Run) -> None:
-    chunks = {name: {"chunk": run.append_chunk(name, {"x": torch.ones(2)})} for name in "abcd"}
+    names = {letter: f"{number:012d}" for number, letter in enumerate("abcd")}
+
+    def appended(letter: str) -> dict:
+        return {"chunk": run.append_chunk(names[letter], {"x": torch.ones(2)})}
 
     def files() -> str:
-        return "".join(sorted(path.stem for path in (run.path / "replay").iterdir()))
+        there = {path.stem for path in (run.path / "replay").iterdir()}
+        return "".join(letter for letter, name in names.items() if name in there)
+
+    chunks = {letter: appended(letter) for letter in "abcd"}
 
     assert files() == "abcd"
     run.checkpoint(1, {"chunks": [chunks["a"], chunks["b"]]}, {})
     assert files() == "ab"
-    chunks["c"] = {"chunk": run.append_chunk("c", {"x": torch.ones(2)})}
+    chunks["c"] = appended("c")
     run.checkpoint(2, {"deep": {"er": ({"in": chunks["c"]},)}, "chunks": [chunks["b"]]}, {})
     assert files() == "abc"
     run.checkpoint(3, {"chunks": [chunks["c"]]}, {})
@@ -423,9 +429,9 @@ def test_a_chunk_is_deleted_only_when_no_kept_checkpoint_refers_to_it(run: Run) 
 def test_a_chunk_comes_back_as_it_was(run: Run) -> None:
     ring = torch.randint(0, 256, (100, 84, 84), dtype=torch.uint8)
     tensors = {"frames": ring[10:20], "again": ring[10:20], "step": torch.arange(10)}
-    reference = run.append_chunk("000010", tensors)
+    reference = run.append_chunk("000000000010", tensors)
     assert json.loads(json.dumps(reference)) == reference
-    assert reference["file"] == "replay/000010.zst"
+    assert reference["file"] == "replay/000000000010.zst"
     assert reference["bytes"] == (run.path / reference["file"]).stat().st_size
     assert_same(run.read_chunk(reference), tensors)
 

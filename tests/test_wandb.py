@@ -38,7 +38,7 @@ CONFIG = {"exp_name": "dqn", "env_id": "ALE/Pong-v5", "seed": 1}
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     made = Run.create(tmp_path, "ALE/Pong-v5", "dqn", seed=1)
-    made.save_config(CONFIG, {})
+    made.save_config(CONFIG, {"env_id": CONFIG["env_id"]})
     made.best(200, 20.5, {"w": torch.zeros(250)}, {})
     return made
 

@@ -20,7 +20,7 @@ class Artifact:
     Attributes:
         name: what all its versions are called.
         type: "model" or "dataset".
-        files: files and directories, by their names in the artifact.
+        files: regular files, by their names in the artifact.
         metadata: JSON values to know it by.
     """
 
@@ -32,7 +32,8 @@ class Artifact:
 
 def model(run: Run, metadata: dict[str, Any]) -> Artifact:
     """A run's best weights so far, laid out as a run that `python -m agents.evaluate` takes."""
-    files = {name: run.path / name for name in ("best", "config.json")}
+    ours = [*run.best_files(), run.path / "config.json"]
+    files = {str(file.relative_to(run.path)): file for file in ours}
     about = {"run": run.path.name, "algorithm": run.algo, **metadata}
     return Artifact(run.path.resolve().name, "model", files, about)
 
@@ -40,11 +41,13 @@ def model(run: Run, metadata: dict[str, Any]) -> Artifact:
 def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
     """A dataset that a run learns from; its episodes' file names say what is in them."""
     about, path = dataset.metadata, dataset.path.resolve()
-    names = "\n".join(file.name for file in dataset.files())
+    of_episodes = dataset.files()
+    names = "\n".join(file.name for file in of_episodes)
+    ours = [dataset.path / "dataset.json", *of_episodes]
     return Artifact(
         path.name,
         "dataset",
-        {name: path / name for name in ("dataset.json", "episodes")},
+        {str(file.relative_to(dataset.path)): file for file in ours},
         {
             "name": path.name,
             "path": str(path),

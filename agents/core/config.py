@@ -12,6 +12,7 @@ import tyro
 
 from agents.core.recurrence import CoreName
 from agents.core.torsos import Activation, Norm, TorsoName
+from envs import schema
 from envs.errors import UserError, did_you_mean
 from envs.flags import EnvFlags
 from envs.make import MOST_ENVS
@@ -200,15 +201,11 @@ def to_json(config: BaseConfig) -> dict[str, Any]:
 
 
 def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
-    """A config from `to_json`; a UserError names a field this version does not know."""
+    """A config from `to_json`; a UserError names a field that is unknown or of another type."""
     known = {field.name for field in dataclasses.fields(config_class)}
     for name in values:
         if name not in known:
             raise UserError(
                 f"config.json has the unknown field '{name}'" + did_you_mean(name, known)
             )
-    values = values | {
-        "runs_dir": Path(values.get("runs_dir", "runs")),
-        "tags": tuple(values.get("tags", ())),
-    }
-    return config_class(**values)
+    return schema.convert(values, config_class, "config.json")

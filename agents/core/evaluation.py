@@ -21,6 +21,7 @@ from agents.core.diagnostics import Seen
 from agents.core.run import Run
 from agents.core.types import Agent
 from envs import EnvSpec, Tape, TapedVectorEnv, signals, video
+from envs.files import make_directory
 from envs.scores import human_normalised
 
 MAX_POOL = 10
@@ -242,6 +243,7 @@ def _film(evaluation: Evaluation, path: Path, max_steps: int | None) -> Path:
                 signals.check()
                 yield picture
 
+    make_directory(path.parent)
     film = video.write(path, watched(), fps=video.fps_of(evaluation.spec))
     video.write_picture(path.with_suffix(".png"), np.concatenate(strip, axis=1))
     return film

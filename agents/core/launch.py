@@ -25,6 +25,7 @@ from agents.core.run import Run
 from agents.core.transfer import initialise
 from agents.core.types import Agent, OnlineAgent
 from envs import EnvSpec, UserError, command_line
+from envs.catalog import canonical_id
 from envs.entry import command as one_line_errors
 from envs.errors import Failure, did_you_mean
 from envs.signals import Interrupted, StopSignal
@@ -75,6 +76,7 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
     run = Run.open(chosen.resume) if chosen.resume else None
     if run is not None:
         require_algorithm(run, module)
+        run.require_no_links()
         saved = run.config()
         default = from_json(module.Config, saved["config"])
         same = chosen.preset in ("auto", default.preset)
@@ -157,7 +159,7 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
 
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
     """Raise a UserError for a setting that a resumed run cannot change."""
-    if env_id is not None and envs.spec(env_id).env_id != envs.spec(saved.env_id).env_id:
+    if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
         raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
     for field in dataclasses.fields(saved):
         before, after = getattr(saved, field.name), getattr(config, field.name)

@@ -19,6 +19,7 @@ from agents.core.diagnostics import Histogram
 from agents.core.run import Run
 from agents.core.wandb_run import Labels, Wandb, WandbMode
 from envs.errors import UserError
+from envs.files import open_appending
 
 
 class Logger:
@@ -63,7 +64,7 @@ class Logger:
             raise UserError(f"wandb mode must be one of {allowed}, not {wandb_mode!r}")
         self._epoch = time.monotonic() - start_time
         progress = Progress(total_steps, frames_per_step, start_step)
-        self._file = run.metrics_path.open("ab")
+        self._file = open_appending(run.metrics_path)
         self._file_failed = False
         self._console = open_console(progress) if console else SilentConsole()
         self._wandb = Wandb(self.message)

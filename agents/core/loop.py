@@ -6,8 +6,10 @@ Where experience comes from, environments or demonstrations, it leaves to `agent
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import psutil
+from torch import Tensor
 
 from agents.core import artifacts, distributed
 from agents.core.averages import Averages
@@ -18,9 +20,12 @@ from agents.core.experience import Experience
 from agents.core.reporter import Reporter
 from agents.core.run import Run
 from agents.core.schedules import linear
+from agents.core.snapshots import DamagedCheckpoint
 from agents.core.types import Agent
-from envs import EnvSpec
+from envs import EnvSpec, UserError
+from envs.errors import first_line
 from envs.signals import Interrupted, StopSignal
+from envs.text import plain
 
 EVALUATION_SEED = 20_000
 """Evaluations in training play these games, whatever the run's seed."""
@@ -165,10 +170,26 @@ class Training:
         return saved
 
     def restore(self, run: Run) -> None:
-        """Go back to the newest whole checkpoint of the run."""
-        self.step, state, weights = run.restore()
-        self.agent.learner.load_weights(weights)
-        self.agent.load_state_dict(state["agent"], run)
-        self.experience.load_state_dict(state)
-        self.best_score = state["best_score"]
-        self.owes_evaluation = state.get("owes_evaluation", False)
+        """Go back to the newest checkpoint of the run that is whole and of this agent."""
+        run.restore(self.take_up)
+
+    def take_up(self, step: int, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint's content.
+
+        Raises:
+            DamagedCheckpoint: it is not what such an agent saves, though its checksums are right.
+            UserError: as the environments or the demonstrations say.
+        """
+        try:
+            best_score = float(state["best_score"])
+            self.agent.learner.load_weights(weights)
+            self.agent.load_state_dict(state["agent"], self.run)
+            self.experience.load_state_dict(state)
+        except (UserError, DamagedCheckpoint):
+            raise
+        except Exception as error:
+            # Content of any other form: what it breaks in torch or numpy has no common error.
+            why = f"{type(error).__name__}: {plain(first_line(error))}"
+            raise DamagedCheckpoint(f"the checkpoint of step {step} does not fit: {why}") from None
+        self.step, self.best_score = step, best_score
+        self.owes_evaluation = bool(state.get("owes_evaluation", False))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,18 +24,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import safetensors.torch
+import psutil
 import zstandard
 from torch import Tensor
 
 from agents.core import snapshots
 from agents.core.snapshots import DamagedCheckpoint
 from agents.core.state import chunk_references, join, split
-from envs import files
+from envs import files, schema
+from envs.catalog import canonical_id
 from envs.errors import UserError
+from envs.text import plain
 
 FORMAT = 2
 """Version of the layout above and of what weights are called; runs of others are refused."""
+
+CHUNK = re.compile(r"\d{12,18}\.zst", re.ASCII)
+"""Names of replay chunks: whatever else lies beside them is a person's own."""
+
+MOST_CONFIG_BYTES = 1 << 20
+
+MOST_METRICS_BYTES = 1 << 30
+
+DIRECTORIES = ("checkpoints", "best", "replay", "videos", "wandb")
+"""Where a run is written to, beside its own directory."""
+
+FILES = ("config.json", "metrics.jsonl", "eval.json", "wandb-id")
 
 Reference = dict[str, Any]
 """Where a chunk is and what proves it: {"file": relative path, "bytes": int, "crc32": int}."""
@@ -44,6 +59,10 @@ State = dict[str, Any]
 
 Tensors = dict[str, Tensor]
 T = TypeVar("T")
+TakeUp = Callable[[int, State, Tensors], None]
+
+
+def _nothing(step: int, state: State, weights: Tensors) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -87,14 +106,53 @@ class Run:
         """
         path = Path(path).expanduser()
         try:
-            config = json.loads((path / "config.json").read_bytes())
-            version, algo = int(config["joystick"]), str(config["algo"])
-        except (OSError, ValueError, KeyError, TypeError):
-            reason = ": what is there has no config.json of Joystick's" if path.exists() else ""
+            saved = schema.read(path / "config.json", dict[str, Any], MOST_CONFIG_BYTES)
+            version, algo = saved["joystick"], saved["algo"]
+        except (OSError, KeyError, schema.Malformed) as error:
+            named = getattr(error, "strerror", None) or str(error)
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError | KeyError)
+            why = "what is there has no config.json of Joystick's" if absent else named
+            reason = f": {why}" if path.exists() else ""
             raise UserError(f"no run directory at {path}{reason}{_nearest_run(path)}") from None
         if version != FORMAT:
-            raise UserError(f"{path} has run format {version}, this Joystick reads {FORMAT}")
-        return cls(path, algo)
+            raise UserError(f"{path} has run format {plain(version)}, this Joystick reads {FORMAT}")
+        run = cls(path, plain(algo))
+        run.require_form(saved)
+        return run
+
+    def require_form(self, saved: dict[str, Any]) -> None:
+        """Passes where config.json has its parts, and both name the same environment.
+
+        Nothing is imported for it: the text is a file's, perhaps a stranger's.
+        """
+        where = self.path / "config.json"
+        for name in ("config", "env_spec"):
+            if not isinstance(saved.get(name), dict):
+                raise UserError(f"{where}: '{name}' is missing or no object")
+        named = saved["config"].get("env_id")
+        meant = saved["env_spec"].get("env_id")
+        if named is None:
+            return
+        if not (isinstance(named, str) and canonical_id(named) == meant):
+            raise UserError(
+                f"{where} names two environments: its config '{plain(named)}', and its"
+                f" env_spec '{plain(meant)}'"
+            )
+
+    def require_no_links(self) -> None:
+        """Passes where nothing that is written to leads out of the run.
+
+        Raises:
+            UserError: a link, or no regular file, is where the run has a directory or a file.
+        """
+        for name in DIRECTORIES:
+            path = self.path / name
+            if path.is_symlink() or (path.exists() and not files.is_directory(path)):
+                raise UserError(f"{path}: it is no directory of the run; links are not followed")
+        for name in FILES:
+            path = self.path / name
+            if path.is_symlink() or (path.exists() and not files.is_regular(path)):
+                raise UserError(f"{path}: it is no regular file; links are not followed")
 
     @property
     def metrics_path(self) -> Path:
@@ -114,7 +172,12 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """All of config.json: {"joystick": format, "algo", "config": {}, "env_spec": {}}."""
-        return json.loads((self.path / "config.json").read_bytes())
+        try:
+            saved = schema.read(self.path / "config.json", dict[str, Any], MOST_CONFIG_BYTES)
+        except OSError as error:
+            raise UserError(f"{self.path / 'config.json'}: {error.strerror}") from None
+        self.require_form(saved)
+        return saved
 
     def checkpoint(self, step: int, state: State | Callable[[], State], weights: Tensors) -> bool:
         """Save a checkpoint, keep it and the one before it, and delete unreferenced chunks.
@@ -155,12 +218,16 @@ class Run:
         found = snapshots.newest_first(self.path / "checkpoints")
         return int(found[0].name.rstrip("~")) if found else None
 
-    def restore(self) -> tuple[int, State, Tensors]:
+    def restore(self, take_up: TakeUp = _nothing) -> tuple[int, State, Tensors]:
         """The step, state and weights of the newest checkpoint that is whole, its chunks included.
 
         A damaged one is named on standard error and passed over. Checkpoints share chunks of the
         replay: where no checkpoint is whole but for them, the newest one is taken, and `read_chunk`
         tells which of its chunks are damaged.
+
+        Args:
+            take_up: is called with the step, state and weights; a DamagedCheckpoint that it raises
+                is one too.
 
         Raises:
             UserError: there is no whole checkpoint.
@@ -170,11 +237,13 @@ class Run:
             manifest = snapshots.read_manifest(snapshot)
             weights = snapshots.read_tensors(snapshot, manifest, "weights.safetensors")
             tensors = snapshots.read_tensors(snapshot, manifest, "state.safetensors")
-            return manifest["step"], join(manifest["state"], tensors), weights
+            found = manifest["step"], _joined(manifest, tensors, snapshot), weights
+            take_up(*found)
+            return found
 
         def load_with_chunks(snapshot: Path) -> tuple[int, State, Tensors]:
-            for reference in snapshots.read_manifest(snapshot)["chunks"]:
-                snapshots.read(self.path / reference["file"], reference)
+            for reference in snapshots.read_manifest(snapshot).get("chunks", []):
+                snapshots.read(self.chunk_path(reference), reference)
             return load(snapshot)
 
         found = self._newest_whole("checkpoints", load_with_chunks)
@@ -206,6 +275,14 @@ class Run:
             return weights, step
         return self._required_whole(directories[which], load)
 
+    def best_files(self) -> list[Path]:
+        """The files of the best weights: what a snapshot has, and nothing a person put beside."""
+        for snapshot in snapshots.newest_first(self.path / "best"):
+            with suppress(DamagedCheckpoint):
+                names = [snapshots.MANIFEST, *snapshots.read_manifest(snapshot)["files"]]
+                return [snapshot / name for name in names if _is_file_of(snapshot, name)]
+        return []
+
     def append_chunk(self, name: str, tensors: Tensors) -> Reference:
         """Write tensors to `replay/<name>.zst` for good, and return the reference to keep.
 
@@ -214,25 +291,44 @@ class Run:
         """
         data = zstandard.ZstdCompressor(level=1).compress(snapshots.pack(tensors))
         file = f"replay/{name}.zst"
-        (self.path / "replay").mkdir(exist_ok=True)
+        assert CHUNK.fullmatch(f"{name}.zst"), f"{name} is no name of a chunk"
+        files.make_directory(self.path / "replay")
         files.write_atomically(self.path / file, data)
         return {"file": file} | snapshots.proof(data)
+
+    def chunk_path(self, reference: Reference) -> Path:
+        """Where a chunk is; DamagedCheckpoint when a reference leads anywhere else."""
+        name = reference.get("file")
+        folder, _, file = name.rpartition("/") if isinstance(name, str) else ("", "", "")
+        path = self.path / "replay" / file
+        if folder != "replay" or not CHUNK.fullmatch(file) or not snapshots.is_proof(reference):
+            raise DamagedCheckpoint(f"{self.path}: a checkpoint refers to no chunk, {plain(name)}")
+        if path.parent.is_symlink():
+            raise DamagedCheckpoint(f"{path.parent} is a symbolic link, which is not followed")
+        return path
 
     def read_chunk(self, reference: Reference) -> Tensors:
         """The tensors of a chunk, on the CPU.
 
         Raises:
-            DamagedCheckpoint: the file is missing or is not the one that was written.
+            DamagedCheckpoint: the file is missing, is not the one that was written, or would
+                unpack to more than the memory that is free.
         """
-        data = snapshots.read(self.path / reference["file"], reference)
-        return safetensors.torch.load(zstandard.ZstdDecompressor().decompress(data))
+        path = self.chunk_path(reference)
+        data = snapshots.read(path, reference)
+        return snapshots.unpack(_decompressed(data, path), path)
 
     def truncate_metrics(self, step: int) -> float:
         """Drop the metrics beyond `step` and lines half-written; return the last kept "time"."""
-        data = self.metrics_path.read_bytes() if self.metrics_path.exists() else b""
+        try:
+            data = files.read_regular(self.metrics_path, MOST_METRICS_BYTES)
+        except FileNotFoundError:
+            return 0.0
+        except OSError as error:
+            raise UserError(f"{self.metrics_path}: {error.strerror}") from None
         kept, seconds = [], 0.0
         for line in data.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError, OverflowError):
                 record = json.loads(line)
                 if record["step"] <= step:
                     seconds = float(record["time"])
@@ -261,14 +357,44 @@ class Run:
         live: set[Path] = set()
         for snapshot in snapshots.newest_first(self.path / "checkpoints"):
             with suppress(DamagedCheckpoint):
-                chunks = snapshots.read_manifest(snapshot)["chunks"]
+                chunks = snapshots.read_manifest(snapshot).get("chunks", [])
                 live |= {self.path / chunk["file"] for chunk in chunks}
-        for path in set((self.path / "replay").glob("*")) - live:
-            path.unlink(missing_ok=True)
+        for path in files.entries(self.path / "replay"):
+            if path not in live and CHUNK.fullmatch(path.name):
+                files.remove(path)
+        snapshots.remove_temporaries(self.path / "replay")
+
+
+def _is_file_of(snapshot: Path, name: str) -> bool:
+    return Path(name).name == name and files.is_regular(snapshot / name)
+
+
+def _joined(manifest: dict[str, Any], tensors: Tensors, snapshot: Path) -> State:
+    try:
+        state = join(manifest["state"], tensors)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        why = f"{type(error).__name__} {plain(error)}"
+        raise DamagedCheckpoint(f"{snapshot} holds no training state: {why}") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{snapshot} holds no training state")
+    return state
+
+
+def _decompressed(data: bytes, path: Path) -> bytes:
+    """What a chunk's bytes unpack to, as long as the memory that is free holds it."""
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+        # The size is a claim: the memory for it is taken before anything is unpacked.
+        if not 0 < size <= psutil.virtual_memory().available:
+            raise DamagedCheckpoint(f"{path} claims to unpack to {size:,} bytes")
+        return zstandard.ZstdDecompressor().decompress(data)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise DamagedCheckpoint(f"{path} cannot be unpacked: {plain(error)}") from None
 
 
 def _nearest_run(path: Path) -> str:
-    found = [*path.parent.glob("*/config.json"), *path.glob("*/config.json")]
-    runs = {file.parent.name: file.parent for file in found if file.parent != path}
+    beside = [*files.entries(path.parent), *files.entries(path)]
+    runs = {each.name: each for each in beside if files.is_regular(each / "config.json")}
+    runs.pop(path.name, None)
     close = difflib.get_close_matches(path.name, list(runs), n=1, cutoff=0.3)
     return f"; did you mean {runs[close[0]]}?" if close else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -23,8 +26,18 @@ from torch import Tensor
 from envs import files
 from envs.errors import first_line
 from envs.output import tell
+from envs.text import plain
 
 MANIFEST = "state.json"
+
+MOST_MANIFEST_BYTES = 64 << 20
+"""The manifest of a long replay of a thousand environments has a quarter of this."""
+
+SNAPSHOT = re.compile(r"\d{12,18}~?", re.ASCII)
+"""Names of snapshots: whatever else lies beside them is a person's own."""
+
+_FORMER_ASIDE = re.compile(r"\.tmp-\d+", re.ASCII)
+"""What a snapshot was called while earlier versions wrote it."""
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -32,11 +45,16 @@ class DamagedCheckpoint(RuntimeError):
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The snapshots in a directory, newest first, whole or not."""
+    """The snapshots in a directory, newest first, whole or not; no link, and nothing in one."""
+    found = [
+        path
+        for path in files.entries(directory)
+        if SNAPSHOT.fullmatch(path.name) and files.is_directory(path)
+    ]
     # "~" marks the former snapshot of a step, which counts only after the one that replaces it.
     return sorted(
-        directory.glob("[0-9]*"),
-        key=lambda path: (path.name.rstrip("~"), not path.name.endswith("~")),
+        found,
+        key=lambda path: (int(path.name.rstrip("~")), not path.name.endswith("~")),
         reverse=True,
     )
 
@@ -58,10 +76,11 @@ def save(
         manifest: anything JSON can hold; `read_manifest` returns it, `step` added.
         keep: how many snapshots remain.
     """
-    remove_temporaries(directory)
-    temporary, final = directory / f".tmp-{step}", directory / f"{step:012d}"
     # The run itself is not made: where somebody deleted it, a checkpoint alone would be no run.
-    directory.mkdir(exist_ok=True)
+    files.make_directory(directory)
+    remove_temporaries(directory)
+    final = directory / f"{step:012d}"
+    temporary = files.aside(final)
     temporary.mkdir()
     records = {}
     for name, content in tensors.items():
@@ -70,16 +89,16 @@ def save(
     body = json.dumps({"step": step, **manifest, "files": records}).encode()
     files.write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
     files.flush_directory(temporary)
-    if final.exists():
+    if os.path.lexists(final):
         # A directory cannot replace another in one operation: between the two, the former counts.
         former = final.with_name(f"{final.name}~")
-        shutil.rmtree(former, ignore_errors=True)
+        files.remove(former)
         os.replace(final, former)
     os.replace(temporary, final)
     files.flush_directory(directory)
     files.flush_directory(directory.parent)
     found = newest_first(directory)
-    past = [path for path in found if path.name <= final.name and not path.name.endswith("~")]
+    past = [path for path in found if not path.name.endswith("~") and int(path.name) <= step]
     for path in set(found) - set(past[:keep]):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -112,30 +131,71 @@ def warn(text: str) -> None:
 
 def remove_temporaries(directory: Path) -> None:
     """Delete what an interrupted `save` or `files.write_atomically` left behind."""
-    for path in directory.glob(".tmp-*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for path in files.entries(directory):
+        if files.is_aside(path) or _FORMER_ASIDE.fullmatch(path.name):
+            files.remove(path)
 
 
 def read_manifest(snapshot: Path) -> dict[str, Any]:
-    """The manifest of a snapshot; DamagedCheckpoint when it is not what was written."""
+    """The manifest of a snapshot: at least its step, its files' proofs and its chunks'.
+
+    Raises:
+        DamagedCheckpoint: it is not what was written, or of another form.
+    """
     path = snapshot / MANIFEST
     try:
-        record = json.loads(path.read_bytes())
-        if record["crc32"] == zlib.crc32(json.dumps(record["body"]).encode()):
-            return record["body"]
+        record = json.loads(files.read_regular(path, MOST_MANIFEST_BYTES))
+        same = record["crc32"] == zlib.crc32(json.dumps(record["body"]).encode())
     except FileNotFoundError:
         raise DamagedCheckpoint(f"{path} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} cannot be read: {error}") from None
-    raise DamagedCheckpoint(f"{path} does not match its checksum")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or plain(error)
+        raise DamagedCheckpoint(f"{path} cannot be read: {why}") from None
+    if not same:
+        raise DamagedCheckpoint(f"{path} does not match its checksum")
+    body = record["body"]
+    _require_form(body, path)
+    if body["step"] != int(snapshot.name.rstrip("~")):
+        raise DamagedCheckpoint(f"{path} is of another step than its directory")
+    return body
+
+
+def _require_form(body: Any, path: Path) -> None:
+    """Passes where a manifest has what `save` and `Run.checkpoint` put there."""
+    fits = (
+        isinstance(body, dict)
+        and type(body.get("step")) is int
+        and isinstance(body.get("files"), dict)
+        and all(is_proof(each) for each in body["files"].values())
+        and isinstance(body.get("chunks", []), list)
+        and all(
+            is_proof(each) and isinstance(each.get("file"), str) for each in body.get("chunks", [])
+        )
+    )
+    if not fits:
+        raise DamagedCheckpoint(f"{path} has not the form of a checkpoint's manifest")
+
+
+def is_proof(value: Any) -> bool:
+    """Whether a value of a file is what `proof` returns, perhaps among others."""
+    if not isinstance(value, dict):
+        return False
+    return all(type(value.get(name)) is int and value[name] >= 0 for name in ("bytes", "crc32"))
 
 
 def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
     """The tensors of one file of a snapshot, on the CPU; DamagedCheckpoint names the file."""
-    return safetensors.torch.load(read(snapshot / name, manifest["files"][name]))
+    if name not in manifest["files"]:
+        raise DamagedCheckpoint(f"{snapshot / MANIFEST} does not name {name}")
+    return unpack(read(snapshot / name, manifest["files"][name]), snapshot / name)
+
+
+def unpack(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors that `pack` made bytes of; DamagedCheckpoint names the file."""
+    try:
+        return safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DamagedCheckpoint(f"{path} holds no tensors: {plain(error)}") from None
 
 
 def proof(data: bytes) -> dict[str, int]:
@@ -145,8 +205,9 @@ def proof(data: bytes) -> dict[str, int]:
 
 def read(path: Path, record: dict[str, Any]) -> bytes:
     """Read a file that must have the recorded size and checksum; DamagedCheckpoint names it."""
+    most_bytes = min(record["bytes"], psutil.virtual_memory().available)
     try:
-        data = path.read_bytes()
+        data = files.read_regular(path, most_bytes)
     except FileNotFoundError:
         raise DamagedCheckpoint(f"{path} is missing") from None
     except OSError as error:

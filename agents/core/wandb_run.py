@@ -18,6 +18,7 @@ from agents.core.artifacts import Artifact
 from agents.core.diagnostics import Histogram
 from agents.core.run import Run
 from envs.errors import first_line
+from envs.files import is_regular, read_regular, require_no_link, write_atomically
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -36,6 +37,8 @@ SUMMARIES = {
 a sweep looks for one number."""
 
 MOST_TAG_CHARACTERS, MOST_NAME_CHARACTERS = 64, 128
+
+MOST_IDENTITY_BYTES = 128
 
 MOST_UPLOADED_BYTES = 1 << 28
 """Of a dataset; of a larger one W&B keeps where it is, and its files' digests."""
@@ -98,7 +101,8 @@ class Wandb:
             import wandb
 
             shown: dict[str, Any] = {"video": wandb.Video(str(path))}
-            if (strip := path.with_suffix(".png")).exists():
+            strip = path.with_suffix(".png")
+            if is_regular(strip):
                 shown["filmstrip"] = wandb.Image(str(strip))
             run.log({**shown, "global_step": step})
 
@@ -159,15 +163,15 @@ class Wandb:
             if mode == "online":
                 self._say("not logged in to W&B: run `wandb login`")
             return False
-        identity = run.path / "wandb-id"
-        known = {"id": identity.read_text(), "resume": "allow"} if identity.exists() else {}
+        identity = identity_of(run)
+        known = {"id": identity, "resume": "allow"} if identity else {}
         try:
             self._run = _init(run, config, labels, mode="online", **known)
         except Exception as error:
             self._say(f"W&B cannot be reached: {first_line(error)}")
             return False
         with suppress(OSError):
-            identity.write_text(self._run.id)
+            write_atomically(run.path / "wandb-id", self._run.id.encode())
         self._say(f"W&B: {self._run.url}")
         return True
 
@@ -196,13 +200,23 @@ class Wandb:
 
 def fragment_of(run: Run) -> dict[str, str]:
     """The id of the online W&B run that a run directory began as, if it did."""
-    identity = run.path / "wandb-id"
-    return {"fragment_of": identity.read_text()} if identity.exists() else {}
+    identity = identity_of(run)
+    return {"fragment_of": identity} if identity else {}
+
+
+def identity_of(run: Run) -> str:
+    """The id of the online W&B run, "" where none is kept or the file holds anything else."""
+    try:
+        text = read_regular(run.path / "wandb-id", MOST_IDENTITY_BYTES).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if re.fullmatch(r"[\w-]+", text, re.ASCII) else ""
 
 
 def _init(run: Run, config: dict[str, Any], labels: Labels, **options: Any) -> Any:
     import wandb
 
+    require_no_link(run.path / "wandb")
     started = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "joystick"),
         name=run.path.name,
@@ -234,14 +248,13 @@ def _made(artifact: Artifact) -> Any:
     made = wandb.Artifact(name, artifact.type, metadata=artifact.metadata)
     # Nobody changes the files of a dataset; a model's are replaced by those of the next one.
     policy = "immutable" if artifact.type == "dataset" else "mutable"
-    whole = [file for path in artifact.files.values() for file in (path, *path.rglob("*"))]
-    refers = sum(file.stat().st_size for file in whole) > MOST_UPLOADED_BYTES
+    for path in artifact.files.values():
+        if not is_regular(path):
+            raise FileNotFoundError(f"{path} is no regular file")
+    refers = sum(file.stat().st_size for file in artifact.files.values()) > MOST_UPLOADED_BYTES
     for name, path in artifact.files.items():
-        local = str(path.resolve())
         if refers and artifact.type == "dataset":
             made.add_reference(path.resolve().as_uri(), name=name)
-        elif path.is_dir():
-            made.add_dir(local, name=name, policy=policy, skip_cache=True)
         else:
-            made.add_file(local, name=name, policy=policy, skip_cache=True)
+            made.add_file(str(path.resolve()), name=name, policy=policy, skip_cache=True)
     return made

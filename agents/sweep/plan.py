@@ -22,10 +22,14 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from yaml.composer import ComposerError
 
 from agents.core import launch
 from envs import UserError
+from envs.catalog import require_trusted
 from envs.errors import did_you_mean
+from envs.files import read_regular
+from envs.text import plain
 
 ENTRIES = (
     *("method", "metric", "parameters", "command", "program", "early_terminate"),
@@ -34,6 +38,15 @@ ENTRIES = (
 
 RANGES = ("uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_uniform_values")
 CHOICES = ("constant", "categorical")
+
+MOST_BYTES = 1 << 20
+"""Of a sweep's file."""
+
+MOST_PARAMETERS, MOST_CHOICES = 100, 100
+"""What can be tried: each choice is tried on the command line first."""
+
+MOST_WHOLE = 2**53
+"""Larger whole numbers are no float, which Optuna takes them for."""
 
 Value = None | bool | int | float | str
 
@@ -68,6 +81,18 @@ class Plan:
         return [*self.fixed, *written]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, of which a few lines can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(
+                None, None, "aliases are not taken: write the value out", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
 def read(path: Path) -> Plan:
     """The plan of a file, tried on the algorithm's own command line.
 
@@ -75,14 +100,20 @@ def read(path: Path) -> Plan:
         UserError: it cannot be read, or asks for what there is not; the file and entry are named.
     """
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        values = yaml.load(read_regular(path, MOST_BYTES).decode("utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is no text"
         raise UserError(f"{path}: {reason}") from None
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise UserError(f"{path}: {line}no YAML: {problem or 'it cannot be read'}") from None
+        reason = plain(problem or "it cannot be read")
+        raise UserError(f"{path}: {line}no YAML: {reason}") from None
+    except RecursionError:
+        raise UserError(f"{path}: it is nested too deeply") from None
+    except (ValueError, OverflowError, TypeError, AttributeError) as error:
+        # A date that there is not, or a number of too many digits.
+        raise UserError(f"{path}: no YAML: {plain(error)}") from None
     try:
         plan = parse(values)
         try_arguments(plan)
@@ -102,9 +133,12 @@ def parse(values: Any) -> Plan:
     if not isinstance(metric.get("name"), str):
         raise UserError("metric: it has no name")
     algo, fixed, plain_booleans = command(entries.get("command"))
+    described = mapping(entries.get("parameters"), "parameters")
+    if len(described) > MOST_PARAMETERS:
+        raise UserError(f"parameters: there are {len(described):,}, at most {MOST_PARAMETERS}")
     parameters = {
-        str(name): distribution(str(name), mapping(each, f"parameter {name}"))
-        for name, each in mapping(entries.get("parameters"), "parameters").items()
+        str(name): distribution(str(name), mapping(each, f"parameter {plain(name)}"))
+        for name, each in described.items()
     }
     after, factor = early_termination(entries.get("early_terminate"))
     return Plan(
@@ -148,7 +182,7 @@ def early_termination(values: Any) -> tuple[int, int]:
 
 def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
     """What a parameter is drawn from."""
-    where = f"parameter {name}"
+    where = f"parameter {plain(name)}"
     for entry in entries:
         among(str(entry), ("distribution", "value", "values", "min", "max", "q"), f"{where}:")
     if "value" in entries or "values" in entries:
@@ -156,7 +190,9 @@ def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
         among(str(entries.get("distribution", "categorical")), CHOICES, f"{where}: distribution")
         if not isinstance(choices, list) or not choices:
             raise UserError(f"{where}: values must be a list of at least one")
-        if any(isinstance(each, list | dict) for each in choices):
+        if len(choices) > MOST_CHOICES:
+            raise UserError(f"{where}: it has {len(choices):,} values, at most {MOST_CHOICES}")
+        if not all(isinstance(each, str | bool | int | float | None) for each in choices):
             raise UserError(f"{where}: a value must be a number, a text, true or false")
         return CategoricalDistribution(choices)
     low, high = (number(entries.get(bound), f"{where}: {bound}") for bound in ("min", "max"))
@@ -173,15 +209,17 @@ def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
                 raise ValueError("min, max and q must be whole numbers and q 1")
             return IntDistribution(int(low), int(high), log=True)
         return FloatDistribution(low, high, log=kind.startswith("log"), step=step)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{where}: {plain(error)}") from None
 
 
 def number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         # YAML takes 1e-4 for a text.
         hint = "" if value is None else "; powers of ten are written as 1.0e-4"
-        raise UserError(f"{where} is {value!r}: it must be a number{hint}")
+        raise UserError(f"{where} is {plain(repr(value))}: it must be a number{hint}")
+    if not abs(value) <= (MOST_WHOLE if isinstance(value, int) else sys.float_info.max):
+        raise UserError(f"{where} is {value if isinstance(value, float) else 'too large'}")
     return value
 
 
@@ -195,7 +233,7 @@ def among(value: str, allowed: tuple[str, ...], where: str) -> str:
     if value not in allowed:
         known = ", ".join(allowed)
         near = did_you_mean(value, allowed)
-        raise UserError(f"{where} {value}: there is no such one (known: {known}){near}")
+        raise UserError(f"{where} {plain(value)}: there is no such one (known: {known}){near}")
     return value
 
 
@@ -219,6 +257,7 @@ def try_arguments(plan: Plan) -> None:
 def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) -> None:
     said = io.StringIO()
     try:
+        require_trusted_environment(plan.arguments(values))
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             launch.parse(module, plan.arguments(values))
     except UserError as error:
@@ -226,6 +265,23 @@ def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) ->
     except SystemExit:
         line = " ".join(plan.arguments(values))
         raise UserError(f"{where}: agents.{plan.algo} does not take {line}") from None
+
+
+def require_trusted_environment(arguments: list[str]) -> None:
+    """Passes where no environment of a sweep's file would have a module imported.
+
+    Raises:
+        UserError: it would (`envs.catalog.require_trusted`), or a run would be resumed.
+    """
+    for position, word in enumerate(arguments):
+        flag, given, value = word.partition("=")
+        flag = flag.replace("_", "-")
+        if flag == "--resume":
+            raise UserError("--resume: each trial is a training of its own")
+        if flag in ("--env", "--env-id"):
+            after = arguments[position + 1 : position + 2]
+            for name in [value] if given else after:
+                require_trusted(name)
 
 
 def corners(each: BaseDistribution) -> tuple[Value, ...]:

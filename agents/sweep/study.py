@@ -7,6 +7,7 @@ study.db          Optuna's trials, as SQLite: numbers, texts and JSON
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import time
@@ -18,13 +19,18 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from agents.report.parsing import is_number
 from agents.report.reading import find
-from agents.sweep.plan import Plan, python_command
+from agents.sweep.plan import MOST_BYTES, Plan, python_command
 from agents.sweep.trials import Outcome, run_trial
 from envs import UserError, signals
 from envs.errors import first_line
-from envs.files import write_atomically
+from envs.files import open_regular, read_regular, write_atomically
 from envs.output import cell, tell
+
+DATABASE = ("study.db", "study.db-journal", "study.db-wal", "study.db-shm")
+
+MOST_STUDY_BYTES = 1 << 30
 
 ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 """Optuna's words for how a trial ended."""
@@ -54,11 +60,16 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
     kept = out / "sweep.yaml"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if kept.exists() and kept.read_bytes() != file.read_bytes():
+        wanted = read_regular(file, MOST_BYTES)
+        if os.path.lexists(kept) and read_regular(kept, MOST_BYTES) != wanted:
             raise UserError(f"{out} has another sweep than {file}: name a new folder with --out")
-        write_atomically(kept, file.read_bytes())
+        write_atomically(kept, wanted)
+        for name in DATABASE:
+            if os.path.lexists(out / name):
+                # SQLite would follow a link, and wait for a FIFO.
+                open_regular(out / name, MOST_STUDY_BYTES).close()
     except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from None
+        raise UserError(f"--out {error.filename or out}: {error.strerror}") from None
     try:
         study = optuna.create_study(
             storage=f"sqlite:///{out / 'study.db'}",
@@ -157,7 +168,8 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
         table.add_column(cell(name), justify="right" if name else "left")
     for each in trials:
         score = "" if each.value is None else short(float(each.value))
-        seconds = f"{each.user_attrs.get('seconds', 0):.0f}"
+        taken = each.user_attrs.get("seconds")
+        seconds = f"{taken:.0f}" if is_number(taken) else ""
         values = [short(each.params.get(name, "")) for name in plan.parameters]
         table.add_row(*map(cell, (each.number, words[each.state], score, seconds, *values)))
     if trials:

@@ -12,10 +12,15 @@ from typing import Literal
 
 from agents.report.parsing import is_number, read_json, read_metrics
 from agents.report.reading import find
-from envs import signals
+from envs import UserError, signals
+from envs.files import last_bytes, make_directory, open_new
+from envs.text import plain
 
 LOOK_SECONDS = 1.0
 """Between two looks at a training."""
+
+MOST_SAID_BYTES = 1 << 16
+"""Of a training's words, from the end, in which its error is looked for."""
 
 SAVE_SECONDS = 60.0
 """What a training that is told to stop has to save itself."""
@@ -53,9 +58,13 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
     Raises:
         KeyboardInterrupt: as the person's Ctrl-C; the training has been told to save and stop.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        make_directory(folder)
+        opened = open_new(folder / "output.txt")
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}") from None
     watched = FINAL.get(metric, metric)
-    with (folder / "output.txt").open("wb") as output:
+    with opened as output:
         # In a session of its own it hears Ctrl-C once, from here: twice would end it unsaved.
         process = subprocess.Popen(
             command,
@@ -129,7 +138,10 @@ def score_of(folder: Path, metric: str) -> float | None:
 
 def last_line(folder: Path) -> str:
     """Why a training failed: its last line, the last error where it names one."""
-    text = (folder / "output.txt").read_text("utf-8", "replace")
+    try:
+        text = last_bytes(folder / "output.txt", MOST_SAID_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
-    return [*lines[-1:], *errors[-1:]][-1][:300] if lines else ""
+    return plain([*lines[-1:], *errors[-1:]][-1], 300) if lines else ""
