@@ -24,7 +24,7 @@ from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
 from envs.catalog import require_trusted
 from envs.errors import first_line
-from envs.files import is_directory, is_regular
+from envs.files import entries, is_directory, is_regular
 from envs.output import tell
 from envs.scores import reference_scores
 
@@ -183,7 +183,7 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
     # Finds damage before anything is uploaded.
     run.weights("best")
     files = {"README.md": text.encode()}
-    files |= {str(path.relative_to(run.path)): path for path in to_upload(run)}
+    files |= {str(path.relative_to(run.path)): path for path in to_upload(run.path)}
     if record.videos and is_regular(record.videos[-1]) and is_directory(run.path / "videos"):
         # The name that the Hub shows beside a card.
         files["replay.mp4"] = record.videos[-1]
@@ -202,10 +202,11 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
         raise UserError(f"--push {repository}: {first}") from None
 
 
-def to_upload(run: Run) -> list[Path]:
-    """The files beside the card: what it takes to play and to go on. What a link leads to stays."""
-    beside = [run.path / name for name in ("config.json", "eval.json")]
-    return [*run.best_files(), *(path for path in beside if is_regular(path))]
+def to_upload(path: Path) -> list[Path]:
+    """The files beside the card: what it takes to play and to go on; nothing that a link is to."""
+    weights = [each for folder in entries(path / "best") for each in entries(folder)]
+    others = [path / name for name in ("config.json", "eval.json")]
+    return [each for each in weights + others if is_regular(each)]
 
 
 def game_of(run: Run) -> str | None:
