@@ -100,7 +100,7 @@ BAD_VALUES = {
             "--buffer-size",
         ),
         (["--buffer-size", "900000000"], "would fit"),
-        (["--env", "Pendulum-v1"], "needs Discrete"),
+        (["--env", "Pendulum-v1"], "needs discrete actions"),
         (["--core", "lstm"], "--core lstm: must be none"),
     ],
     "ppo": [
