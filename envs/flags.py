@@ -25,7 +25,7 @@ KWARGS = PrimitiveConstructorSpec(
 class EnvFlags:
     """What can be changed of an environment; None is what its name stands for."""
 
-    env_kwargs: Annotated[dict[str, Any], KWARGS] = field(default_factory=dict)
+    env_kwargs: Annotated[dict[str, Any], KWARGS] = field(default_factory=dict, hash=False)
     """Arguments of its constructor: gravity=-5.0 continuous=true, or a JSON object."""
     max_episode_steps: int | None = None
     """Steps after which an episode is truncated."""

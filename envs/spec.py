@@ -188,8 +188,13 @@ class EnvSpec:
         return dataclasses.replace(self, max_episode_frames=wanted * self.frameskip)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON."""
-        return dataclasses.asdict(self)
+        """Returns the fields as plain JSON; a younger one is left out where it is neutral.
+
+        So a usual environment is written as older versions write and read it.
+        """
+        fields = dataclasses.asdict(self)
+        neutral = {"mode": None, "difficulty": None, "env_kwargs": {}, "package_versions": {}}
+        return {name: value for name, value in fields.items() if value != neutral.get(name, ...)}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> EnvSpec:

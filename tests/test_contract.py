@@ -163,5 +163,5 @@ def test_half_cheetah_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for package in ("mujoco", "imageio"):
         pytest.importorskip(package)
     steps = ("--total-steps", "256", "--preset", "continuous")
-    run = run_tiny(tmp_path, "ppo", "--env", "HalfCheetah-v5", *steps)
+    run = run_tiny(tmp_path / "runs", "ppo", "--env", "HalfCheetah-v5", *steps)
     assert run.weights("last")[0]["policy_head.log_std"].shape == (6,)

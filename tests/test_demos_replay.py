@@ -284,7 +284,7 @@ def test_no_display_and_no_pygame_are_said_in_a_line(
         (("--to", "windw"), "FILE.gif; did you mean 'window'?"),
         (("--to", "/proc/nowhere/x.mp4"), "/proc/nowhere/x.mp4 cannot be written: "),
         (("--to", "x.mp4", "--speed", "0"), "--speed 0: must be between 0.01 and 100"),
-        (("--to", "x.mp4", "--speed", "nan"), "--speed nan: must be between"),
+        (("--to", "x.mp4", "--speed", "nan"), "--speed nan: must be a finite number"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(

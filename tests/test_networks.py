@@ -160,10 +160,9 @@ def test_dueling_ignores_a_constant_added_to_every_advantage():
     assert torch.allclose(before, head.q_values(features), atol=1e-5)
 
 
-@pytest.mark.parametrize("actions", ["multi-discrete", "continuous"])
-def test_a_q_network_is_refused_where_actions_are_not_discrete(actions: str):
-    with pytest.raises(UserError, match="Env-v0: actions are odd; this agent needs Discrete"):
-        make_q_network(Settings(), spaces((5,), actions))
+def test_a_q_network_is_refused_where_actions_are_continuous():
+    with pytest.raises(UserError, match="Env-v0: actions are odd; this agent needs discrete"):
+        make_q_network(Settings(), spaces((5,), "continuous"))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
