@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import functools
-import sys
 from collections.abc import Iterable
-from contextlib import suppress
 
 
 class UserError(ValueError):
@@ -18,12 +15,6 @@ class UserError(ValueError):
 
 class Failure(RuntimeError):
     """What went wrong while a command worked, in one line; it exits with code 1."""
-
-
-def warn(text: str) -> None:
-    """Print a line on standard error, unless that is a file on a full disk."""
-    with suppress(OSError):
-        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -50,9 +41,3 @@ def at_most(maximum: int, name: str, value: int) -> int:
     if value > maximum:
         raise UserError(f"{name} is {value}, at most {maximum} is allowed")
     return int(value)
-
-
-@functools.cache
-def warn_once(text: str) -> None:
-    """Print a warning on standard error, once in a process."""
-    warn(text)

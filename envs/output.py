@@ -1,13 +1,18 @@
-"""Standard output and error that never end a command: whatever the encoding, whoever reads it."""
+"""Standard output and error that never end a command.
+
+No encoding stops them, and no reader who closes a pipe.
+"""
 
 from __future__ import annotations
 
 import codecs
 import errno
+import functools
 import io
 import os
 import sys
 import unicodedata
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from envs.text import plain
@@ -35,6 +40,18 @@ def tell(text: object, *, error: bool = False) -> None:
     Only its line breaks act on the terminal: no escape sequence or control character is printed.
     """
     print(harmless(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, unless that is a file on a full disk."""
+    with suppress(OSError):
+        tell(f"warning: {text}", error=True)
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning on standard error, once in a process."""
+    warn(text)
 
 
 def harmless(text: object) -> str:

@@ -11,9 +11,10 @@ from gymnasium import Env, Space, spaces
 from envs import kwargs as kwargs_of_file
 from envs.catalog import require_trusted
 from envs.drawn_env import DrawnEnv
-from envs.errors import UserError, first_line, warn_once
+from envs.errors import UserError, first_line
 from envs.kwargs import in_words
 from envs.observations import Reader, Unfit, images_read_as_numbers, reader
+from envs.output import warn_once
 from envs.pool import Transition
 from envs.screens import expect_no_window
 from envs.spec import EnvSpec

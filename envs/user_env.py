@@ -11,8 +11,9 @@ import gymnasium
 import numpy as np
 from gymnasium import Env
 
-from envs.errors import UserError, first_line, warn
+from envs.errors import UserError, first_line
 from envs.observations import Reader, Unfit, described
+from envs.output import warn
 
 MOST_REWARD = float(np.finfo(np.float32).max)
 """Greater rewards are infinite in the float32 that agents learn from."""

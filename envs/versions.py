@@ -13,7 +13,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registered
 from gymnasium.envs.registration import load_env_creator
 
-from envs.errors import UserError, first_line, warn_once
+from envs.errors import UserError, first_line
+from envs.output import warn_once
 
 ANY_VERSION = "JOYSTICK_ANY_VERSION"
 """The variable that lets any version pass, with a warning."""

@@ -1,6 +1,6 @@
 """One process at a time trains a run: a lock that the system drops with its process.
 
-Whoever only reads a run needs no lock.
+A command that only reads a run needs no lock.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from agents.core import snapshots
 from envs import files, schema
 from envs.errors import UserError
+from envs.output import warn
 from envs.text import plain
 
 NAME = ".lock"
@@ -60,7 +60,7 @@ def alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"{directory} cannot be locked: {error.strerror}") from None
-        snapshots.warn(f"{directory} has no locks: let no other process work in it")
+        warn(f"{directory} has no locks: let no other process work in it")
         held = False
     try:
         yield

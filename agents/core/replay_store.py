@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from agents.core.replay import Replay
-from agents.core.snapshots import DamagedCheckpoint, warn
+from agents.core.snapshots import DamagedCheckpoint
+from envs.output import warn
 
 CHUNK_FRAMES = 8192
 """Frames in a chunk, 58 MB on Atari: what saving needs beside the replay itself."""

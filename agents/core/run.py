@@ -34,6 +34,7 @@ from agents.core.state import chunk_references, join, split
 from envs import files, schema
 from envs.catalog import canonical_id
 from envs.errors import UserError
+from envs.output import warn
 from envs.text import plain
 
 FORMAT = 2
@@ -107,7 +108,8 @@ class Run:
         path = Path(path).expanduser()
         try:
             saved = schema.read(path / "config.json", dict[str, Any], MOST_CONFIG_BYTES)
-            version, algo = saved["joystick"], saved["algo"]
+            version = saved["joystick"]
+            algo = saved["algo"]
         except (OSError, KeyError, schema.Malformed) as error:
             named = getattr(error, "strerror", None) or str(error)
             absent = isinstance(error, FileNotFoundError | NotADirectoryError | KeyError)
@@ -252,8 +254,8 @@ class Run:
     def weights(self, which: str = "best") -> tuple[Tensors, int]:
         """The weights of the best evaluation or of the last checkpoint, and their step.
 
-        A run that has not been evaluated yet has no best weights: those of the last checkpoint are
-        taken, and a line on standard error says so.
+        A run that has not been evaluated yet has no best weights. The last checkpoint's weights are
+        taken then, and a line on standard error says so.
 
         Raises:
             UserError: `which` is neither, or there are none.
@@ -271,7 +273,7 @@ class Run:
         if which == "best" and not evaluated:
             weights, step = self._required_whole("checkpoints", load)
             about = f"{self.path} has not been evaluated yet"
-            snapshots.warn(f"{about}: the weights are of its last checkpoint, step {step:,}")
+            warn(f"{about}: the weights are of its last checkpoint, step {step:,}")
             return weights, step
         return self._required_whole(directories[which], load)
 
@@ -343,7 +345,7 @@ class Run:
             try:
                 return load(snapshot)
             except DamagedCheckpoint as damage:
-                snapshots.warn(f"damaged checkpoint passed over: {damage}")
+                warn(f"damaged checkpoint passed over: {damage}")
         return None
 
     def _required_whole(self, directory: str, load: Callable[[Path], T]) -> T:

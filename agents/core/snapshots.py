@@ -25,7 +25,7 @@ from torch import Tensor
 
 from envs import files
 from envs.errors import first_line
-from envs.output import tell
+from envs.output import warn
 from envs.text import plain
 
 MANIFEST = "state.json"
@@ -121,12 +121,6 @@ def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bo
         warn(f"{reason}: {what} not saved, the former is kept and training goes on")
         return False
     return True
-
-
-def warn(text: str) -> None:
-    """Print a line on standard error, unless that is a file on a full disk."""
-    with suppress(OSError):
-        tell(f"warning: {text}", error=True)
 
 
 def remove_temporaries(directory: Path) -> None:
