@@ -10,9 +10,9 @@ import functools
 
 import ale_py
 import numpy as np
-from ale_py import roms
 from gymnasium import Space, spaces
 
+from envs.catalog import rom_of
 from envs.pool import Transition
 from envs.spec import EnvSpec
 
@@ -75,11 +75,9 @@ class _Console:
 
     def __init__(self, spec: EnvSpec, *, rgb: bool):
         assert spec.game is not None
-        rom = roms.get_rom_path(spec.game)
-        assert rom is not None, f"ale-py has no ROM for {spec.game}"
         self._spec = spec
         self._rgb = rgb
-        self._rom = rom
+        self._rom = rom_of(spec.game)
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", spec.repeat_action_probability)
@@ -91,7 +89,9 @@ class _Console:
         self.size = ale.getScreenDims() if rgb else (spec.screen_size, spec.screen_size)
         frames = 1 if rgb else spec.frame_stack
         self.stack = np.zeros((frames, *self.size, *([3] if rgb else [])), np.uint8)
-        self.over, self.timed_out, self.lives = False, False, 0
+        self.over = False
+        self.timed_out = False
+        self.lives = 0
 
     def reset(self, seed: int | None) -> None:
         """Begin a game, from this seed or as the emulator goes on."""
@@ -105,7 +105,9 @@ class _Console:
             self._ale.act(ale_py.Action.NOOP)
             if self._ale.game_over():
                 self._ale.reset_game()
-        self._frames_played, self.over, self.timed_out = 0, False, False
+        self._frames_played = 0
+        self.over = False
+        self.timed_out = False
         self.lives = self._ale.lives()
         self._raw = [self._screen(), np.zeros_like(self._screen())]
         self.stack = np.zeros_like(self.stack)

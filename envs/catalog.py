@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -40,25 +41,28 @@ def atari_nicknames() -> dict[str, str]:
     return {env_id[len("ALE/") : -len("-v5")].lower(): env_id for env_id in modern}
 
 
+def rom_of(game: str) -> Path:
+    """The file of a game's ROM, which ale-py brings."""
+    path = roms.get_rom_path(game)
+    assert path is not None, f"ale-py has no ROM for {game}"
+    return path
+
+
 @functools.lru_cache
 def atari_variants(game: str) -> tuple[list[int], list[int]]:
     """Returns a game's modes and its difficulties; the first mode is the usual one."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     emulator = ale_py.ALEInterface()
-    path = roms.get_rom_path(game)
-    assert path is not None, f"ale-py has no ROM for {game}"
-    emulator.loadROM(path)
+    emulator.loadROM(rom_of(game))
     return emulator.getAvailableModes(), emulator.getAvailableDifficulties()
 
 
 @functools.lru_cache
 def atari_build(game: str) -> dict[str, Any]:
     """Returns the fields of an `EnvSpec` that say which emulator and which ROM play a game."""
-    path = roms.get_rom_path(game)
-    assert path is not None, f"ale-py has no ROM for {game}"
     return {
         "ale_py_version": importlib.metadata.version("ale-py"),
-        "rom_md5": hashlib.md5(path.read_bytes()).hexdigest(),
+        "rom_md5": hashlib.md5(rom_of(game).read_bytes()).hexdigest(),
         "gymnasium_version": "",
     }
 

@@ -65,7 +65,8 @@ class Numbers:
     """A box of any numbers, as float32 of its own shape or of another."""
 
     def __init__(self, space: spaces.Box | spaces.MultiBinary, shape: tuple[int, ...]) -> None:
-        self.declared, self.dtype = space.shape, space.dtype
+        self.declared = space.shape
+        self.dtype = space.dtype
         low, high = (0, 1) if isinstance(space, spaces.MultiBinary) else (space.low, space.high)
         bounds = (np.broadcast_to(_single(bound), space.shape) for bound in (low, high))
         low, high = (bound.reshape(shape) for bound in bounds)
@@ -86,7 +87,8 @@ class Image:
     """Pixels, written with their channels first."""
 
     def __init__(self, space: spaces.Box, axes: tuple[int, ...]) -> None:
-        self.declared, self.axes = space.shape, axes
+        self.declared = space.shape
+        self.axes = axes
         self.turned = tuple(space.shape[axis] for axis in axes)
         integers = space.dtype.kind in "iu"
         self.dtype = np.dtype(np.uint8) if integers else space.dtype
@@ -232,7 +234,7 @@ def has_image_shape(space: spaces.Box) -> bool:
 
 
 def items_of(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, Space]]:
-    """The parts of a dict by their keys, and those of a tuple by their numbers."""
+    """The parts of a dict by their keys, or the parts of a tuple by their numbers."""
     return list(space.items() if isinstance(space, spaces.Dict) else enumerate(space))
 
 

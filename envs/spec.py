@@ -106,14 +106,11 @@ class EnvSpec:
     """The game's mode; None is its usual one."""
     difficulty: int | None = None
     """The game's difficulty; None is 0."""
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     """Arguments of a Gymnasium environment's constructor, plain JSON; Atari games have none."""
-    package_versions: dict[str, str] = field(default_factory=dict)
+    package_versions: dict[str, str] = field(default_factory=dict, hash=False)
     """The version of each distribution that a Gymnasium environment is made of, beside Gymnasium:
     its own package, its physics engine."""
-
-    def __hash__(self) -> int:
-        return hash((self.env_id, self.frameskip, self.max_episode_frames, self.mode))
 
     def __post_init__(self) -> None:
         if self.family not in ("atari", "gymnasium"):
@@ -193,7 +190,7 @@ class EnvSpec:
         So a usual environment is written as older versions write and read it.
         """
         fields = dataclasses.asdict(self)
-        neutral = {"mode": None, "difficulty": None, "env_kwargs": {}, "package_versions": {}}
+        neutral = _younger_fields()
         return {name: value for name, value in fields.items() if value != neutral.get(name, ...)}
 
     @classmethod
@@ -204,11 +201,9 @@ class EnvSpec:
             UserError: a field is missing, unknown, of another type or out of range.
         """
         types = typing.get_type_hints(cls)
-        younger = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
-        younger |= {"env_kwargs", "package_versions"}
         if unknown := sorted(fields.keys() - types.keys()):
             raise UserError(f"unknown field '{plain(unknown[0])}' in an environment's spec")
-        if missing := sorted(types.keys() - fields.keys() - younger):
+        if missing := sorted(types.keys() - fields.keys() - _younger_fields().keys()):
             raise UserError(f"the field '{missing[0]}' is missing from an environment's spec")
         values = dict(fields)
         for name in values:
@@ -271,6 +266,17 @@ class EnvSpec:
                     require_close(ours, theirs, f"{self.env_id} may not be reproduced here: {says}")
                 elif ours != theirs:
                     raise UserError(f"{self.env_id} cannot be reproduced here: {says}")
+
+
+def _younger_fields() -> dict[str, Any]:
+    """The neutral value of each field that the first specs on disk lack: all that have defaults."""
+    neutral: dict[str, Any] = {}
+    for each in dataclasses.fields(EnvSpec):
+        if each.default is not dataclasses.MISSING:
+            neutral[each.name] = each.default
+        elif each.default_factory is not dataclasses.MISSING:
+            neutral[each.name] = each.default_factory()
+    return neutral
 
 
 def spec(
@@ -367,7 +373,8 @@ def _usual_atari(env_id: str) -> dict[str, Any]:
 
 def _in_words(spec: EnvSpec) -> dict[str, str]:
     """Each field of an Atari game that a protocol tells only where it is unusual."""
-    frames, frameskip = spec.max_episode_frames, spec.frameskip
+    frames = spec.max_episode_frames
+    frameskip = spec.frameskip
     whole = frames % frameskip == 0
     return {
         "mode": f"mode {spec.mode}",

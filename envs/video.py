@@ -83,11 +83,13 @@ def require_picture(frame: object) -> None:
         raise UserError(f"a picture has {width:,} x {height:,} pixels, {allowed}")
 
 
+_WITHOUT_DISPLAY = "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa"
+
 CURES = {
-    "OpenGL": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
-    "gladLoadGL": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
-    "GLFW": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
-    "glfw": "without a display set MUJOCO_GL=egl, or MUJOCO_GL=osmesa",
+    "OpenGL": _WITHOUT_DISPLAY,
+    "gladLoadGL": _WITHOUT_DISPLAY,
+    "GLFW": _WITHOUT_DISPLAY,
+    "glfw": _WITHOUT_DISPLAY,
     "EGL": "this machine has no EGL; MUJOCO_GL=osmesa needs none",
     "OSMesa": "install libosmesa6, or set MUJOCO_GL=egl",
     "pygame": 'pip install "gymnasium[classic-control]"',

@@ -132,13 +132,18 @@ class Evaluator:
         self, spec: EnvSpec, seed: int, num_threads: int | None = None, most_steps: int = 0
     ):
         self.spec = spec.bounded(most_steps)
-        self.seed, self.num_threads = seed, num_threads
+        self.seed = seed
+        self.num_threads = num_threads
         self.seen: Seen = []
 
     def evaluate(
         self, agent: Agent, episodes: int, step: int, exploration: float | None = None
     ) -> Evaluation:
-        """Play full episodes; `step` is of the weights, `exploration` by default the config's.
+        """Play full episodes.
+
+        Args:
+            step: after how many steps the weights were learned.
+            exploration: epsilon or temperature; None is the config's.
 
         Raises:
             Interrupted: a signal asked the process to end.

@@ -118,7 +118,8 @@ def hold_schedules(config: Any, given: set[str]) -> Any:
 
 def held_schedules(module: ModuleType, config: Any) -> list[str]:
     """In words, which schedules of the run's preset are constant in the run."""
-    preset, said = module.PRESETS[config.preset], []
+    preset = module.PRESETS[config.preset]
+    said: list[str] = []
     for start, end, _ in config.schedules:
         usual = getattr(preset, start), getattr(preset, end)
         value, last = getattr(config, start), getattr(config, end)
@@ -255,7 +256,7 @@ def train_on_this_rank(
 
 
 def score(agent: Agent, training: Training, logger: Reporter) -> int:
-    """Score the best weights; the exit code, which is of the signal that stopped it."""
+    """Score the best weights; returns the exit code, 128 + n where signal n stopped it."""
     with StopSignal() as stop:
         try:
             score_best(agent, training, logger)

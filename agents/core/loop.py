@@ -56,7 +56,8 @@ class Training:
             spec, EVALUATION_SEED, config.num_threads or None, config.eval_most_steps
         )
         self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
-        self.owes_evaluation, self.saved = False, False
+        self.owes_evaluation = False
+        self.saved = False
         self.averages = Averages()
         end = config.learning_rate * config.anneal_to
         self.learning_rate = linear(config.learning_rate, end, *config.annealing)
@@ -122,14 +123,16 @@ class Training:
         """
         self.report(logger)
         if self.run is None or distributed.rank() > 0:
-            self.evaluated_step, self.owes_evaluation = self.step, False
+            self.evaluated_step = self.step
+            self.owes_evaluation = False
             return
         try:
             result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
         except Interrupted:
             logger.message(f"the evaluation of step {self.step:,} was stopped; --resume repeats it")
             return
-        self.evaluated_step, self.owes_evaluation = self.step, False
+        self.evaluated_step = self.step
+        self.owes_evaluation = False
         logger.metrics(self.step, result.metrics() | self.experience.compared(result.mean))
         logger.message(f"evaluation: {result}")
         # Of equal scores that of more training.
@@ -191,5 +194,6 @@ class Training:
             # Content of any other form: what it breaks in torch or numpy has no common error.
             why = f"{type(error).__name__}: {plain(first_line(error))}"
             raise DamagedCheckpoint(f"the checkpoint of step {step} does not fit: {why}") from None
-        self.step, self.best_score = step, best_score
+        self.step = step
+        self.best_score = best_score
         self.owes_evaluation = bool(state.get("owes_evaluation", False))
