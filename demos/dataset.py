@@ -2,6 +2,7 @@
 
     <dataset>/dataset.json                            what is true of all of them, and their list
     <dataset>/episodes/000017-<digest>.parquet        an episode, as `demos.packing` has it
+    <dataset>/.lock                                   held by the process that writes: `envs.locks`
 
 A file's name holds the digest of its bytes, so that damage is found before anything reads it, and
 one damaged episode costs no other.
@@ -29,7 +30,7 @@ from demos import metadata as metadata_json
 from demos.episode import Episode
 from demos.metadata import FILE, Metadata, Session, encode
 from demos.packing import MOST_FILE_BYTES, pack, unpack
-from envs import UserError
+from envs import UserError, locks
 from envs.files import (
     TEMPORARY,
     aside,
@@ -122,6 +123,7 @@ class Dataset:
         with suppress(OSError):
             (self.path / "episodes").rmdir()
             (self.path / FILE).unlink()
+            (self.path / locks.NAME).unlink(missing_ok=True)
             self.path.rmdir()
 
     def files(self) -> list[Path]:
@@ -411,13 +413,18 @@ def readable(path: Path, read: Callable[[Path], T]) -> T:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """No other process that asks for it writes into a dataset meanwhile.
-
-    The lock is on the directory itself, and ends with the process however that ends.
+    """No other process that asks for it writes into a dataset meanwhile; readers do not ask.
 
     Raises:
-        UserError: another process does.
+        UserError: another process does, and the process is named; or the dataset cannot be written.
     """
+    with locks.alone(path), _older_versions_kept_out(path):
+        yield
+
+
+@contextmanager
+def _older_versions_kept_out(path: Path) -> Iterator[None]:
+    """Hold the lock that older versions of Joystick take: it is on the directory itself."""
     with written(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -427,7 +434,7 @@ def alone(path: Path) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
-                    f"another process is writing into {path}; wait until it has ended"
+                    f"an older version of Joystick is at work in {path}; wait until it ends"
                 ) from None
         yield
     finally:

@@ -215,7 +215,7 @@ def test_two_processes_do_not_write_into_one_dataset(
             capsys.readouterr()
             assert demos(*command) == 2
             said = capsys.readouterr().err
-            assert said == "error: another process is writing into chain; wait until it has ended\n"
+            assert said == f"error: process {os.getpid()} is at work in chain; wait until it ends\n"
         assert demos("stats", chain) == 0
     assert seeds(chain) == before
     assert demos(*CHAIN, "--append", "--episodes", 1, "--out", chain) == 0

@@ -1,4 +1,4 @@
-"""A run is trained by one process at a time, and by the next one however the last one ended."""
+"""One process at a time writes into a run, a dataset or a sweep; the next may, however it ended."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from conftest import QUIET, module_of, run_tiny, tiny
+from test_demos_cli import demos
 
-from agents.core import artifacts, locks
+from agents.core import artifacts
 from agents.core.launch import main, train
-from agents.core.locks import NAME, alone
 from agents.core.run import Run
-from envs import UserError
+from demos import Dataset
+from demos import dataset as dataset_module
+from envs import UserError, locks
+from envs.locks import NAME, alone
 
 HOLD = """
 import sys
 from pathlib import Path
-from agents.core.locks import alone
+from envs.locks import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -212,3 +216,140 @@ def test_the_lock_is_no_part_of_an_artifact(run: Run) -> None:
     named = [file for path in files.values() for file in (path, *path.rglob("*"))]
     assert NAME not in {file.name for file in named}
     assert run.path not in files.values()
+
+
+PLAY = ("record", "--env", "toy/Chain-v0", "--num-envs", "1", "--episodes", "2")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    assert demos(*PLAY, "--out", tmp_path / "chain") == 0
+    return tmp_path / "chain"
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    """All files below a directory but its lock's, which the holder has signed."""
+    found = [path for path in directory.rglob("*") if path.is_file() and path.name != NAME]
+    return {path: path.read_bytes() for path in found}
+
+
+WRITERS = [(*PLAY, "--append", "--out"), ("drop", "--episodes", "0"), ("seal",)]
+
+
+@pytest.mark.parametrize("command", WRITERS, ids=lambda command: command[0])
+def test_who_would_write_into_a_dataset_is_told_which_process_does(
+    dataset: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(dataset)
+    capsys.readouterr()
+    with held_elsewhere(dataset) as process:
+        assert demos(*command, dataset) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: process {process.pid} is at work in {dataset}; wait until it ends"
+    assert contents(dataset) == before
+    assert demos(*command, dataset) == 0
+
+
+OLDER = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("held", flush=True)
+sys.stdin.read()
+"""
+"""What versions before the lock's file did with a dataset."""
+
+
+def test_an_older_version_and_this_one_keep_each_other_out(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe, argv = subprocess.PIPE, [sys.executable, "-c", OLDER, str(dataset)]
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        capsys.readouterr()
+        assert demos("seal", dataset) == 2
+        process.kill()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: an older version of Joystick is at work in")
+    with dataset_module.alone(dataset):
+        refused = subprocess.run(argv, capture_output=True, text=True, input="")
+    assert "BlockingIOError" in refused.stderr
+
+
+READERS = [("verify",), ("stats",), ("card",), ("filter", "--out")]
+
+
+@pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
+def test_who_reads_a_dataset_needs_no_lock_and_leaves_none(
+    dataset: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder that cannot be written to, where the shipped ones may be."""
+    (dataset / NAME).unlink()
+
+    def refuse(self: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    words = [command[0], dataset, *command[1:]]
+    assert demos(*words, *([dataset.with_name("other")] if "--out" in words else [])) == 0
+    assert not (dataset / NAME).exists()
+    # While one writes, others read.
+    with monkeypatch.context() as undone:
+        undone.undo()
+        with held_elsewhere(dataset):
+            assert demos("verify", dataset) == 0
+
+
+def test_the_lock_is_no_part_of_a_dataset(dataset: Path) -> None:
+    assert (dataset / NAME).is_file()
+    opened = Dataset.open(dataset)
+    assert opened.problems() == []
+    files = artifacts.demonstrations(opened, opened.episodes()).files
+    assert NAME not in {file.name for file in files.values()}
+    assert demos("filter", dataset, "--out", dataset.with_name("copy")) == 0
+    assert not (dataset.with_name("copy") / NAME).exists()
+
+
+def test_an_empty_dataset_goes_with_its_lock(dataset: Path) -> None:
+    empty = Dataset.create(dataset.with_name("empty"), Dataset.open(dataset).metadata)
+    with dataset_module.alone(empty.path):
+        empty.remove_empty()
+    assert not empty.path.exists()
+
+
+SWEEP = """
+method: random
+metric: {name: eval/return_mean, goal: maximize}
+command: [python, -m, agents.reinforce, --env=CartPole-v1, "${args}"]
+parameters: {seed: {distribution: int_uniform, min: 1, max: 9}}
+"""
+
+
+def test_a_second_sweep_of_a_folder_is_refused_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take the first one's trial for one that was lost."""
+    pytest.importorskip("optuna")
+    from agents.sweep import __main__ as command
+    from agents.sweep import study
+
+    file, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    file.write_text(SWEEP)
+    ended: list[object] = []
+
+    def sweep() -> None:
+        with pytest.raises(SystemExit) as raised:
+            command.main([str(file), "--trials", "1", "--out", str(out)])
+        ended.append(raised.value.code)
+
+    def try_another(opened: Any, plan: Any, folder: Path, seed: int) -> None:
+        opened.ask(plan.parameters)
+        before = contents(folder)
+        sweep()
+        assert contents(folder) == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "one_trial", try_another)
+    sweep()
+    assert ended == [2, 130]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: process {os.getpid()} is at work in {out}; wait until it ends"

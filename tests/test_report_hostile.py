@@ -13,12 +13,12 @@ from types import FrameType
 import pytest
 
 from agents import card
-from agents.core import locks
 from agents.report import __main__ as command
 from agents.report import page
 from agents.report.parsing import MOST_METRICS_BYTES
 from agents.report.reading import read_run
 from benchmarks.report_page import make_runs
+from envs import locks
 
 NAME = "ALE-Pong-v5__ppo__1__20260101-000004"
 SECRET = b"a secret from elsewhere"

@@ -16,14 +16,13 @@ from socket import gethostname
 import numpy as np
 import pytest
 
-from agents.core import locks
 from agents.report import __main__ as command
 from agents.report import content, demonstrations, page
 from agents.report.content import assemble
 from agents.report.grouping import grouped, variant_names
 from agents.report.reading import Reader, RunRecord, find, read_run
 from benchmarks.report_page import make_run, make_runs
-from envs import UserError
+from envs import UserError, locks
 
 NAME = "ALE-Pong-v5__ppo__1__20260101-000004"
 

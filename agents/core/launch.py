@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import envs
-from agents.core import distributed, locks
+from agents.core import distributed
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
@@ -24,7 +24,7 @@ from agents.core.reporting import open_logger, score_best, totals
 from agents.core.run import Run
 from agents.core.transfer import initialise
 from agents.core.types import Agent, OnlineAgent
-from envs import EnvSpec, UserError, command_line
+from envs import EnvSpec, UserError, command_line, locks
 from envs.catalog import canonical_id
 from envs.entry import command as one_line_errors
 from envs.errors import Failure, did_you_mean

@@ -6,7 +6,7 @@
     checkpoints/<step>/            weights.safetensors, state.safetensors, state.json; newest two
     best/<step>/                   weights.safetensors, state.json of the best evaluation so far
     replay/<name>.zst              immutable chunks that the kept checkpoints refer to
-    .lock                          held by the process that trains the run: see `agents.core.locks`
+    .lock                          held by the process that trains the run: see `envs.locks`
 
 A crash at any moment leaves the last checkpoint whole, and damage is found before a file is used:
 see `agents.core.snapshots`.

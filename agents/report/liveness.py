@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from agents.core.locks import MOST_BYTES, NAME, Holder
 from envs import UserError, schema
+from envs.locks import MOST_BYTES, NAME, Holder
 
 CLOCK_SECONDS = 2.0
 """By which a file's time and a process's may differ."""

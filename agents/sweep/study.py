@@ -2,6 +2,7 @@
 
 sweep.yaml        the file it began with
 study.db          Optuna's trials, as SQLite: numbers, texts and JSON
+.lock             held by the process that does the sweep: see `envs.locks`
 <trial>/          output.txt and the run
 """
 
@@ -23,7 +24,7 @@ from agents.report.parsing import is_number
 from agents.report.reading import find
 from agents.sweep.plan import MOST_BYTES, Plan, python_command
 from agents.sweep.trials import Outcome, run_trial
-from envs import UserError, signals
+from envs import UserError, locks, signals
 from envs.errors import first_line
 from envs.files import open_regular, read_regular, write_atomically
 from envs.output import cell, tell
@@ -37,7 +38,21 @@ ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed"
 
 
 def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
-    """Do the trials that are missing, and show all; returns the exit code."""
+    """Do the trials that are missing, and show all; returns the exit code.
+
+    Raises:
+        UserError: as `open_study`, or another process does a sweep in the folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {error.filename or out}: {error.strerror}") from None
+    with locks.alone(out):
+        return run_alone(plan, file, out, trials, seed)
+
+
+def run_alone(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
+    """As `run`, in a folder that no other sweep writes into."""
     study = open_study(plan, file, out)
     code = 0
     try:

@@ -1,6 +1,6 @@
-"""One process at a time trains a run: a lock that the system drops with its process.
+"""One process at a time writes into a run, a dataset or a sweep: a lock that ends with its process.
 
-A command that only reads a run needs no lock.
+A command that only reads one needs no lock, and makes no lock's file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from envs.output import warn
 from envs.text import plain
 
 NAME = ".lock"
-"""The lock's file in the run's directory. It stays there when nobody holds the lock."""
+"""The lock's file in the directory. It stays there when nobody holds the lock."""
 
 MOST_BYTES = 4096
 
