@@ -8,9 +8,11 @@ from typing import Any
 
 from gymnasium import Space, spaces
 
+from demos.actions import fitting, in_words
 from demos.window import Keys
 from envs import EnvSpec, UserError
 from envs.controls import action_meanings, action_name, keys_to_action
+from envs.observations import Unfit, described
 
 ARROWS = {
     "CartPole": {("left",): 0, ("right",): 1},
@@ -67,17 +69,32 @@ def controls_of(spec: EnvSpec, space: Space) -> Controls:
     """The keys that the environment says itself, else arrows or digits.
 
     Raises:
-        UserError: its actions are more than keys can play.
+        UserError: its actions are more than keys can play, or it names what is no key or no action.
     """
     said = (
         keys_to_action(spec) or ARROWS.get(spec.env_id.rpartition("-v")[0]) or digits(spec, space)
     )
-    actions = {frozenset(map(name_of, listed(keys))): action for keys, action in said.items()}
+    actions = {
+        frozenset(map(name_of, listed(keys))): played(action, keys, spec, space)
+        for keys, action in said.items()
+    }
     for combination, action in list(actions.items()):
         actions.setdefault(frozenset(TWINS.get(key, key) for key in combination), action)
     if "NOOP" in (meanings := action_meanings(spec)):
         actions.setdefault(frozenset(), meanings.index("NOOP"))
     return Controls(spec, actions)
+
+
+def played(action: Any, keys: Any, spec: EnvSpec, space: Space) -> Any:
+    """The action as it is; a UserError where the space does not have it."""
+    try:
+        fitting([action], space, 1)
+    except Unfit as unfit:
+        raise UserError(
+            f"{spec.env_id}: its keys {described(keys)} play {described(action)}, {unfit};"
+            f" actions are {in_words(space)}"
+        ) from None
+    return action
 
 
 def digits(spec: EnvSpec, space: Space) -> dict[Any, Any]:
@@ -97,14 +114,20 @@ def digits(spec: EnvSpec, space: Space) -> dict[Any, Any]:
 
 def listed(keys: Any) -> Iterable[Any]:
     """Gymnasium's three forms of a combination as one: a key, a text of keys, a tuple of them."""
-    return (keys,) if isinstance(keys, int) else keys
+    if isinstance(keys, int):
+        return (keys,)
+    if isinstance(keys, Iterable):
+        return keys
+    raise UserError(f"{described(keys)} is no key: keys are characters, numbers or tuples of them")
 
 
-def name_of(key: str | int) -> str:
+def name_of(key: Any) -> str:
     """The name of a key that is named, a character or a number."""
     if isinstance(key, str) and len(key) > 1:
         return key
+    if not isinstance(key, int) and not (isinstance(key, str) and key):
+        raise UserError(f"{described(key)} is no key: a key is a character, a name or a number")
     code = ord(key) if isinstance(key, str) else key
-    if code not in NAMES and code > 127:
+    if code not in NAMES and not 0 <= code <= 127:
         raise UserError(f"the key with the number {code} has no name here")
-    return NAMES.get(code, chr(code))
+    return NAMES[code] if code in NAMES else chr(code)

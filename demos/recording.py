@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 import envs
+from demos.actions import checked
 from demos.episode import Episode, Witness, newest
 from demos.verification import verify
 from envs import EnvSpec, Tape, signals
@@ -28,9 +29,10 @@ class Policy(Protocol):
         ...
 
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """The actions (N, ...) on observations (N, ...).
+        """The actions (N, ...) on observations (N, ...); a list is as good as an array.
 
         Args:
+            obs: a copy that may be written to.
             start: bool (N,), the observation is the first of its episode.
         """
         ...
@@ -59,6 +61,7 @@ def record(
 
     Raises:
         Interrupted: a signal asked the process to end; the episodes that were yielded are whole.
+        UserError: the policy returned what is no action of the environment (`demos.actions`).
     """
     judge = Judge(replayable)
     end = first_game + episodes
@@ -142,7 +145,10 @@ def _round(
         playing, start = np.ones(count, bool), np.ones(count, bool)
         while playing.any():
             signals.check()
-            obs, reward, terminated, truncated, info = env.step(policy.act(obs, start))
+            # Policies may write to what they are given: it is theirs, and so are the flags.
+            returned = policy.act(obs.copy(), start.copy())
+            actions = checked(policy.name, returned, env.single_action_space, count)
+            obs, reward, terminated, truncated, info = env.step(actions)
             start = terminated | truncated
             reached = np.where(
                 start.reshape(-1, *(1,) * (obs.ndim - 1)), info.get("final_obs", obs), obs

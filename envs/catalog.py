@@ -16,6 +16,7 @@ import gymnasium
 from ale_py import roms
 
 from envs.errors import UserError, did_you_mean
+from envs.own_code import imported
 from envs.versions import package_versions
 
 gymnasium.register_envs(ale_py)
@@ -84,9 +85,9 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
     module, _, registered_id = env_id.rpartition(":")
     if module and not all(part.isidentifier() for part in module.split(".")):
         raise UserError(f"'{env_id}' names no module before its ':'")
+    if module:
+        imported(module, f"'{env_id}'")
     try:
-        if module:
-            importlib.import_module(module)
         if env_id.startswith("MinAtar/") and env_id not in gymnasium.registry:
             importlib.import_module("minatar.gym").register_envs()
     except ImportError as error:

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from envs.atari import atari_vector_env
+from envs.errors import UserError
+from envs.observations import described
+from envs.own_code import FAULTS, raised
 from envs.registered import make_env
 from envs.spec import EnvSpec
+from envs.user_env import UserEnv
 
 # Those of ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
 ATARI_KEYS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
@@ -43,17 +47,34 @@ def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
     character or a number, to an action.
 
     Raises:
-        UserError: the environment cannot be built here.
+        UserError: the environment cannot be built here, or does not say them as it must.
     """
     if meanings := action_meanings(spec):
         return {
             tuple(key for word, key in ATARI_KEYS.items() if word in meaning): action
             for action, meaning in enumerate(meanings)
         }
-    env = make_env(spec, {})
+    env = UserEnv(spec.env_id, make_env(spec, {}))
     try:
-        if not env.has_wrapper_attr("get_keys_to_action"):
-            return {}
-        return env.get_wrapper_attr("get_keys_to_action")()
+        return said_keys(env)
     finally:
         env.close()
+
+
+def said_keys(env: UserEnv) -> dict[Any, Any]:
+    """What an environment's own `get_keys_to_action` returns; {} where it has none.
+
+    Raises:
+        UserError: it raises anything, or returns no dict.
+    """
+    try:
+        if not env.env.has_wrapper_attr("get_keys_to_action"):
+            return {}
+        said = env.env.get_wrapper_attr("get_keys_to_action")()
+    except FAULTS as error:
+        why = raised(error, env.source)
+        raise UserError(f"{env.env_id}: get_keys_to_action() {why}") from error
+    if not isinstance(said, dict):
+        what = f"get_keys_to_action() returned {described(said)}"
+        raise env.fault(what, "return a dict of keys to actions")
+    return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -9,7 +10,8 @@ import numpy as np
 
 from envs.errors import UserError, first_line
 from envs.observations import Unfit, described
-from envs.user_env import UserEnv, raised
+from envs.own_code import FAULTS, raised
+from envs.user_env import UserEnv
 
 
 class DrawnEnv(UserEnv):
@@ -21,7 +23,7 @@ class DrawnEnv(UserEnv):
 
     def __init__(self, env_id: str, env: gymnasium.Env) -> None:
         super().__init__(env_id, env)
-        if "rgb_array" not in (env.metadata or {}).get("render_modes", []):
+        if "rgb_array" not in render_modes(env):
             raise UserError(f"{env_id} has no pictures to render")
 
     def write(self, obs: Any, row: np.ndarray) -> None:
@@ -40,13 +42,20 @@ class DrawnEnv(UserEnv):
             # NameError is what MinAtar raises when its import of seaborn failed.
             why = first_line(error)
             raise UserError(f"{self.env_id} cannot be rendered here: {why}") from error
-        except Exception as error:
-            why = f"render() {raised(error, self.env)}"
+        except FAULTS as error:
+            why = f"render() {raised(error, self.source)}"
             raise UserError(f"{self.env_id} cannot be rendered here: {why}") from error
         try:
             return as_picture(drawn)
         except Unfit as unfit:
             raise self.fault(f"render() returned {unfit}", "a picture is uint8 (H, W, 3)") from None
+
+
+def render_modes(env: gymnasium.Env) -> list[Any]:
+    """What an environment's metadata names as its render modes; [] where it names none."""
+    metadata = env.metadata
+    named = metadata.get("render_modes") if isinstance(metadata, Mapping) else None
+    return list(named) if isinstance(named, list | tuple | set) else []
 
 
 def as_picture(drawn: Any) -> np.ndarray:

@@ -15,11 +15,12 @@ from envs.errors import UserError, first_line
 from envs.kwargs import in_words
 from envs.observations import Reader, Unfit, images_read_as_numbers, reader
 from envs.output import warn_once
+from envs.own_code import FAULTS, raised
 from envs.pool import Transition
 from envs.screens import expect_no_window
 from envs.spec import EnvSpec
 from envs.text import plain
-from envs.user_env import UserEnv, raised, require_finite
+from envs.user_env import UserEnv, require_finite
 
 _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
 
@@ -182,7 +183,7 @@ def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
             disable_env_checker=True,
             **(spec.env_kwargs | kwargs),
         )
-    except Exception as error:
+    except FAULTS as error:
         # Any constructor may refuse its arguments in its own way.
         given = f" with {plain(in_words(spec.env_kwargs))}" if spec.env_kwargs else ""
         ours = isinstance(error, gymnasium.error.Error | ImportError)

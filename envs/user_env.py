@@ -14,6 +14,7 @@ from gymnasium import Env
 from envs.errors import UserError, first_line
 from envs.observations import Reader, Unfit, described
 from envs.output import warn
+from envs.own_code import FAULTS, file_of, raised
 
 MOST_REWARD = float(np.finfo(np.float32).max)
 """Greater rewards are infinite in the float32 that agents learn from."""
@@ -48,8 +49,8 @@ class UserEnv:
         self.steps = 0
         try:
             returned = self.env.reset(**arguments)
-        except Exception as error:
-            raise UserError(f"{self.env_id}: reset() {raised(error, self.env)}") from error
+        except FAULTS as error:
+            raise UserError(f"{self.env_id}: reset() {raised(error, self.source)}") from error
         if type(returned) is not tuple or len(returned) != 2:
             raise self.fault(f"reset() returned {described(returned)}", TWO)
         return returned[0]
@@ -59,7 +60,7 @@ class UserEnv:
         self.steps += 1
         try:
             obs, reward, terminated, truncated, _ = self._step(action)
-        except Exception as error:
+        except FAULTS as error:
             self._refuse_step(error)
         if type(reward) is not float:
             reward = self._number(reward)
@@ -83,8 +84,8 @@ class UserEnv:
         """Close it; a failure is a warning, because what it did is done."""
         try:
             self.env.close()
-        except Exception as error:
-            warn(f"{self.env_id}: close() {raised(error, self.env)}")
+        except FAULTS as error:
+            warn(f"{self.env_id}: close() {raised(error, self.source)}")
 
     def not_finite(self, worst: float, place: list[int]) -> UserError:
         """The error for an observation that holds `worst` at `place`."""
@@ -97,15 +98,23 @@ class UserEnv:
         return UserError(f"{self.env_id}: {what}{when}; {cure}")
 
     @property
+    def source(self) -> str | None:
+        """The file of the person's own class, to name places in."""
+        try:
+            return file_of(type(self.env.unwrapped))
+        except FAULTS:
+            return None
+
+    @property
     def _last_call(self) -> str:
         return "step()" if self.steps else "reset()"
 
-    def _refuse_step(self, error: Exception) -> NoReturn:
+    def _refuse_step(self, error: BaseException) -> NoReturn:
         if returned_another_number(error):
             what = f"step() did not return five values ({first_line(error)})"
             raise self.fault(what, FIVE) from error
         when = f" (step {self.steps} of an episode)"
-        raise UserError(f"{self.env_id}: step() {raised(error, self.env)}{when}") from error
+        raise UserError(f"{self.env_id}: step() {raised(error, self.source)}{when}") from error
 
     def _number(self, reward: Any) -> float:
         if isinstance(reward, SCALARS):
@@ -163,20 +172,8 @@ def require_reset_arguments(env_id: str, env: Env) -> None:
         ) from None
 
 
-def returned_another_number(error: Exception) -> bool:
+def returned_another_number(error: BaseException) -> bool:
     """Whether an error says that `step` returned more or fewer values than five."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     ours = last.filename == __file__ or last.filename.startswith(_GYMNASIUM)
     return ours and isinstance(error, TypeError | ValueError) and "unpack" in str(error)
-
-
-def raised(error: Exception, env: Env | None = None) -> str:
-    """ "raised ValueError: why (file.py, line 7)": the place is in the environment's own file."""
-    said = f": {first_line(error)}" if str(error) else ""
-    frames = traceback.extract_tb(error.__traceback__)
-    try:
-        source = inspect.getfile(type(env.unwrapped)) if env is not None else None
-    except (TypeError, OSError):
-        source = None
-    last = next((each for each in reversed(frames) if each.filename == source), frames[-1])
-    return f"raised {type(error).__name__}{said} ({Path(last.filename).name}, line {last.lineno})"

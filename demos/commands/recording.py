@@ -17,7 +17,7 @@ from demos.policies import resolve
 from demos.recording import Policy, record
 from demos.replaying import checked_speed
 from demos.sessions import Recording
-from envs import EnvSpec
+from envs import EnvSpec, UserError
 from envs.errors import at_least
 from envs.flags import EnvFlags
 from envs.output import tell
@@ -59,7 +59,7 @@ class Record(EnvFlags):
             StopSignal() as stop,
             Recording(self.out, spec, policy.name, self.seed, append=self.append) as recording,
         ):
-            refused = self._played(spec, policy, recording)
+            refused = self._played_or_told(spec, policy, recording)
         below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
         stopped = ", stopped: the games that were under way are not in it" if stop.signum else ""
         tell(f"{in_words(recording)}{below}{stopped}")
@@ -68,6 +68,15 @@ class Record(EnvFlags):
         if stop.signum:
             return 128 + stop.signum
         return 0 if recording.kept == self.episodes else 1
+
+    def _played_or_told(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
+        """As `_played`; a fault of the policy or the environment does not hide what was kept."""
+        try:
+            return self._played(spec, policy, recording)
+        except UserError:
+            if recording.kept:
+                tell(in_words(recording))
+            raise
 
     def _played(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
         """Let a policy play until there are enough episodes or a signal; how many were not kept."""

@@ -1,0 +1,79 @@
+"""`script:module:function`: a person's own function plays."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from envs import UserError
+from envs.errors import did_you_mean
+from envs.observations import described
+from envs.own_code import FAULTS, file_of, imported, raised, without_ending
+
+FORM = "script:module:function"
+
+
+class Script:
+    """A function of a person's own: observations (N, ...) to actions (N, ...)."""
+
+    def __init__(self, name: str, function: Callable[[np.ndarray], Any]):
+        self.name, self.function = name, function
+        self.source = file_of(function)
+
+    def begin(self, games: int) -> None: ...
+
+    def act(self, obs: np.ndarray, start: np.ndarray) -> Any:
+        """What the function returns; a UserError where it raises anything."""
+        try:
+            return self.function(obs)
+        except FAULTS as error:
+            raise UserError(f"the policy '{self.name}' {raised(error, self.source)}") from error
+
+
+def script(name: str) -> Script:
+    """The policy of `script:module:function`, from the working directory or what is installed.
+
+    Raises:
+        UserError: there is no such function, or it does not take one argument.
+    """
+    parts = name.split(":")
+    if len(parts) != 3:
+        raise UserError(f"the policy '{name}' is not of the form {FORM}")
+    sys.path.insert(0, "")
+    try:
+        module = imported(parts[1], f"the policy '{name}'")
+    finally:
+        # What it imports may have changed the list.
+        if "" in sys.path:
+            sys.path.remove("")
+    found = getattr(module, parts[2], None)
+    if not callable(found):
+        functions = [each for each in vars(module) if callable(vars(module)[each])]
+        near = did_you_mean(parts[2], functions)
+        if hasattr(module, parts[2]):
+            near = f": it is {described(found)}{near}"
+        raise UserError(
+            f"module '{parts[1]}' has no function '{parts[2]}'{without_ending(parts[2])}{near}"
+        )
+    require_one_argument(name, found)
+    return Script(name, found)
+
+
+def require_one_argument(name: str, function: Callable[..., Any]) -> None:
+    """Pass where a function takes the observations alone, as far as can be seen."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(np.zeros(1))
+    except TypeError as error:
+        shown = f"{name.rpartition(':')[2]}{signature}"
+        raise UserError(
+            f"the policy '{name}' is {shown}, which cannot be called with observations (N, ...)"
+            f" alone: {error}"
+        ) from None
