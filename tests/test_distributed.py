@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agents.core.launch import train
 from agents.core.run import Run
+from envs import locks
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -130,3 +131,30 @@ def test_replay_agents_and_uneven_shares_are_refused_in_one_line(tmp_path: Path)
         assert message in output
         assert "agents/core" not in output
         assert not list(tmp_path.glob("*"))
+
+
+def said_by_ranks(output: str) -> list[str]:
+    """What our processes say, without what torchrun says of them."""
+    torchrun = output.find("Traceback")
+    lines = output[: None if torchrun < 0 else torchrun].splitlines()
+    return [line for line in lines if "torch/distributed/elastic" not in line]
+
+
+def test_a_run_that_is_locked_is_refused_in_one_line_of_the_first_rank(tmp_path: Path) -> None:
+    run = run_tiny(tmp_path, "ppo", "--env", "CartPole-v1", "--total-steps", "128")
+    command = [*TORCHRUN, "-m", "agents.ppo", "--resume", str(run.path), "--total-steps", "256"]
+    with locks.alone(run.path):
+        two = subprocess.run(command, timeout=120, capture_output=True, text=True)
+    assert two.returncode != 0
+    why = f"process {os.getpid()} is at work in {run.path}; wait until it ends"
+    assert said_by_ranks(two.stdout + two.stderr) == [f"error: {why}"]
+    assert run.restore()[0] == 128
+
+
+def test_a_run_that_cannot_be_made_is_one_line_of_the_first_rank(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = start("ppo", tmp_path / "file", "--env", "CartPole-v1")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    (line,) = said_by_ranks(output)
+    assert line.startswith("error: ") and str(tmp_path / "file") in line

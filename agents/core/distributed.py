@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from agents.core.state import join, split
 from envs.errors import Failure, UserError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for one another: rank 0 evaluates while the others do."""
@@ -84,9 +87,20 @@ def leave(code: int) -> None:
     aborts the process (https://github.com/pytorch/pytorch/pull/179291): it is not taken down.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Around all that a rank does: where it exits, it leaves."""
+    try:
+        yield
+    except SystemExit as exit:
+        leave(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
+        raise
 
 
 @contextmanager
@@ -139,6 +153,34 @@ def largest(value: int, device: torch.device) -> int:
     with lost_rank_named():
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return int(tensor.item())
+
+
+def on_first_rank(do: Callable[[], T], device: torch.device) -> T | None:
+    """What a function returns that only the first rank calls; None on the other ranks.
+
+    Where it raises, the first rank alone says why: the other ranks end with it, in silence.
+    """
+    made, raised = None, None
+    if rank() == 0:
+        try:
+            made = do()
+        except Exception as error:
+            raised = error
+    if largest(int(raised is not None), device):
+        if raised is None:
+            _end_with_first_rank()
+        else:
+            raise raised
+    return made
+
+
+def _end_with_first_rank() -> None:
+    """Wait until the first rank is gone, and end without a word."""
+    # torchrun sends it as soon as the first rank has ended.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(RuntimeError):
+        dist.barrier()
+    leave(2)
 
 
 def gather(state: Any, device: torch.device) -> list[Any]:

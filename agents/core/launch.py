@@ -33,11 +33,9 @@ from envs.signals import Interrupted, StopSignal
 
 def main(algo: str, args: list[str] | None = None) -> None:
     """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
-    with one_line_errors(prints_result=False):
+    with distributed.leaving(), one_line_errors(prints_result=False):
         tune_process()
-        code = train(algo, sys.argv[1:] if args is None else args)
-        distributed.leave(code)
-        sys.exit(code)
+        sys.exit(train(algo, sys.argv[1:] if args is None else args))
 
 
 def algorithm(name: str) -> ModuleType:
@@ -179,8 +177,9 @@ def train(algo: str, args: list[str]) -> int:
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
     with distributed.joined(device.type), ExitStack() as held:
-        if resumed is not None and distributed.rank() == 0:
-            held.enter_context(locks.alone(resumed.path))
+        if resumed is not None:
+            lock = locks.alone(resumed.path)
+            distributed.on_first_rank(lambda: held.enter_context(lock), device)
         return train_on_this_rank(module, config, resumed, device, held)
 
 
@@ -217,9 +216,8 @@ def train_on_this_rank(
     # Averages are the first rank's affair: it evaluates and saves.
     distributed.make_equal(list(agent.learner.network.state_dict().values()))
     run = resumed
-    if run is None and distributed.rank() == 0:
-        run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
-        held.enter_context(locks.alone(run.path))
+    if run is None:
+        run = distributed.on_first_rank(lambda: new_run(config, spec, algo, held), device)
     experience = Interaction(agent, make_groups(spec, config), config) if online else Study(agent)
     training = Training(agent, spec, experience, config, run)
     if resumed is not None:
@@ -253,6 +251,13 @@ def train_on_this_rank(
         logger.close(code)
         experience.close()
     return code
+
+
+def new_run(config: BaseConfig, spec: EnvSpec, algo: str, held: ExitStack) -> Run:
+    """A new run, whose lock `held` takes."""
+    run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
+    held.enter_context(locks.alone(run.path))
+    return run
 
 
 def score(agent: Agent, training: Training, logger: Reporter) -> int:
