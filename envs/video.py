@@ -27,9 +27,13 @@ MOST_PIXELS = 16_384
 """Of a film's side: what H.264 encoders take."""
 
 
-def fps_of(spec: EnvSpec) -> int:
-    """Frames per second at which one frame a step plays in real time."""
-    return 60 // spec.frameskip if spec.family == "atari" else 30
+SLOWEST_FPS = 1.0
+"""Where a step takes longer than a second, a film of one frame a step is faster than the game."""
+
+
+def fps_of(spec: EnvSpec) -> float:
+    """Frames per second at which one frame a step plays in real time, at least `SLOWEST_FPS`."""
+    return max(60 / spec.frameskip, SLOWEST_FPS) if spec.family == "atari" else 30.0
 
 
 def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import av
 import gymnasium
 import numpy as np
 import pytest
@@ -402,3 +403,21 @@ def test_scores_are_normalised_between_chance_and_people() -> None:
 def test_a_film_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(envs.UserError, match=r"x.avi: a film's name must end in .mp4 or .gif"):
         video.write(tmp_path / "x.avi", [], fps=15)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".gif"])
+@pytest.mark.parametrize(
+    ("frameskip", "seconds"),
+    [(1, 1 / 60), (4, 4 / 60), (7, 7 / 60), (45, 45 / 60), (60, 1), (61, 1), (1000, 1)],
+)
+def test_a_film_takes_as_long_as_the_game_and_at_most_a_second_a_step(
+    frameskip: int, seconds: float, ending: str, tmp_path: Path
+) -> None:
+    fps = video.fps_of(envs.spec("Pong", frameskip=frameskip))
+    assert 1 / fps == pytest.approx(seconds)
+    frames = [np.full((16, 16, 3), 20 * i, np.uint8) for i in range(10)]
+    path = video.write(tmp_path / f"film{ending}", frames, fps)
+    with av.open(str(path)) as film:
+        times = [frame.time for frame in film.decode(video=0)]
+    shown = max(seconds, 1 / video.MAX_GIF_FPS) if ending == ".gif" else seconds
+    assert np.diff(np.array(times, float)) == pytest.approx(shown, abs=0.011)
