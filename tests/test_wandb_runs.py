@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +109,24 @@ def test_a_resumed_run_needs_no_longer_the_run_that_it_began_with(tmp_path: Path
     second = run_tiny(tmp_path / "second", "a2c", *begun)
     shutil.rmtree(first.path)
     assert train("a2c", ["--resume", str(second.path), "--total-steps", "128"]) == 0
+
+
+def test_a_film_is_shown_at_the_step_of_the_weights_that_play_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the film of the final score, whose weights are not the last ones here."""
+    keep = Run.best
+
+    def early(self: Run, step: int, *rest: Any) -> bool:
+        return step > 256 or keep(self, step, *rest)
+
+    monkeypatch.setattr(Run, "best", early)
+    run, fragment = lived(tmp_path, "ppo", "toy/Catch-v0")
+    films = [row for row in fragment.history if "video/path" in row]
+    assert [row["global_step"] for row in films] == [256, 512, 256]
+    for row in films[1:]:
+        film = run.path / "videos" / f"{row['global_step']:012d}.mp4"
+        assert row["video/sha256"] == sha256(film.read_bytes()).hexdigest()
 
 
 def test_names_are_those_that_people_use() -> None:

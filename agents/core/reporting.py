@@ -139,7 +139,8 @@ def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
     logger.message(f"score: {result}{in_words(compared)}")
     logger.summary(summary := {**result.summary(), **plain(compared)})
     if config.video and (path := film_evaluation(result, run, logger.message)):
-        logger.video(training.step, path)
+        # The film is of the best weights, which may be older than the last.
+        logger.video(result.step, path)
     logger.artifact(artifacts.model(run, summary), ("best", "final"))
 
 
