@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from agents import evaluate
+from agents.core import launch
 from agents.core.launch import train
 from agents.core.run import Run
+from demos import __main__ as demos
 from envs import UserError
 
 TRAIN = [
@@ -188,6 +191,38 @@ def test_a_setting_of_another_type_is_one_line(stranger: Path, values: dict[str,
         train("a2c", ["--resume", str(stranger), "--total-steps", "32"])
     assert next(iter(values)) in str(error.value) or "two environments" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+IMPOSSIBLE: list[dict[str, Any]] = [
+    *({"hidden": -5}, {"hidden": 0}, {"hidden": 10**9}, {"torso_width": 65}, {"num_envs": 0}),
+    *({"num_envs": 3, "num_groups": 2}, {"learning_rate": -1.0}, {"total_steps": 0}),
+    *({"gamma": 2.0}, {"horizon_steps": 0}, {"seed": -1}, {"num_threads": 10**6}),
+]
+"""Settings of the right types that no command line takes."""
+
+
+@pytest.mark.parametrize("values", IMPOSSIBLE, ids=str)
+@pytest.mark.parametrize("command", ["evaluate", "resume", "record"])
+def test_a_setting_that_cannot_work_is_one_line_wherever_a_run_is_read(
+    stranger: Path, values: dict[str, Any], command: str, capsys: pytest.CaptureFixture[str]
+):
+    change(stranger, config=values)
+    out = stranger.parent / "d"
+    commands = {
+        "evaluate": lambda: evaluate.main([str(stranger), "--no-video"]),
+        "resume": lambda: launch.main("a2c", ["--resume", str(stranger), "--total-steps", "32"]),
+        "record": lambda: demos.main(
+            ["record", "--env", "CartPole-v1", "--policy", str(stranger), "--out", str(out)]
+        ),
+    }
+    with pytest.raises(SystemExit) as ended:
+        commands[command]()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("error: config.json: --")
+    assert next(iter(values)).replace("_", "-") in error
+    assert not out.exists()
 
 
 DEEP = "[" * 100_000

@@ -201,11 +201,20 @@ def to_json(config: BaseConfig) -> dict[str, Any]:
 
 
 def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
-    """A config from `to_json`; a UserError names a field that is unknown or of another type."""
+    """A config from `to_json`, validated.
+
+    Raises:
+        UserError: a field is unknown, of another type, or has a value that cannot work.
+    """
     known = {field.name for field in dataclasses.fields(config_class)}
     for name in values:
         if name not in known:
             raise UserError(
                 f"config.json has the unknown field '{name}'" + did_you_mean(name, known)
             )
-    return schema.convert(values, config_class, "config.json")
+    config = schema.convert(values, config_class, "config.json")
+    try:
+        config.validate()
+    except UserError as error:
+        raise UserError(f"config.json: {error}") from None
+    return config
