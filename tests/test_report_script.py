@@ -76,6 +76,53 @@ def test_a_column_is_found_by_its_heading_and_by_its_name_in_files(
     assert evaluate(root, expression) == found
 
 
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of which some values begin as others do."""
+    path = tmp_path_factory.mktemp("alike")
+    make_runs(path, 24, 20)
+    for run in path.iterdir():
+        saved = json.loads((run / "config.json").read_text())
+        second = saved["config"]["seed"] == 2
+        saved["algo"] = "ppo-lstm" if saved["algo"] == "a2c" else saved["algo"]
+        saved["config"] |= {"seed": 10 if second else 1, "gamma": 0.99 if second else 0.995}
+        (run / "config.json").write_text(json.dumps(saved))
+    return path
+
+
+def shown(root: Path, query: str) -> set[tuple[str, str, str]]:
+    """Agent, seed and gamma of the runs that a filter lets through."""
+    columns = "[r.algo, String(r.seed), String(r.config.gamma)]"
+    runs = f"visible().map((i) => data.runs[i]).map((r) => {columns})"
+    return {(a, b, c) for a, b, c in evaluate(root, f"(state.query = {json.dumps(query)}, {runs})")}
+
+
+@pytest.mark.parametrize(
+    ("column", "query"),
+    [
+        *[(0, f"{name}={algo}") for name in ("algo", "agent") for algo in ("ppo", "ppo-lstm")],
+        *[(1, "seed=1"), (1, "seed=10"), (2, "gamma=0.99"), (2, "gamma=0.995")],
+    ],
+)
+def test_a_whole_value_is_not_found_as_a_part_of_others(alike: Path, column: int, query: str):
+    everything, value = shown(alike, ""), query.partition("=")[2]
+    assert len(everything) == 6
+    found = {each for each in everything if each[column] == value}
+    assert shown(alike, query) == found != set()
+
+
+@pytest.mark.parametrize("query", ["algo=pp", "AGENT=Pp", "ppo", "algo=lstm ppo", "agent="])
+def test_what_is_no_whole_value_is_found_as_a_part(alike: Path, query: str):
+    found = {"ppo-lstm"} if "lstm" in query else {"ppo", "ppo-lstm"}
+    found |= {"dqn"} if query == "agent=" else set()
+    assert {algo for algo, *_ in shown(alike, query)} == found
+
+
+def test_a_part_is_looked_for_in_its_own_column(alike: Path):
+    assert shown(alike, "env=pong") == shown(alike, "amma=0.99") == shown(alike, "")
+    assert shown(alike, "state=pong") == set()
+
+
 def test_a_reload_shows_the_same(root: Path):
     chosen = """(
         state.query = "seed=1 breakout & more", state.env = "ALE/Pong-v5", state.sort = "score",

@@ -92,27 +92,46 @@ function distinct(values) {
 
 /** Runs that the filter, and the comparison where there is one, let through, by number. */
 function visible() {
-  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean).map(matching);
   return data.runs.map((_, i) => i).filter((i) => {
     const run = data.runs[i];
     if (state.comparing && !state.chosen.has(i)) return false;
     if (state.env && run.env !== state.env) return false;
     if (state.algo && run.algo !== state.algo) return false;
     if (state.status && run.state !== state.status) return false;
-    return words.every((word) => searchable(run).includes(word));
+    return words.every((matches) => matches(run));
   });
 }
 
-const texts = new WeakMap();
+/**
+ * Whether a run has a word of the filter. `name=value` is the whole value where any run has it, so
+ * that algo=ppo is not ppo-lstm; where none has, it is a part of a value, as any other word is.
+ */
+function matching(word) {
+  if (data.runs.some((run) => fields(run).has(word))) return (run) => fields(run).has(word);
+  const [name, value] = [word.slice(0, word.indexOf("=") + 1), word.slice(word.indexOf("=") + 1)];
+  const partly = (field) => field.startsWith(name) && field.slice(name.length).includes(value);
+  return (run) => searchable(run).includes(word) || (name && [...fields(run)].some(partly));
+}
 
-function searchable(run) {
-  if (!texts.has(run)) {
+const texts = new WeakMap(), fieldsOf = new WeakMap();
+
+/** Each column and setting of a run as name=value. */
+function fields(run) {
+  if (!fieldsOf.has(run)) {
     const settings = Object.entries(run.config).map(([name, value]) => `${name}=${value}`);
     // A column is searched by its heading and by the name that files have for it.
     const columns = [`agent=${run.algo}`, `algo=${run.algo}`, `env=${run.env}`,
       `environment=${run.env}`, `state=${run.state}`, `seed=${run.seed ?? ""}`];
-    texts.set(run, [run.name, run.env, run.algo, run.state, variantOf(run), ...columns, ...settings]
-      .join("\n").toLowerCase());
+    fieldsOf.set(run, new Set([...columns, ...settings].map((each) => each.toLowerCase())));
+  }
+  return fieldsOf.get(run);
+}
+
+function searchable(run) {
+  if (!texts.has(run)) {
+    const words = [run.name, run.env, run.algo, run.state, variantOf(run)].join("\n").toLowerCase();
+    texts.set(run, [words, ...fields(run)].join("\n"));
   }
   return texts.get(run);
 }
