@@ -19,12 +19,12 @@ import tyro
 from agents.core import launch
 from agents.core.config import from_json
 from agents.core.run import Run
-from agents.report.reading import RunRecord, Score, read_run
+from agents.report.reading import RunRecord, Score, read_run, step_of
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
 from envs.catalog import require_trusted
 from envs.errors import first_line
-from envs.files import entries, is_directory, is_regular
+from envs.files import is_directory, is_regular
 from envs.output import tell
 from envs.scores import reference_scores
 
@@ -49,7 +49,7 @@ def card(record: RunRecord, game: str | None, license: str) -> str:
         game: the Atari game as `EnvSpec.game`, whose reference scores are told.
         license: of the weights.
     """
-    score = record.score
+    score, shown = record.score, film_of(record)
     lines = [
         f"# {inline(record.algo)} on {inline(record.protocol)}",
         f"Trained with Joystick for {record.last[0]:,.0f} steps"
@@ -57,7 +57,7 @@ def card(record: RunRecord, game: str | None, license: str) -> str:
         + ".",
         "## Score",
         scores(record, score, reference_scores(game)) if score else "It has not been evaluated.",
-        *(["## Film", film(record.videos[-1])] if record.videos else []),
+        *(["## Film", film(shown)] if shown else []),
         "## Train it again",
         fenced("bash", command(record)),
         "## Settings",
@@ -107,9 +107,20 @@ def scores(record: RunRecord, score: Score, known: dict[str, float]) -> str:
     return f"| | |\n|---|---|\n{told}".rstrip()
 
 
+def film_of(record: RunRecord) -> Path | None:
+    """The film of the weights that were scored; where there is none, the newest."""
+    scored = record.score and record.score.step
+    return next(
+        (path for path in record.videos if step_of(path) == scored),
+        next(reversed(record.videos), None),
+    )
+
+
 def film(path: Path) -> str:
-    """A film of one evaluated game, beside the card."""
-    return f'<video src="{path.parent.name}/{path.name}" controls muted></video>'
+    """A film of one evaluated game, beside the card, and whose film it is."""
+    step = step_of(path)
+    said = "" if step is None else f"\n\nThe weights of step {step:,} play."
+    return f'<video src="{path.parent.name}/{path.name}" controls muted></video>{said}'
 
 
 def told(config: dict[str, Any]) -> dict[str, Any]:
@@ -180,14 +191,19 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
         raise UserError("--push needs huggingface_hub: pip install -e '.[hub]'") from None
     if hub.get_token() is None:
         raise UserError("--push: not logged in to the Hugging Face Hub: run `hf auth login`")
-    # Finds damage before anything is uploaded.
-    run.weights("best")
+    shared = run.shared_files()
+    if not shared:
+        raise UserError(
+            f"--push {repository}: {run.path} has no whole best weights; evaluations in training"
+            " keep them, so --resume it with --eval-every-steps"
+        )
     files = {"README.md": text.encode()}
-    files |= {str(path.relative_to(run.path)): path for path in to_upload(run.path)}
-    if record.videos and is_regular(record.videos[-1]) and is_directory(run.path / "videos"):
+    files |= {str(path.relative_to(run.path)): path for path in shared}
+    shown = film_of(record)
+    if shown and is_regular(shown) and is_directory(run.path / "videos"):
         # The name that the Hub shows beside a card.
-        files["replay.mp4"] = record.videos[-1]
-        files[f"videos/{record.videos[-1].name}"] = record.videos[-1]
+        files["replay.mp4"] = shown
+        files[f"videos/{shown.name}"] = shown
     operations = [
         hub.CommitOperationAdd(name, data if isinstance(data, bytes) else str(data))
         for name, data in files.items()
@@ -200,13 +216,6 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
         first = first_line(error)
         raise UserError(f"--push {repository}: {first}") from None
-
-
-def to_upload(path: Path) -> list[Path]:
-    """The files beside the card: what it takes to play and to go on; nothing that a link is to."""
-    weights = [each for folder in entries(path / "best") for each in entries(folder)]
-    others = [path / name for name in ("config.json", "eval.json")]
-    return [each for each in weights + others if is_regular(each)]
 
 
 def game_of(run: Run) -> str | None:

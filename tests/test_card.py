@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from conftest import run_tiny
 
 from agents import card
+from agents.core import artifacts
 from agents.core.launch import parse
 from agents.core.run import Run
 from agents.report.reading import read_run
@@ -135,6 +137,56 @@ def test_a_push_uploads_what_it_takes_to_play(
     assert not any(name.startswith(("checkpoints/", "wandb")) for name in names)
     assert stub.files["README.md"] == (run.path / "README.md").read_bytes()
     assert "pushed https://hub.example/commit/1" in capsys.readouterr().out
+
+
+def test_a_hub_and_a_tracker_get_the_same_of_a_run(run: Run, stub: Hub):
+    """What a person put beside the weights stays here."""
+    (best,) = (run.path / "best").iterdir()
+    (best / "notes.txt").write_text("my own")
+    (run.path / "best" / "mine").mkdir()
+    (run.path / "best" / "mine" / "key").write_text("my own")
+    with pytest.raises(SystemExit, match="0"):
+        card.main([str(run.path), "--push", "pole"])
+    of_card = {"README.md", "replay.mp4", "videos/000000000128.mp4"}
+    assert set(stub.files) - of_card == set(artifacts.model(run, {}).files)
+    assert b"my own" not in stub.files.values()
+
+
+def test_a_score_of_other_weights_is_not_uploaded_with_the_best(run: Run):
+    score = (run.path / "eval.json").read_bytes()
+    try:
+        for change in ({"checkpoint_step": 64}, {"checkpoint_step": None}, {}):
+            other = json.loads(score) | change
+            (run.path / "eval.json").write_text(json.dumps(other))
+            assert (run.path / "eval.json" in run.shared_files()) == (change == {})
+    finally:
+        (run.path / "eval.json").write_bytes(score)
+
+
+def test_weights_that_are_damaged_or_missing_are_not_pushed(
+    tmp_path: Path, run: Run, stub: Hub, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(run.path, tmp_path / "copy")
+    (file,) = tmp_path.glob("copy/best/*/weights.safetensors")
+    for damage in (lambda: file.write_bytes(b"damaged"), lambda: shutil.rmtree(file.parents[1])):
+        damage()
+        with pytest.raises(SystemExit, match="2"):
+            card.main([str(tmp_path / "copy"), "--push", "pole"])
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: --push pole:") and "has no whole best weights" in line
+    assert not stub.files and not stub.repositories
+
+
+def test_the_film_of_a_card_is_of_the_weights_that_were_scored(run: Run, tmp_path: Path):
+    copy = Run(tmp_path / "copy", run.algo)
+    shutil.copytree(run.path, copy.path)
+    (copy.path / "videos" / "000000000064.mp4").write_bytes(b"of the scored weights")
+    score = json.loads((copy.path / "eval.json").read_text())
+    for step, shown in ((64, 64), (128, 128), (96, 128)):
+        (copy.path / "eval.json").write_text(json.dumps(score | {"checkpoint_step": step}))
+        text = told(copy)
+        assert f'<video src="videos/{shown:012d}.mp4"' in text
+        assert f"The weights of step {shown:,} play." in text
 
 
 def test_nobody_is_logged_in(

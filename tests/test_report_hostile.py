@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import pytest
+import torch
 
-from agents import card
+from agents.core import snapshots
+from agents.core.run import Run
 from agents.report import __main__ as command
 from agents.report import page
 from agents.report.parsing import MOST_METRICS_BYTES
@@ -189,17 +193,28 @@ def test_a_film_behind_a_linked_folder_is_not_read(root: Path, tmp_path: Path):
     assert page.read_film(root / NAME / "videos" / film.name, 1000) == b""
 
 
-def test_nothing_behind_a_link_is_pushed(root: Path, tmp_path: Path):
-    run = root / NAME
-    best = run / "best" / "000000000900"
-    best.mkdir(parents=True)
-    (best / "weights.safetensors").write_bytes(b"weights")
+def test_nothing_behind_a_link_is_uploaded(root: Path, tmp_path: Path):
+    run = Run(root / NAME, "ppo")
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "key").write_bytes(SECRET)
-    (best / "state.json").symlink_to(secret / "key")
-    (run / "best" / "000000000901").symlink_to(secret)
-    (run / "eval.json").unlink()
-    (run / "eval.json").symlink_to(secret / "key")
-    names = [path.name for path in card.to_upload(run)]
-    assert names == ["weights.safetensors", "config.json"]
+    (run.path / "eval.json").unlink()
+    (run.path / "eval.json").symlink_to(secret / "key")
+    run.best(900, 1.0, {"w": torch.ones(2)}, {})
+    best = run.path / "best" / "000000000900"
+    whole = run.shared_files()
+    assert [path.name for path in whole] == ["state.json", "weights.safetensors", "config.json"]
+    (run.path / "best" / "000000000901").symlink_to(secret)
+    (best / "notes.txt").write_text("a person's own")
+    assert run.shared_files() == whole
+    for name in ("weights.safetensors", "state.json"):
+        (secret / name).write_bytes((best / name).read_bytes())
+        (best / name).unlink()
+        (best / name).symlink_to(secret / name)
+        assert run.shared_files() == []
+        (best / name).unlink()
+        (best / name).write_bytes((secret / name).read_bytes())
+    files = {"../../../secret/key": snapshots.proof(SECRET)}
+    body = json.dumps({"step": 900, "files": files}).encode()
+    (best / "state.json").write_bytes(b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
+    assert run.shared_files() == []

@@ -32,7 +32,7 @@ class Artifact:
 
 def model(run: Run, metadata: dict[str, Any]) -> Artifact:
     """A run's best weights so far, laid out as a run that `python -m agents.evaluate` takes."""
-    ours = [*run.best_files(), run.path / "config.json"]
+    ours = run.shared_files() or [run.path / "config.json"]
     files = {str(file.relative_to(run.path)): file for file in ours}
     about = {"run": run.path.name, "algorithm": run.algo, **metadata}
     return Artifact(run.path.resolve().name, "model", files, about)

@@ -277,13 +277,29 @@ class Run:
             return weights, step
         return self._required_whole(directories[which], load)
 
-    def best_files(self) -> list[Path]:
-        """The files of the best weights: what a snapshot has, and nothing a person put beside."""
-        for snapshot in snapshots.newest_first(self.path / "best"):
-            with suppress(DamagedCheckpoint):
-                names = [snapshots.MANIFEST, *snapshots.read_manifest(snapshot)["files"]]
-                return [snapshot / name for name in names if _is_file_of(snapshot, name)]
-        return []
+    def shared_files(self) -> list[Path]:
+        """All that is uploaded of a run: its best weights, config.json, and eval.json where the
+        score is theirs; no link, and nothing that a person put beside. [] without whole weights."""
+
+        def load(snapshot: Path) -> list[Path]:
+            manifest = snapshots.read_manifest(snapshot)
+            for name, record in manifest["files"].items():
+                if not _is_file_of(snapshot, name):
+                    raise DamagedCheckpoint(f"{snapshot} has no file {plain(name)}")
+                snapshots.read(snapshot / name, record)
+            score = [self.path / "eval.json"] if self._scored_step() == manifest["step"] else []
+            files_of_it = [snapshot / name for name in (snapshots.MANIFEST, *manifest["files"])]
+            return [*files_of_it, self.path / "config.json", *score]
+
+        return self._newest_whole("best", load) or []
+
+    def _scored_step(self) -> int | None:
+        """The step of the weights whose score eval.json has, None where that is not known."""
+        try:
+            saved = schema.read(self.path / "eval.json", dict[str, Any], MOST_CONFIG_BYTES)
+        except (OSError, UserError):
+            return None
+        return saved.get("checkpoint_step")
 
     def append_chunk(self, name: str, tensors: Tensors) -> Reference:
         """Write tensors to `replay/<name>.zst` for good, and return the reference to keep.
