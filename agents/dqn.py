@@ -112,6 +112,9 @@ class DQN:
         self.replay.add(step)
         self.steps += len(step.action_N)
 
+    def end_episodes(self) -> None:
+        self.replay.end_episodes()
+
     def learn(self) -> dict[str, Tensor]:
         metrics, size, every = {}, self.config.batch_size, self.config.target_every_updates
         if self.steps < self.config.learning_starts_steps or not self.replay.ready:

@@ -155,8 +155,9 @@ def settings(algo: str, env_id: str, options: list[str]) -> Any:
     Raises:
         UserError: for bad options, or those that go on from another run.
     """
-    config, resumed = parse(algorithm(algo), ["--env", env_id, *options])
-    if resumed is not None or config.init_from:
+    command = parse(algorithm(algo), ["--env", env_id, *options])
+    config = command.config
+    if command.resumed is not None or config.init_from:
         raise UserError("--resume and --init-from: a measurement begins with an agent of its own")
     spec(config.env_id)
     resolve_device(config.device)

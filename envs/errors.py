@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class NotReproduced(UserError):
+    """An environment did not lead to where the same seeds and actions led before."""
+
+
 class Failure(RuntimeError):
     """What went wrong while a command worked, in one line; it exits with code 1."""
 

@@ -10,10 +10,11 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.errors import UserError, at_least
+from envs.errors import NotReproduced, UserError, at_least
 from envs.families import open_pool
 from envs.open_tapes import OpenTapes
 from envs.pool import Transition
+from envs.probe import digest
 from envs.spec import EnvSpec
 from envs.tapes import Tape, playable_actions
 
@@ -56,6 +57,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         self._tapes = OpenTapes(env_spec, num_envs, self.single_action_space, seed, first_env)
         self._pending = False
+        self._obs = np.zeros(0)
         self._lives = np.zeros(num_envs, np.int32)
         self._episode_return = np.zeros(num_envs, np.float64)
         self._episode_length = np.zeros(num_envs, np.int64)
@@ -77,8 +79,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise UserError(f"reset options {sorted(options)} are not kept on tapes: use none")
         if seed is not None:
             self._tapes.rewind(at_least(0, "seed", seed))
-        obs = self._start_tapes(np.ones(self.num_envs, bool))
-        return obs, {"life_lost": np.zeros(self.num_envs, bool)}
+        self._obs = self._start_tapes(np.ones(self.num_envs, bool))
+        return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
 
     def step(self, actions: np.ndarray) -> Step:
         """Steps every environment: `send`, then `recv`."""
@@ -119,6 +121,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             if closing.any():
                 info["tape"], info["_tape"] = self._tapes.tapes(closing), closing
                 obs = self._start_tapes(closing)
+        self._obs = obs
         return obs, transition.reward, transition.terminated, transition.truncated, info
 
     def tapes(self) -> list[Tape]:
@@ -137,15 +140,33 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Lives the saved tapes again and leaves everything as it was when they were saved.
+        """Replays the saved tapes and leaves everything as it was when they were saved.
 
         Returns:
             The observations (N, ...) and an info with "life_lost", as `reset` does.
 
         Raises:
-            UserError: the state is of another environment or number of environments, or the tapes
-                did not lead to where they led when they were saved.
+            UserError: the state is of another environment or number of environments.
+            NotReproduced: the tapes did not lead to where they led when they were saved.
         """
+        self._load_tapes(state)
+        self._obs = self._relive()
+        self._require_reached(state)
+        return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
+
+    def begin_anew(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins the tapes that come after the saved ones, which are not replayed.
+
+        Returns:
+            As `load_state_dict`.
+
+        Raises:
+            UserError: the state is of another environment or number of environments.
+        """
+        self._load_tapes(state)
+        return self.reset()
+
+    def _load_tapes(self, state: dict[str, Any]) -> None:
         self._refuse_while_pending("load_state_dict")
         saved_spec = EnvSpec.from_json(json.loads(state["env_spec"]))
         self.env_spec.require_same(saved_spec, "the saved tapes are")
@@ -153,14 +174,6 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise UserError(f"{saved} tapes were saved, but num_envs is {self.num_envs}")
         self.tape_steps = state["tape_steps"]
         self._tapes.load_state_dict(state)
-        obs = self._relive()
-        for name, value in self._reached().items():
-            if value != state[name]:
-                raise UserError(
-                    f"{self.env_spec.env_id} is not reproducible here: the tapes lead to"
-                    f" {name} {value}, but led to {state[name]} when they were saved"
-                )
-        return obs, {"life_lost": np.zeros(self.num_envs, bool)}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments."""
@@ -211,7 +224,20 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             "episode_return": self._episode_return.tolist(),
             "episode_length": self._episode_length.tolist(),
             "lives": self._lives.tolist(),
+            "obs_crc32": [digest(self._obs[i]) for i in range(self.num_envs)],
         }
+
+    def _require_reached(self, state: dict[str, Any]) -> None:
+        for name, here in self._reached().items():
+            # Checkpoints of older versions lack the digests of the observations.
+            there = state.get(name, here)
+            for i in range(self.num_envs):
+                if here[i] != there[i]:
+                    raise NotReproduced(
+                        f"{self.env_spec.env_id} is not reproducible here: its tape leads"
+                        f" environment {i} to {name} {here[i]}, but led it to"
+                        f" {there[i]} when it was saved"
+                    )
 
     def _refuse_while_pending(self, name: str) -> None:
         if self._pending:

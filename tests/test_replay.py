@@ -48,11 +48,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """How an episode goes: its length, its end, and the steps that lose a life."""
+    """How an episode goes: its length, its end, and the steps that lose a life.
+
+    A `cut` one ends where nobody saw its end: its last step may have lost a life.
+    """
 
     length: int
     truncated: bool
     lives_lost: frozenset[int] = frozenset()
+    cut: bool = False
 
 
 @dataclass
@@ -139,6 +143,17 @@ class World:
             final_obs=final_obs if (terminated_N | truncated_N).any() else None,
         )
 
+    def end_episodes(self) -> None:
+        """Others begin; where the last step of each led is not known, so it counts for nothing."""
+        for env, episodes in enumerate(self.episodes):
+            last = episodes[-1]
+            if last.actions:
+                for recorded in (last.frames, last.actions, last.rewards):
+                    recorded.pop()
+                length = len(last.actions)
+                last.plan = replace(last.plan, length=length, truncated=True, cut=True)
+                self.begin_episode(env)
+
     def written(self, env: int) -> list[tuple[Episode, int]]:
         """Episode and time of every observation a replay was given, in order."""
         return [
@@ -173,13 +188,15 @@ class World:
             reward = episode.rewards[now]
             total += power * (float(np.sign(reward)) if config.clip_reward else reward)
             power *= config.gamma
+            lost = config.life_loss_ends_return and now in episode.plan.lives_lost
             now += 1
-            if now == episode.plan.length:
+            ended = now == episode.plan.length
+            if lost and (episode.plan.cut or not ended):
+                power = 0.0
+                break
+            if ended:
                 if not episode.plan.truncated:
                     power = 0.0
-                break
-            if config.life_loss_ends_return and now - 1 in episode.plan.lives_lost:
-                power = 0.0
                 break
         obs, next_obs = self.observation(episode, t), self.observation(episode, now)
         return obs, episode.actions[t], total, power, next_obs
@@ -236,6 +253,25 @@ def streams(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[World, Setti
         life_loss_ends_return=draw(st.booleans()),
     )
     return world, config, draw(st.integers(1, 4 * length))
+
+
+@settings(max_examples=80, deadline=None)
+@given(streams(), st.frozensets(st.integers(0, 40), min_size=1, max_size=8))
+def test_episodes_whose_ends_nobody_saw_are_truncated_before_their_last_step(
+    stream: tuple[World, Settings, int], cuts: frozenset[int]
+):
+    world, config, num_steps = stream
+    replay = make_replay(config, world.spaces)
+    replay.end_episodes()
+    for step in range(num_steps):
+        replay.add(world.step())
+        if step in cuts:
+            replay.end_episodes()
+            world.end_episodes()
+        slots = drawable_slots(replay)
+        assert slots == sorted(world.drawable(config))
+        if slots:
+            assert_batch_matches(replay.gather(torch.tensor(slots)), world, config)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

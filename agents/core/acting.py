@@ -121,10 +121,21 @@ class Group:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where the run's environments were, of which these are a part."""
+        """Take up where the run's environments were, of which these are a part.
+
+        Raises:
+            NotReproduced: the environments do not lead there.
+        """
         rows = self.draws.rows
         self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
         self.memory_NS = state["memory"][rows].to(self.memory_NS.device)
+        self.draws.generator.set_state(state["generator"])
+
+    def begin_anew(self, state: dict[str, Any]) -> None:
+        """Begin new episodes in place of the saved ones; random draws go on as they were."""
+        rows = self.draws.rows
+        self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
+        self.memory_NS = torch.zeros_like(self.memory_NS)
         self.draws.generator.set_state(state["generator"])
 
 

@@ -46,7 +46,20 @@ class Experience(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            NotReproduced: the environments do not lead to where they were.
+        """
+        ...
+
+    def begin_anew(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state with new episodes in place of those that were under way.
+
+        The agent has its own state already.
+        """
+        ...
 
     def close(self) -> None: ...
 
@@ -143,6 +156,12 @@ class Interaction:
             group.load_state_dict(state)
         self.returns.extend(state["returns"])
 
+    def begin_anew(self, state: dict[str, Any]) -> None:
+        self.agent.end_episodes()
+        for group in self.groups:
+            group.begin_anew(state)
+        self.returns.extend(state["returns"])
+
     def close(self) -> None:
         if self.beside:
             self.beside.shutdown()
@@ -194,6 +213,9 @@ class Study:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.least_loss, self.in_vain = state["least_loss"], state["in_vain"]
+
+    def begin_anew(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state)
 
     def close(self) -> None: ...
 

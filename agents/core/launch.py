@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,7 +27,8 @@ from agents.core.types import Agent, OnlineAgent
 from envs import EnvSpec, UserError, command_line, locks
 from envs.catalog import canonical_id
 from envs.entry import command as one_line_errors
-from envs.errors import Failure, did_you_mean
+from envs.errors import Failure, NotReproduced, did_you_mean
+from envs.probe import difference
 from envs.signals import Interrupted, StopSignal
 
 
@@ -57,8 +58,21 @@ def algorithms() -> list[str]:
     )
 
 
-def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
-    """The config that a command line asks for, and the run it resumes, if any.
+class Command(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        resumed: the run to go on with, if any.
+        fresh_episodes: it goes on with new episodes, not with those that were under way.
+    """
+
+    config: BaseConfig
+    resumed: Run | None
+    fresh_episodes: bool
+
+
+def parse(module: ModuleType, args: list[str]) -> Command:
+    """What a command line of an algorithm asks for.
 
     Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
     """
@@ -67,7 +81,10 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
     first.add_argument("--preset", default="auto")
     first.add_argument("--env", default=None)
     first.add_argument("--resume", type=command_line.path, default=None)
+    first.add_argument("--fresh-episodes", action="store_true")
     chosen, rest = first.parse_known_args(args)
+    if chosen.fresh_episodes and chosen.resume is None:
+        raise UserError("--fresh-episodes: only a run of --resume has episodes to replace")
     second = command_line.Flags()
     second.add_argument("--device", default="auto")
     device = second.parse_known_args(args)[0].device
@@ -87,17 +104,22 @@ def parse(module: ModuleType, args: list[str]) -> tuple[BaseConfig, Run | None]:
         default=default,
         args=rest,
         prog=f"python -m {module.__name__}",
-        description=f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{HELD}",
+        description=(
+            f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{HELD}\n{AFRESH}"
+        ),
     )
     if run is not None:
         refuse_changes(default, config, chosen.env)
     else:
         config = hold_schedules(config, {command_line.flag_of(word) for word in rest})
     config.validate()
-    return config, run
+    return Command(config, run, chosen.fresh_episodes)
 
 
 HELD = "A schedule whose start alone is given stays there: --clip 0.1 is 0.1 to the end."
+
+
+AFRESH = "--resume RUN --fresh-episodes goes on where an environment is not reproducible."
 
 
 def hold_schedules(config: Any, given: set[str]) -> Any:
@@ -172,7 +194,8 @@ def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
 def train(algo: str, args: list[str]) -> int:
     """Train as the command line says; returns the exit code, 128 + n after signal n."""
     module = algorithm(algo)
-    config, resumed = parse(module, args)
+    command = parse(module, args)
+    config, resumed = command.config, command.resumed
     tune_process()
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)
@@ -180,17 +203,19 @@ def train(algo: str, args: list[str]) -> int:
         if resumed is not None:
             lock = locks.alone(resumed.path)
             distributed.on_first_rank(lambda: held.enter_context(lock), device)
-        return train_on_this_rank(module, config, resumed, device, held)
+        return train_on_this_rank(module, command, device, held)
 
 
 def train_on_this_rank(
-    module: ModuleType, config: Any, resumed: Run | None, device: torch.device, held: ExitStack
+    module: ModuleType, command: Command, device: torch.device, held: ExitStack
 ) -> int:
     """Train this rank's share of the environments; rank 0 logs and saves for all.
 
     Args:
         held: takes the lock of a new run; of a resumed one it has it.
     """
+    config: Any = command.config
+    resumed = command.resumed
     algo = module.__name__.rpartition(".")[2]
     if resumed is None:
         spec = config.spec_of(config.env_id)
@@ -207,12 +232,15 @@ def train_on_this_rank(
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
     if config.learn_beside and not (online and agent.off_policy):
         raise UserError(f"--learn-beside: {algo} has no replay to learn from while it acts")
+    if command.fresh_episodes and not online:
+        raise UserError(f"--fresh-episodes: {algo} plays no episodes, it learns from others'")
     if config.standardise_pixels and resumed is None:
         standardise(agent.learner.network, spec)
     begun = ""
     if config.init_from and resumed is None:
         begun = initialise(agent.learner, Run.open(config.init_from))
     agent.prepare()
+    differs = difference_on_any_rank(spec, device) if online else ""
     # Averages are the first rank's affair: it evaluates and saves.
     distributed.make_equal(list(agent.learner.network.state_dict().values()))
     run = resumed
@@ -220,8 +248,9 @@ def train_on_this_rank(
         run = distributed.on_first_rank(lambda: new_run(config, spec, algo, held), device)
     experience = Interaction(agent, make_groups(spec, config), config) if online else Study(agent)
     training = Training(agent, spec, experience, config, run)
+    notes = [not_exact(spec, differs)] if differs else []
     if resumed is not None:
-        training.restore(resumed)
+        notes += restore(training, resumed, command.fresh_episodes or bool(differs))
     logger = open_logger(training)
     code = 1
     try:
@@ -232,10 +261,10 @@ def train_on_this_rank(
         how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
         parts = f"{how}, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
-        for said in held_schedules(module, config):
-            logger.message(said)
         if begun:
-            logger.message(f"begins where another ended: {begun}")
+            notes.append(f"begins where another ended: {begun}")
+        for said in [*held_schedules(module, config), *notes]:
+            logger.message(said)
         signum = training.train(logger)
         logger.summary(totals(training, logger.seconds))
         code = 128 + signum if signum else 0
@@ -258,6 +287,42 @@ def new_run(config: BaseConfig, spec: EnvSpec, algo: str, held: ExitStack) -> Ru
     run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
     held.enter_context(locks.alone(run.path))
     return run
+
+
+def difference_on_any_rank(spec: EnvSpec, device: torch.device) -> str:
+    """How the environment fails to reproduce a tape on some rank, "" where it does not fail.
+
+    All ranks must decide the same.
+    """
+    found = difference(spec)
+    if distributed.largest(int(bool(found)), device):
+        return found or "it differs on another rank"
+    return ""
+
+
+def not_exact(spec: EnvSpec, differs: str) -> str:
+    """What a person must know of a run whose environment is not reproducible."""
+    return (
+        f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, its"
+        " episodes begin anew; --init-from keeps the weights alone"
+    )
+
+
+def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
+    """Go on from the run's newest checkpoint; returns what a person must know about it.
+
+    Raises:
+        NotReproduced: names the flag that goes on nevertheless.
+    """
+    try:
+        training.restore(run, fresh_episodes)
+    except NotReproduced as error:
+        raise NotReproduced(
+            f"{error}; --fresh-episodes goes on with new episodes and keeps all the rest"
+        ) from None
+    if not fresh_episodes:
+        return []
+    return ["resumed with new episodes: weights, optimiser, counters and replay are the run's"]
 
 
 def score(agent: Agent, training: Training, logger: Reporter) -> int:

@@ -6,6 +6,7 @@ Where experience comes from, environments or demonstrations, it leaves to `agent
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import psutil
@@ -172,22 +173,32 @@ class Training:
         self.started_at = (self.step, time.perf_counter())
         return saved
 
-    def restore(self, run: Run) -> None:
-        """Go back to the newest checkpoint of the run that is whole and of this agent."""
-        run.restore(self.take_up)
+    def restore(self, run: Run, fresh_episodes: bool = False) -> None:
+        """Go back to the newest checkpoint of the run that is whole and of this agent.
 
-    def take_up(self, step: int, state: dict[str, Any], weights: dict[str, Tensor]) -> None:
+        Args:
+            fresh_episodes: new episodes begin in place of those that were under way.
+
+        Raises:
+            NotReproduced: the environments do not lead to where they were.
+        """
+        run.restore(partial(self.take_up, fresh_episodes))
+
+    def take_up(
+        self, fresh_episodes: bool, step: int, state: dict[str, Any], weights: dict[str, Tensor]
+    ) -> None:
         """Go on from a checkpoint's content.
 
         Raises:
             DamagedCheckpoint: it is not what such an agent saves, though its checksums are right.
             UserError: as the environments or the demonstrations say.
         """
+        take_up = self.experience.begin_anew if fresh_episodes else self.experience.load_state_dict
         try:
             best_score = float(state["best_score"])
             self.agent.learner.load_weights(weights)
             self.agent.load_state_dict(state["agent"], self.run)
-            self.experience.load_state_dict(state)
+            take_up(state)
         except (UserError, DamagedCheckpoint):
             raise
         except Exception as error:

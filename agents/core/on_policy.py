@@ -77,6 +77,9 @@ class OnPolicyAgent:
     def observe(self, step: Step) -> None:
         self.rollout.add(step)
 
+    def end_episodes(self) -> None:
+        self.rollout.end_episodes()
+
     def learn(self) -> dict[str, Tensor]:
         """What the method makes of the rollout."""
         metrics = self.method.improve(self.rollout, self.progress(self.steps))

@@ -162,6 +162,20 @@ class Replay:
             )
             self.age[envs] = 0
 
+    def end_episodes(self) -> None:
+        """The episodes under way are over, though nobody saw where their last steps led.
+
+        The observation of each environment's last step becomes the one that the step before it
+        was truncated at, and the last step itself is forgotten.
+        """
+        begun = np.flatnonzero(self.written > 0)
+        last = self.slots(begun, self.written[begun] - 1)
+        self.fields["ended"][last] = True
+        self.fields["final"][last] = True
+        several = np.flatnonzero(self.written > 1)
+        self.fields["ended"][self.slots(several, self.written[several] - 2)] = True
+        self.age[:] = 0
+
     def _write(self, envs: np.ndarray, obs: Obs, **fields: np.ndarray) -> None:
         written = self.written[envs]
         slot = self.slots(envs, written)

@@ -205,6 +205,10 @@ class Rollout:
         self._time[:] = 0
         self._prepared = None
 
+    def end_episodes(self) -> None:
+        """The episodes under way are over: the scale of rewards sums those of the next ones."""
+        self.scaler.running_N = torch.zeros_like(self.scaler.running_N)
+
     def state_dict(self) -> dict[str, Any]:
         """Of an empty rollout, the only one that is saved: the generator and the reward scale."""
         return {"generator": self.generator.get_state(), "scaler": self.scaler.state_dict()}

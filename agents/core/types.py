@@ -243,6 +243,8 @@ class Agent(Protocol):
 class OnlineAgent(Agent, Protocol):
     """An agent that learns from what it does.
 
+    `end_episodes` says that all episodes under way are over, although their ends were not seen.
+
     Attributes:
         off_policy: whether `learn` may run before the last step was observed.
     """
@@ -250,6 +252,8 @@ class OnlineAgent(Agent, Protocol):
     off_policy: bool
 
     def observe(self, step: Step) -> None: ...
+
+    def end_episodes(self) -> None: ...
 
 
 class OfflineAgent(Agent, Protocol):
