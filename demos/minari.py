@@ -169,6 +169,7 @@ def recoverable(spec: EnvSpec) -> dict[str, str]:
     env_id = spec.env_id.rpartition(":")[2] if game is None else gymnasium_id(game)
     registered = copy.deepcopy(gymnasium.spec(env_id))
     if game is None:
+        registered.kwargs |= spec.env_kwargs
         if spec.max_episode_frames:
             registered.max_episode_steps = spec.max_episode_frames
         registered.additional_wrappers = flattening(spec)
@@ -179,6 +180,8 @@ def recoverable(spec: EnvSpec) -> dict[str, str]:
             "frameskip": 1,
             "max_num_frames_per_episode": spec.max_episode_frames,
         }
+        chosen = {"mode": spec.mode, "difficulty": spec.difficulty}
+        registered.kwargs |= {name: value for name, value in chosen.items() if value is not None}
         registered.additional_wrappers = atari_wrappers(spec)
     try:
         return {"env_spec": registered.to_json()}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 
 from demos.packing import MOST_BYTES, MOST_FILE_BYTES
@@ -133,13 +132,3 @@ def length(space: gymnasium.Space, values: Any) -> int:
     if len(lengths) != 1:
         raise Malformed(f"its parts have {' and '.join(map(str, lengths)) or 'no'} observations")
     return lengths[0]
-
-
-def flat(space: gymnasium.Space, values: Any) -> np.ndarray:
-    """Values (T, ...) of a space that is no box, as Gymnasium flattens them, (T, N)."""
-    return np.stack(
-        [
-            np.asarray(spaces.flatten(space, at(space, values, step)))
-            for step in range(length(space, values))
-        ]
-    )

@@ -15,22 +15,26 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 import pyarrow as pa
-from gymnasium import spaces
 from PIL import Image
 
 import envs
 from demos import provenance
 from demos.dataset import Metadata
 from demos.episode import Episode, Witness
-from demos.minari_files import flat
+from demos.minari_files import at, length
 from demos.verification import verify
-from envs import EnvSpec, UserError, spaces_of
+from envs import EnvSpec, UserError, kwargs, spaces_of
+from envs.observations import Unfit, reader
 from envs.schema import Malformed
 from envs.tapes import action_dtype, playable_actions, seeds_end
 from envs.text import plain as plain_text
 
 if TYPE_CHECKING:
     from minari import MinariDataset
+
+
+ATARI_ARGUMENTS = ("repeat_action_probability", "full_action_space", "mode", "difficulty")
+"""Arguments of ALE's environments that a spec has; its preprocessing is in Gymnasium's wrappers."""
 
 
 @dataclass(frozen=True)
@@ -160,42 +164,64 @@ def environment(raw: dict[str, Any], source: str, env_id: str | None) -> tuple[E
     if spec.family == "gymnasium" and steps not in (None, registered.max_episode_steps):
         spec = replace(spec, max_episode_frames=int(steps))
     given = {k: v for k, v in declared.get("kwargs", {}).items() if k != "render_mode"}
+    usual = json.loads(json.dumps(registered.kwargs, default=str))
+    if declared.get("id") == registered.id:
+        spec, given = with_arguments(spec, given, usual)
     wrappers = [each["name"] for each in declared.get("additional_wrappers", [])]
-    if declared and given != json.loads(json.dumps(registered.kwargs, default=str)):
+    if declared and given != usual:
         return spec, f"the arguments {given}"
     return spec, f"the wrappers {', '.join(wrappers)}" if wrappers else ""
 
 
+def with_arguments(
+    spec: EnvSpec, given: dict[str, Any], usual: dict[str, Any]
+) -> tuple[EnvSpec, dict[str, Any]]:
+    """The spec with the arguments of a constructor that are unusual, and those that it has not.
+
+    Args:
+        given: all arguments that a file names; what is passed on of them is checked where the
+            environment is built (`envs.kwargs`).
+        usual: the arguments of the environment's registration.
+
+    Raises:
+        UserError: an argument is of another type than the spec's, or is none of a constructor.
+    """
+    unusual = {k: v for k, v in given.items() if k not in usual or usual[k] != v}
+    if spec.family == "atari":
+        unusual = {k: v for k, v in unusual.items() if k in ATARI_ARGUMENTS}
+        spec = envs.spec(spec.env_id, env_kwargs=unusual)
+    else:
+        spec = replace(spec, env_kwargs=kwargs.checked(unusual))
+    rest = {k: v for k, v in given.items() if k not in unusual}
+    return spec, rest | {k: usual[k] for k in unusual if k in usual}
+
+
 def plain(seen: Any, theirs: gymnasium.Space, ours: gymnasium.Space) -> np.ndarray:
-    """Observations (T + 1, ...) as our environment emits them."""
-    if not isinstance(theirs, spaces.Box):
-        require_shape(flat_shape(theirs), ours)
-        vectors = flat(theirs, seen)
-        require_shape(vectors.shape[1:], ours)
-        return vectors.astype(ours.dtype)
-    seen = np.asarray(seen)
-    if seen.dtype.kind not in "buif":
-        raise UserError(f"observations are {seen.dtype}, which are no numbers")
-    if seen.ndim == 4 and seen.shape[1:] != ours.shape:
-        # Pictures come with their channels last.
-        seen = seen.transpose(0, 3, 1, 2)
-    require_shape(seen.shape[1:], ours)
-    return seen.astype(ours.dtype)
+    """Observations (T + 1, ...) as our environment emits them.
 
+    Args:
+        seen: as Minari keeps them, an array for each part of `theirs`.
 
-def flat_shape(space: gymnasium.Space) -> tuple[int, ...]:
-    """The shape of a space's observations end to end; a UserError where they have no such."""
+    Raises:
+        UserError: they cannot be kept, or are not of our environment's shape and kind.
+    """
     try:
-        return (spaces.flatdim(space),)
-    except (NotImplementedError, ValueError):
-        kind = type(space).__name__
-        raise UserError(f"observations of the kind {kind} cannot be kept") from None
-
-
-def require_shape(shape: tuple[int, ...], ours: gymnasium.Space) -> None:
-    """Passes where observations have the shape that our environment's have."""
-    if shape != ours.shape:
-        raise UserError(f"observations have the shape {shape}, but the environment's {ours.shape}")
+        read = reader(theirs)
+        for what, its, wanted in (
+            ("shape", read.space.shape, ours.shape),
+            ("dtype", read.space.dtype, ours.dtype),
+        ):
+            if its != wanted:
+                raise UserError(
+                    f"observations have the {what} {its}, but the environment's {wanted}"
+                )
+        count = length(theirs, seen)
+        rows: np.ndarray = np.empty((count, *read.space.shape), read.space.dtype)
+        for step in range(count):
+            read.write(at(theirs, seen, step), rows[step])
+    except Unfit as unfit:
+        raise UserError(f"observations cannot be kept: {unfit}") from None
+    return rows
 
 
 def episode(

@@ -20,7 +20,8 @@ from test_demos_minari import BOX, ZEROS, changed_metadata, collected, made, rec
 import envs
 from agents.core.launch import train
 from demos.dataset import Dataset
-from demos.minari_files import flat
+from demos.minari_foreign import environment, plain
+from envs.observations import reader
 
 minari = pytest.importorskip("minari")
 h5py = pytest.importorskip("h5py")
@@ -86,14 +87,146 @@ def test_actions_of_any_space_are_kept(action: str, data_format: str) -> None:
         assert np.array_equal(it.actions, data.actions)
 
 
-def test_parts_are_put_end_to_end_as_gymnasium_does() -> None:
-    space = OBSERVATIONS["Nested"]
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_what_minari_keeps_is_read_as_the_environment_reads_it(name: str) -> None:
+    space = OBSERVATIONS[name]
     samples = [space.sample() for _ in range(3)]
-    kept = {
-        "z": tuple(np.stack([each["z"][i] for each in samples]) for i in range(2)),
-        "a": {"b": np.stack([each["a"]["b"] for each in samples])},
-    }
-    assert np.array_equal(flat(space, kept), [spaces.flatten(space, each) for each in samples])
+    ours, _ = envs.spaces_of(f"minari_zoo:{name}-v0")
+    rows = np.empty((3, *ours.shape), ours.dtype)
+    for row, sample in zip(rows, samples, strict=True):
+        reader(space).write(sample, row)
+    read = plain(kept(space, samples), space, ours)
+    assert read.dtype == ours.dtype and np.array_equal(read, rows)
+
+
+def kept(space: spaces.Space, samples: list[Any]) -> Any:
+    """Samples as Minari has them, an array for each part."""
+    if isinstance(space, spaces.Dict):
+        return {k: kept(part, [each[k] for each in samples]) for k, part in space.items()}
+    if isinstance(space, spaces.Tuple):
+        parts = enumerate(space.spaces)
+        return tuple(kept(part, [each[i] for each in samples]) for i, part in parts)
+    return np.stack(samples)
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "env_id"),
+    [
+        (spaces.Box(0, 255, (40, 36, 3), np.float32), np.full((2, 40, 36, 3), 9.0), "Photo"),
+        (spaces.Box(-2, 2, (4,), np.float32), np.zeros((2, 4)), "Numbers"),
+        (spaces.Box(-2, 2, (3,), np.float32), np.zeros((2, 4)), "Numbers"),
+        (spaces.Discrete(4, start=2), np.array([2, 6]), "Few"),
+        (spaces.Discrete(4, start=2), np.array([2.5, 3]), "Few"),
+        (spaces.Box(-2, 2, (3,), np.float32), np.array([["a", "b", "c"]]), "Numbers"),
+    ],
+)
+def test_what_the_environment_does_not_emit_is_not_made_into_it(
+    space: spaces.Space, values: np.ndarray, env_id: str
+) -> None:
+    ours, _ = envs.spaces_of(f"minari_zoo:{env_id}-v0")
+    with pytest.raises(envs.UserError, match="observation"):
+        plain(values, space, ours)
+
+
+ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
+    ("FrozenLake-v1", {"map_name": "8x8", "is_slippery": False}),
+    ("FrozenLake-v1", {"is_slippery": False}),
+    ("CartPole-v1", {"sutton_barto_reward": True}),
+    ("Pendulum-v1", {"g": 5.0}),
+]
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), ARGUMENTS)
+def test_the_arguments_of_an_environment_are_imported(
+    env_id: str, arguments: dict[str, Any]
+) -> None:
+    collected(gymnasium.make(env_id, render_mode="rgb_array", **arguments))
+    assert demos("import", "their/own-v0", "--from", "minari", "--out", "i") == 0
+    assert demos("verify", "i") == 0
+    there = Dataset.open(Path("i"))
+    assert there.metadata.replayable
+    assert there.metadata.spec.env_kwargs == arguments
+    spaces_here = envs.spaces_of(there.metadata.spec)
+    assert spaces_here == envs.spaces_of(envs.spec(env_id, env_kwargs=arguments))
+    for it, data in zip(there.episodes(), minari.load_dataset("their/own-v0"), strict=True):
+        assert np.array_equal(it.rewards, data.rewards.astype(np.float32))
+
+
+@pytest.mark.parametrize(("env_id", "arguments"), ARGUMENTS)
+def test_minari_builds_an_environment_again_with_its_arguments(
+    env_id: str, arguments: dict[str, Any]
+) -> None:
+    (it,) = recorded(envs.spec(env_id, env_kwargs=arguments), 1).episodes()
+    assert demos("export", "d", "--to", "minari", "--id", "it-v0") == 0
+    theirs = minari.load_dataset("it-v0")
+    env = theirs.recover_environment()
+    assert arguments.items() <= env.spec.kwargs.items()
+    env.reset(seed=it.seed)
+    steps = [env.step(action) for action in theirs[0].actions]
+    assert np.array_equal(np.array([each[1] for each in steps], np.float32), it.rewards)
+    assert demos("import", "it-v0", "--from", "minari", "--out", "back") == 0
+    assert Dataset.open(Path("back")).metadata.spec.env_kwargs == arguments
+
+
+def test_the_arguments_of_an_atari_game_come_along_both_ways() -> None:
+    pytest.importorskip("cv2")
+    arguments = {"full_action_space": True, "mode": 8, "repeat_action_probability": 0.5}
+    spec = envs.spec("Breakout", env_kwargs=arguments, max_episode_steps=5)
+    recorded(spec, 1)
+    assert demos("export", "d", "--to", "minari", "--id", "it-v0") == 0
+    env = minari.load_dataset("it-v0").recover_environment()
+    assert arguments.items() <= env.spec.kwargs.items()
+    assert env.action_space == spaces.Discrete(18)
+    env.reset(seed=1)
+    env.close()
+    kwargs = gymnasium.spec("ALE/Breakout-v5").kwargs | arguments
+    raw = {"env_spec": json.dumps({"id": "ALE/Breakout-v5", "kwargs": kwargs})}
+    there, variant = environment(raw, "their/own-v0", None)
+    assert (there, variant) == (envs.spec("Breakout", env_kwargs=arguments), "")
+    raw["env_spec"] = json.dumps({"id": "ALE/Breakout-v5", "kwargs": kwargs | {"frameskip": 7}})
+    there, variant = environment(raw, "their/own-v0", None)
+    assert there.mode == 8 and "'frameskip': 7" in variant
+
+
+def test_arguments_are_of_the_environment_that_a_file_names() -> None:
+    """Another one that a person names need not take them; nothing says that one was not given."""
+    raw = {"env_spec": json.dumps({"id": "FrozenLake-v1", "kwargs": {}})}
+    assert environment(raw, "their/own-v0", None) == (
+        envs.spec("FrozenLake-v1"),
+        "the arguments {}",
+    )
+    raw = {"env_spec": json.dumps({"id": "Pendulum-v1", "kwargs": {"g": 5.0}})}
+    spec, variant = environment(raw, "their/own-v0", "CartPole-v1")
+    assert spec.env_kwargs == {} and "'g': 5.0" in variant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"map_name": "../a/map"}, "because a file says so: set JOYSTICK_KWARGS=map_name"),
+        ({"mapname": 8}, "cannot be built here with mapname=8"),
+        ({"max_episode_steps": 8}, "use --max-episode-steps"),
+        ({"not a name": 8}, "which is no argument's"),
+    ],
+)
+def test_arguments_that_a_file_may_not_pass_on_are_one_line(
+    arguments: dict[str, Any],
+    message: str,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made("FrozenLake-v1", BOX, ZEROS)
+
+    def change(raw: dict[str, Any]) -> None:
+        spec = json.loads(raw["env_spec"])
+        raw["env_spec"] = json.dumps(spec | {"kwargs": spec["kwargs"] | arguments})
+
+    changed_metadata(change, root)
+    capsys.readouterr()
+    assert demos("import", "their/own-v0", "--from", "minari", "--out", "i") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not Path("i").exists()
 
 
 @pytest.mark.parametrize("env_id", ["Pong", "PongNoFrameskip-v4"])
