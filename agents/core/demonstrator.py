@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from agents.core.acting import Draws
+from agents.core.building import build
 from agents.core.config import from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import spaces_of
@@ -25,15 +26,15 @@ def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, 
     """The agent of a run, its environment's spec and the step of its weights.
 
     Raises:
-        UserError: the environment cannot be built here as it was in training, or there are no
-            whole weights.
+        UserError: the environment cannot be built here as it was in training, the network does not
+            fit into memory, or there are no whole weights.
     """
     saved = run.config()
     spec = EnvSpec.from_json(saved["env_spec"])
     spec.check_reproducible()
     module = algorithm(run.algo)
     config = from_json(module.Config, saved["config"])
-    agent = module.build(config, spaces_of(spec), resolve_device(device))
+    agent = build(module, config, spaces_of(spec), resolve_device(device))
     weights, step = run.weights(checkpoint)
     agent.learner.load_weights(weights)
     return agent, spec, step

@@ -14,6 +14,7 @@ import torch
 
 import envs
 from agents.core import distributed
+from agents.core.building import TO_TRAIN, build
 from agents.core.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.device import resolve_device, tune_process
 from agents.core.experience import Interaction, Study, learns_beside, make_groups, spaces_of
@@ -226,7 +227,7 @@ def train_on_this_rank(
         if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
             raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
     ours = distributed.share(config.num_envs)
-    agent = module.build(config, spaces_of(spec, ours.stop - ours.start), device)
+    agent = build(module, config, spaces_of(spec, ours.stop - ours.start), device, TO_TRAIN)
     online = isinstance(agent, OnlineAgent)
     if distributed.size() > 1 and not (online and not agent.off_policy):
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.normalise import ObservationNormaliser
+from agents.core.orthogonal import orthogonal_
 from agents.core.policies import Policy, answers_of, make_policy_head, orthogonal
 from agents.core.recurrence import CoreName, make_core
 from agents.core.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
@@ -96,7 +97,7 @@ class Body(nn.Module):
         self.core = make_core(config.core, config.hidden, config.hidden)
         for module in [*self.torso.modules(), *self.hidden.modules()]:
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.orthogonal_(module.weight, math.sqrt(2))
+                orthogonal_(module.weight, math.sqrt(2))
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 

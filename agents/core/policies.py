@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from agents.core.orthogonal import orthogonal_
+
 if TYPE_CHECKING:
     from agents.core.acting import Draws
     from agents.core.types import Spaces
@@ -155,7 +157,7 @@ def make_policy_head(num_features: int, spaces: Spaces) -> CategoricalHead | Gau
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
     """Orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a bias of 0."""
-    nn.init.orthogonal_(layer.weight, gain)
+    orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from agents.core.orthogonal import orthogonal_
+
 CoreName = Literal["none", "lstm", "gru"]
 
 
@@ -44,7 +46,7 @@ class RecurrentCore(nn.Module):
         self.num_features, self.memory_size = size, 2 * size if kind == "lstm" else size
         for name, parameter in self.cell.named_parameters():
             # Orthogonal, as in PPO's implementation with an LSTM (Huang et al. 2022).
-            nn.init.zeros_(parameter) if "bias" in name else nn.init.orthogonal_(parameter)
+            nn.init.zeros_(parameter) if "bias" in name else orthogonal_(parameter)
 
     def forward(
         self, features_TBF: Tensor, memory_BS: Tensor, start_TB: Tensor
