@@ -63,7 +63,7 @@ def test_the_command_of_a_card_asks_for_the_same_run(run: Run):
 
     command = card.command(read_run(run.path, run.path))
     assert command.startswith("python -m agents.ppo --env CartPole-v1")
-    config, _ = parse(ppo, shlex.split(command)[3:])
+    config = parse(ppo, shlex.split(command)[3:]).config
     again = json.loads(json.dumps(vars(config), default=str))
     assert card.told(again) == card.told(run.config()["config"])
 

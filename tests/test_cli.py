@@ -142,7 +142,7 @@ def test_values_are_read_as_people_write_them(
     algo: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
-    config, _ = parse(algorithm(algo), [*words, "--runs-dir=~/runs"])
+    config = parse(algorithm(algo), [*words, "--runs-dir=~/runs"]).config
     assert (config.env_id, config.total_steps, config.num_envs) == ("CartPole-v1", 1000, 16)
     assert config.runs_dir == Path("/home/somebody/runs")
 
@@ -178,7 +178,7 @@ def test_a_schedule_of_which_only_the_start_is_given_is_constant(
     value = value + 1 if isinstance(value, int) else value / 2
 
     def ends(*words: str) -> float:
-        config, _ = parse(algorithm(algo), ["--preset", name, *words])
+        config = parse(algorithm(algo), ["--preset", name, *words]).config
         return getattr(config, schedule.end)
 
     for words in ([start, str(value)], [f"{start}={value}"], [f"--{schedule.start}={value}"]):
@@ -199,7 +199,7 @@ def test_a_schedule_that_is_held_is_said(
 
 
 def test_a_learning_rate_keeps_its_share_of_annealing() -> None:
-    config, _ = parse(algorithm("ppo"), ["--env", "CartPole-v1", "--learning-rate", "0.5"])
+    config = parse(algorithm("ppo"), ["--env", "CartPole-v1", "--learning-rate", "0.5"]).config
     assert (config.learning_rate, config.anneal_to) == (0.5, 0.0)
 
 

@@ -47,11 +47,11 @@ def test_every_command_is_one_that_its_benchmark_takes(
     for command, target in ((pong, "18"), (breakout, "350")):
         flags, rest = options(command)
         assert flags["--target"] == target
-        config, _ = parse(algorithm("ppo"), ["--env", flags["--env"], *rest])
+        config = parse(algorithm("ppo"), ["--env", flags["--env"], *rest]).config
         assert config.preset == "atari-gpu"
     if not dry_run:
         # 1,000 steps a second for 10 seconds, of which 3 are for evaluations.
-        assert parse(algorithm("ppo"), options(pong)[1])[0].total_steps == 7_000
+        assert parse(algorithm("ppo"), options(pong)[1]).config.total_steps == 7_000
 
 
 def test_a_command_is_shown_and_timed_and_its_result_found(

@@ -101,7 +101,7 @@ def test_an_algorithm_takes_its_sweep_as_wandb_writes_it(file: Path) -> None:
     assert (wanted.metric, wanted.maximise) == ("eval/return_mean", True)
     for corner in (0, -1):
         values = {name: plan.corners(each)[corner] for name, each in wanted.parameters.items()}
-        config, _ = parse(algorithm(wanted.algo), wanted.arguments(values))
+        config = parse(algorithm(wanted.algo), wanted.arguments(values)).config
         assert {name: getattr(config, name) for name in values} == values
         # W&B writes the last evaluation's value into its summary: there must be one at the end.
         assert config.total_steps % config.eval_every_steps == 0
