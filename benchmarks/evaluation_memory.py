@@ -46,7 +46,7 @@ def train(arguments: Arguments, folder: Path) -> Path:
         *("--log-every-steps", str(arguments.every_steps // 2), "--runs-dir", str(folder)),
         *("--final-eval-episodes", "0", "--wandb", "disabled"),
     ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"the training ended with {done.returncode}: {done.stderr.strip()}")
     (run,) = folder.iterdir()
