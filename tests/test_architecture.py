@@ -221,3 +221,48 @@ def test_commands_print_what_is_harmless_to_a_terminal(file: Path) -> None:
     calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
     names = [node.func.id for node in calls if isinstance(node.func, ast.Name)]
     assert "print" not in names, "use envs.output.tell"
+
+
+OPENING = {
+    *("open", "io.open", "os.open", "codecs.open", "gzip.open", "av.open"),
+    *("np.load", "np.loadtxt", "np.fromfile", "np.memmap", "pq.read_table", "pa.memory_map"),
+    *("shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move"),
+    *("tempfile.mktemp", "safetensors.safe_open", "safetensors.torch.load_file"),
+}
+"""Functions that open a file by its name, and wait, follow a link or read without a bound."""
+
+OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
+"""The same of `pathlib.Path`."""
+
+OWN_FILES = {
+    ("agents.core.device", "read_text"): "/proc/cpuinfo, which is the system's",
+    ("agents.core.launch", "read_text"): "modules of this package",
+    ("agents.report.demonstrations", "read_bytes"): "in a temporary folder of this process",
+    ("agents.report.page", "read_text"): "assets of this package",
+    ("agents.report.serve", "write_bytes"): "in a temporary folder of this process",
+    ("demos.dataset", "os.open"): "the directory's descriptor for a lock of older versions",
+    ("demos.frames", "np.memmap"): "a temporary file without a name",
+    ("envs.catalog", "read_bytes"): "a ROM of ale-py's",
+    ("envs.output", "os.open"): "/dev/null",
+    ("envs.scores", "open"): "a table of this package",
+    ("envs.video", "av.open"): "written aside, under a name that nobody guesses",
+}
+"""Who opens files without `envs.files`, and why they are no stranger's."""
+
+
+def test_files_of_runs_and_datasets_are_opened_in_one_place() -> None:
+    found: set[tuple[str, str]] = set()
+    for file, tree in TREES.items():
+        name = name_of(file)
+        if name == "envs.files" or name.startswith("benchmarks"):
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            function = dotted(node.func)
+            method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            if function in OPENING:
+                found.add((name, function))
+            elif method in OPENING_METHODS:
+                found.add((name, method))
+    assert sorted(found) == sorted(OWN_FILES), "use envs.files, which bounds what it reads"
