@@ -25,7 +25,9 @@ def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset
     Dataset.require_absent(path)
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} is there already; choose another name")
-    building = aside(path.resolve())
+    # Where links lead in a circle, `Path.resolve` raises what is no error of the system.
+    place = Path(os.path.realpath(path))
+    building = aside(place)
     with written(path):
         # What the disk refuses is said of the name that a person gave.
         building.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,7 @@ def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset
         if not dataset.files():
             raise UserError(f"{path} would have no episodes")
         with written(path):
-            os.rename(building, path.resolve())
+            os.rename(building, place)
     finally:
         remove(building)
     return Dataset.open(path)

@@ -228,7 +228,7 @@ def told(directory: str | Path) -> Iterator[None]:
     """Minari's datasets are in this directory, and it says nothing of fields that have no value."""
     before = os.environ.get(DIRECTORY)
     # Of a relative one, Minari looks for its files in the wrong place.
-    os.environ[DIRECTORY] = str(Path(directory).resolve())
+    os.environ[DIRECTORY] = os.path.realpath(directory)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from envs import output, signals
 from envs.errors import Failure, UserError, first_line
+
+OF_A_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
+"""Errors of a system that only what a person typed can cause."""
+
+MOST_OF_AN_ERROR = 2_000
+"""Characters of an error that are printed: what it names may have any length."""
 
 
 @contextmanager
@@ -55,7 +62,7 @@ def explained(error: BaseException) -> int | None:
         return 2 if isinstance(error, UserError) else 1
     if isinstance(error, OSError):
         say(f"error: {in_words(error)}")
-        return 1
+        return 2 if error.errno in OF_A_NAME else 1
     if isinstance(error, UnicodeEncodeError) and error.encoding == "ascii":
         say(f"error: {first_line(error)}; PYTHONUTF8=1 allows every character")
         return 1
@@ -71,4 +78,10 @@ def in_words(error: OSError) -> str:
 def say(line: str) -> None:
     """Print a line on standard error, wherever that goes."""
     with suppress(OSError):
-        output.tell(" ".join(line.splitlines()), error=True)
+        output.tell(shortened(" ".join(line.splitlines())), error=True)
+
+
+def shortened(line: str) -> str:
+    """A line whose middle is left out where it is too long: the way out is at its end."""
+    half = MOST_OF_AN_ERROR // 2
+    return line if len(line) <= 2 * half else f"{line[:half]} … {line[-half:]}"

@@ -187,7 +187,12 @@ def aside(path: Path) -> Path:
     """A new name beside `path` for what will become it: no reader looks at it, nobody guesses it.
 
     Open it with mode "x": then no link that was prepared is followed.
+
+    Raises:
+        IsADirectoryError: `path` is "/" or ".", which have no name.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, "it is a directory", str(path))
     return path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{path.name}")
 
 
