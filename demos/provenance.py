@@ -19,11 +19,14 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def commit() -> str:
-    """The commit of this code, with "-dirty" when files differ; "" outside Git."""
+def commit(folder: Path = Path(__file__).parent) -> str:
+    """The commit of this code, with "-dirty" when files differ; "" outside Git.
+
+    Args:
+        folder: an existing directory of another working tree, to get that one's commit.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        folder = Path(__file__).parent
         return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
     except OSError:
         return ""
