@@ -38,9 +38,6 @@ from envs.text import plain
 
 ROOT = Path(__file__).parents[1]
 
-HANG_SECONDS = 10.0
-"""A call that takes longer is a hang; one of a file that is whole takes two at most."""
-
 IMPORT_SECONDS = 120.0
 """A call of a file that is whole may import, and start a training."""
 
@@ -81,6 +78,7 @@ class Arguments:
     seed: int = 0  # Of what is changed, and of the commands.
     against: Path | None = None  # Source tree whose commands are called; None is this one.
     only: tuple[str, ...] = ()  # Of dqn, ppo, bc, demos and sweep; all by default.
+    hang_seconds: float = 10.0  # What takes longer hangs; on whole files it takes two at most.
     keep: Path | None = None  # Directory to keep the copies in that a fault was found with.
 
 
@@ -235,14 +233,18 @@ class Fuzz:
     Args:
         caller: calls the commands.
         folder: an existing, empty directory.
+        hang_seconds: what takes longer hangs.
         only: names of victims; all where it is empty.
     """
 
-    def __init__(self, caller: Caller, folder: Path, only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, caller: Caller, folder: Path, hang_seconds: float, only: tuple[str, ...] = ()
+    ) -> None:
         if unknown := sorted(set(only) - VICTIMS.keys()):
             raise UserError(f"--only {unknown[0]}: must be one of {', '.join(VICTIMS)}")
         self.caller, self.base, self.at = caller, folder / "base", folder / "at"
         self.victims = {name: VICTIMS[name] for name in VICTIMS if not only or name in only}
+        self.hang_seconds = hang_seconds
         self.left_out: list[str] = []
         self.base.mkdir()
 
@@ -309,7 +311,7 @@ class Fuzz:
         place = self.at / "demos" if victim == "demos" else self.at
         shutil.copytree(source, place, dirs_exist_ok=True)
 
-    def _call(self, each: Command, seconds: float = HANG_SECONDS) -> Ended:
+    def _call(self, each: Command, seconds: float) -> Ended:
         return self.caller.call(each.module, each.given(self.at, self.base), seconds)
 
     def one(self, number: int, seed: int) -> tuple[str, str, Ended, Fault | None]:
@@ -323,7 +325,7 @@ class Fuzz:
         file = str(path.relative_to(self.at))
         done = change(self.at, path, chance)
         before = fingerprints(self.at)
-        ended = self._call(each)
+        ended = self._call(each, self.hang_seconds)
         kind, what = ended.fault, ended.what
         if not kind and (wrong := altered(before, fingerprints(self.at), each, ended)):
             kind, what = "altered", f"{wrong} is not what it was"
@@ -398,7 +400,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="joystick-fuzz-") as name:
         folder = Path(name)
         with Caller(tree, folder) as caller:
-            fuzz = Fuzz(caller, folder, arguments.only)
+            fuzz = Fuzz(caller, folder, arguments.hang_seconds, arguments.only)
             fuzz.prepare()
             for number in range(arguments.calls):
                 victim, command_name, ended, fault = fuzz.one(number, arguments.seed)
@@ -469,6 +471,8 @@ def main(args: list[str] | None = None) -> None:
             Arguments, args=args, prog="python -m benchmarks.fuzz", description=__doc__
         )
         require(arguments.calls >= 1, "calls", arguments.calls, "at least 1")
+        seconds = arguments.hang_seconds
+        require(0 < seconds < 3600, "hang_seconds", seconds, "above 0 and below 3600")
         result = measure(arguments)
         show(result)
         print(f"wrote {write_result('fuzz', result)}")

@@ -315,6 +315,7 @@ TENSORS: dict[str, Callable[[Tensor, Random], Tensor | None]] = {
     "NaN": lambda tensor, chance: _filled(tensor, float("nan")),
     "infinite": lambda tensor, chance: _filled(tensor, float("inf")),
     "negative": lambda tensor, chance: _filled(tensor, -5.0),
+    "zeros": lambda tensor, chance: _filled(tensor, 0.0),
     "huge": lambda tensor, chance: _filled(tensor, 3e38),
 }
 
