@@ -25,7 +25,7 @@ from agents.core.learner import Learner
 from agents.core.networks import PolicyNetwork
 from agents.core.policies import join
 from agents.core.types import Decision, Obs, Spaces
-from envs import UserError
+from envs import UserError, schema
 
 VALIDATION_STEPS = 8192
 """Held-out steps of a validation at most, of all of them at equal distances."""
@@ -137,7 +137,7 @@ class BC:
         if state["demos"] != self.lesson.digest:
             raise UserError(f"--demos {self.config.demos}: not the episodes the run began with")
         self.learner.load_state_dict(state["learner"])
-        self.batches.drawn = state["batches"]
+        self.batches.drawn = schema.natural(state["batches"], "batches")
 
 
 if __name__ == "__main__":

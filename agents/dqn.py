@@ -22,7 +22,9 @@ from agents.core.learner import Learner, copy_weights
 from agents.core.networks import make_q_network
 from agents.core.replay import Replay
 from agents.core.replay_store import ChunkStore, ReplayStore
+from agents.core.state import all_like
 from agents.core.types import Decision, Obs, Spaces, Step
+from envs import schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +150,14 @@ class DQN:
         }
 
     def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        kinds = tuple[schema.Natural, schema.Natural, float]
+        counters = schema.convert(state["counters"], kinds, "counters")
+        if not 0 <= counters[2] < 1:
+            raise ValueError(f"{counters[2]} updates cannot be due between two steps")
         self.learner.load_state_dict(state["learner"])
-        self.target.load_state_dict(state["target"])
+        self.target.load_state_dict(all_like(state["target"], self.target.state_dict(), "target"))
         self.replay_store.load_state_dict(state["replay"], store)
-        self.steps, self.updates, self.updates_due = state["counters"]
+        self.steps, self.updates, self.updates_due = counters
 
 
 if __name__ == "__main__":

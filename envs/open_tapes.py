@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from gymnasium import Space
 from gymnasium.error import ResetNeeded
+from msgspec import Meta
 
+from envs import schema
+from envs.schema import Malformed
 from envs.spec import EnvSpec
 from envs.tapes import Tape, action_dtype, tape_seed
+
+
+@dataclass(frozen=True)
+class About:
+    """What a saved state says of its tapes, beside their actions."""
+
+    seed: Annotated[int, Meta(ge=0)]
+    tape_steps: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    tape_index: list[schema.Natural]
+    tape_seeds: list[schema.Natural]
+    tape_lengths: list[schema.Natural]
 
 
 class OpenTapes:
@@ -97,16 +112,20 @@ class OpenTapes:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts the saved tapes in place of the open ones."""
-        self._run_seed = int(state["seed"])
-        self._index[:] = state["tape_index"]
-        self.seeds[:] = state["tape_seeds"]
-        self.lengths[:] = state["tape_lengths"]
+        about = schema.convert(state, About, "the saved tapes")
+        actions = state["actions"]
+        if not isinstance(actions, np.ndarray) or sum(about.tape_lengths) != len(actions):
+            raise Malformed("the saved tapes: they have other actions than their lengths say")
+        self._run_seed = about.seed
+        self._index[:] = about.tape_index
+        self.seeds[:] = about.tape_seeds
+        self.lengths[:] = about.tape_lengths
         shape = (len(self._rows), int(self.lengths.max()) + 1, *self._actions.shape[2:])
         self._actions = np.empty(shape, self._actions.dtype)
         self._room = 1
         begin = 0
         for row, length in zip(self._actions, self.lengths, strict=True):
-            row[:length] = state["actions"][begin : begin + length]
+            row[:length] = actions[begin : begin + length]
             begin += length
 
     def _make_room(self) -> None:

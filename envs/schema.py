@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ from envs.files import read_regular
 from envs.text import plain
 
 T = TypeVar("T")
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A count that NumPy's integers hold too."""
 
 MOST_BYTES = 16 << 20
 """A larger JSON file is none of ours, unless the caller knows better."""
@@ -52,6 +55,12 @@ def convert(value: Any, kind: type[T], what: str) -> T:
     except (UserError, ValueError, TypeError) as error:
         # A dataclass that checks its own values.
         raise Malformed(f"{what}: {plain(error)}") from None
+
+
+def natural(value: Any, what: str) -> int:
+    """A value that must be a whole number from 0 on; raises as `parse`."""
+    kind: Any = Natural
+    return convert(value, kind, what)
 
 
 def read(path: Path, kind: type[T], most_bytes: int = MOST_BYTES) -> T:

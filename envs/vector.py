@@ -172,8 +172,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.env_spec.require_same(saved_spec, "the saved tapes are")
         if (saved := len(state["tape_lengths"])) != self.num_envs:
             raise UserError(f"{saved} tapes were saved, but num_envs is {self.num_envs}")
-        self.tape_steps = state["tape_steps"]
         self._tapes.load_state_dict(state)
+        self.tape_steps = state["tape_steps"]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the environments."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.core.device import to_device
 from agents.core.policies import Policy, join
 from agents.core.schedules import stream_seed
+from agents.core.state import like
 from agents.core.types import Agent, Decision, Obs, Spaces, Step
 from envs import TapedVectorEnv
 from envs.open_tapes import rows_of_state
@@ -128,7 +129,8 @@ class Group:
         """
         rows = self.draws.rows
         self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
-        self.memory_NS = state["memory"][rows].to(self.memory_NS.device)
+        memory_NS = state["memory"][rows].to(self.memory_NS.device)
+        self.memory_NS = like(memory_NS, self.memory_NS, "memory")
         self.draws.generator.set_state(state["generator"])
 
     def begin_anew(self, state: dict[str, Any]) -> None:

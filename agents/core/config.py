@@ -131,6 +131,8 @@ class BaseConfig(EnvFlags):
             value = getattr(self, field.name)
             if isinstance(value, float):
                 require(math.isfinite(value), field.name, value, "a finite number")
+            elif isinstance(value, int):
+                require(abs(value) < 2**63, field.name, value, "a whole number below 2**63")
         self.check_kwargs()
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")

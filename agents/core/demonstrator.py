@@ -35,8 +35,7 @@ def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, 
     module = algorithm(run.algo)
     config = from_json(module.Config, saved["config"])
     agent = build(module, config, spaces_of(spec), resolve_device(device))
-    weights, step = run.weights(checkpoint)
-    agent.learner.load_weights(weights)
+    _, step = run.weights(checkpoint, agent.learner.load_weights)
     return agent, spec, step
 
 

@@ -19,7 +19,7 @@ from agents.core.device import cores, resolve_device, roles
 from agents.core.learner import copy_weights
 from agents.core.reporter import Reporter
 from agents.core.types import OfflineAgent, OnlineAgent, Spaces
-from envs import EnvSpec, TapedVectorEnv
+from envs import EnvSpec, TapedVectorEnv, schema
 from envs.open_tapes import join_states
 
 
@@ -152,15 +152,17 @@ class Interaction:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        returns = schema.convert(state["returns"], list[float], "returns")
         for group in self.groups:
             group.load_state_dict(state)
-        self.returns.extend(state["returns"])
+        self.returns.extend(returns)
 
     def begin_anew(self, state: dict[str, Any]) -> None:
+        returns = schema.convert(state["returns"], list[float], "returns")
         self.agent.end_episodes()
         for group in self.groups:
             group.begin_anew(state)
-        self.returns.extend(state["returns"])
+        self.returns.extend(returns)
 
     def close(self) -> None:
         if self.beside:
@@ -212,7 +214,8 @@ class Study:
         return {"least_loss": self.least_loss, "in_vain": self.in_vain}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.least_loss, self.in_vain = state["least_loss"], state["in_vain"]
+        self.least_loss = schema.convert(state["least_loss"], float, "least_loss")
+        self.in_vain = schema.natural(state["in_vain"], "in_vain")
 
     def begin_anew(self, state: dict[str, Any]) -> None:
         self.load_state_dict(state)

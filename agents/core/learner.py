@@ -17,6 +17,7 @@ from agents.core import distributed
 from agents.core.capture import Captured, signature
 from agents.core.device import resolve_precision, roles, share_cores
 from agents.core.optimisers import OPTIMISERS
+from agents.core.state import all_like, like
 
 INFERENCE_ROWS = 16
 """Observations that are worth a core of their own: fewer take less time than waking it."""
@@ -224,9 +225,14 @@ class Learner:
         return dict(self.average.state_dict())
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Act with these weights, and learn on from them."""
+        """Act with these weights, and learn on from them.
+
+        Raises:
+            ValueError: they are of another network, or not finite; then nothing is loaded.
+        """
+        fitting = all_like(weights, self.weights(), "weights")
         for network in (self.network, self.average):
-            network.load_state_dict(weights)
+            network.load_state_dict(fitting)
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's state, and the network's weights where `weights` is their average."""
@@ -235,13 +241,51 @@ class Learner:
         return state | ({"network": dict(self.network.state_dict())} if self.averages else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict`, after `load_weights`."""
+        """Take up from `state_dict`, after `load_weights`.
+
+        Raises:
+            ValueError: it is of another network or optimiser; then nothing is loaded.
+        """
+        moments = self._fitting_moments({k: v for k, v in state.items() if k != "network"})
         if self.averages:
-            self.network.load_state_dict(state["network"])
-        moments = {int(index): each for index, each in state.items() if index != "network"}
+            own = dict(self.network.state_dict())
+            self.network.load_state_dict(all_like(state["network"], own, "network"))
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         # What was recorded works on the tensors of before.
         self._captured.clear()
+
+    def _fitting_moments(self, state: dict[str, Any]) -> dict[int, Any]:
+        """The optimiser's state by the numbers of the parameters, each as that needs it."""
+        if not state:
+            return {}
+        if state.keys() != set(map(str, range(len(self.parameters)))):
+            raise ValueError("the optimiser's state is of other parameters")
+        moments: dict[int, Any] = {}
+        for index, parameter in enumerate(self.parameters):
+            # Of a number of steps and of each moment: the shape tells which one it is.
+            kinds = {tuple(each.shape): each.detach() for each in (parameter, torch.zeros(()))}
+            found = dict(state[str(index)])
+            if found.keys() != state["0"].keys():
+                raise ValueError(f"the optimiser's state of parameter {index} is another")
+            for name, each in found.items():
+                own = kinds.get(tuple(each.shape), parameter.detach())
+                like(each.to(own.device), own, f"the optimiser's {name} of parameter {index}")
+            moments[index] = found
+        return moments
+
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """What is loaded inside counts only where nothing is raised: else all is as before."""
+        modules = (self.network, self.average)
+        before = [copy.deepcopy(module.state_dict()) for module in modules]
+        optimiser = copy.deepcopy(self.optimiser.state_dict())
+        try:
+            yield
+        except BaseException:
+            for module, weights in zip(modules, before, strict=True):
+                module.load_state_dict(weights)
+            self.optimiser.load_state_dict(optimiser)
+            raise
 
 
 def means_of(metrics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

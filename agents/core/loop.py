@@ -5,7 +5,9 @@ Where experience comes from, environments or demonstrations, it leaves to `agent
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,7 +25,7 @@ from agents.core.run import Run
 from agents.core.schedules import linear
 from agents.core.snapshots import DamagedCheckpoint
 from agents.core.types import Agent
-from envs import EnvSpec, UserError
+from envs import EnvSpec, UserError, schema
 from envs.errors import first_line
 from envs.signals import Interrupted, StopSignal
 from envs.text import plain
@@ -33,6 +35,18 @@ EVALUATION_SEED = 20_000
 
 TRAINING_VIDEO_STEPS = 900
 """A minute of Atari: longer films would slow training."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint says of its training, beside the agent's state and the experience's."""
+
+    best_score: float
+    owes_evaluation: bool = False
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.best_score):
+            raise ValueError("best_score is no number")
 
 
 class Training:
@@ -191,14 +205,19 @@ class Training:
 
         Raises:
             DamagedCheckpoint: it is not what such an agent saves, though its checksums are right.
+                The learner and this object are as before. A replay and environments may not be:
+                whatever is taken up next replaces them.
             UserError: as the environments or the demonstrations say.
         """
         take_up = self.experience.begin_anew if fresh_episodes else self.experience.load_state_dict
         try:
-            best_score = float(state["best_score"])
-            self.agent.learner.load_weights(weights)
-            self.agent.load_state_dict(state["agent"], self.run)
-            take_up(state)
+            about = schema.convert(state, About, f"the checkpoint of step {step}")
+            with self.agent.learner.unless_refused():
+                self.agent.learner.load_weights(weights)
+                self.agent.load_state_dict(state["agent"], self.run)
+                take_up(state)
+        except schema.Malformed as error:
+            raise DamagedCheckpoint(str(error)) from None
         except (UserError, DamagedCheckpoint):
             raise
         except Exception as error:
@@ -206,5 +225,5 @@ class Training:
             why = f"{type(error).__name__}: {plain(first_line(error))}"
             raise DamagedCheckpoint(f"the checkpoint of step {step} does not fit: {why}") from None
         self.step = step
-        self.best_score = best_score
-        self.owes_evaluation = bool(state.get("owes_evaluation", False))
+        self.best_score = about.best_score
+        self.owes_evaluation = about.owes_evaluation

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core import distributed
+from agents.core.state import like
 
 MOST = 10.0
 """Normalised observations and rewards are clipped to ± this, as details 7 and 9 for control of "The
@@ -109,5 +110,10 @@ class RewardScaler:
         return {"running": self.running_N, "moments": torch.stack(moments)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.running_N = state["running"].clone()
-        self.moments = Moments(*state["moments"].clone())
+        own = self.state_dict()
+        running_N = like(state["running"], own["running"], "the rewards' running sums")
+        moments = like(state["moments"], own["moments"], "the rewards' moments")
+        if (moments[1:] < 0).any():
+            raise ValueError("the rewards' variance or count is negative")
+        self.running_N = running_N.clone()
+        self.moments = Moments(*moments.clone())

@@ -15,6 +15,7 @@ from agents.core.learner import Learner, LearnerConfig
 from agents.core.networks import ActorCritic, ActorCriticConfig
 from agents.core.rollouts import Rollout, RolloutConfig
 from agents.core.types import Decision, Obs, Spaces, Step
+from envs import schema
 
 
 class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
@@ -97,4 +98,4 @@ class OnPolicyAgent:
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
         self.learner.load_state_dict(state["learner"])
         self.rollout.load_state_dict(state["rollout"])
-        self.steps = state["steps"]
+        self.steps = schema.natural(state["steps"], "steps")

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from agents.core.state import like
+
 
 class Priorities:
     """Non-negative weights with O(√n) update and stratified sampling, on any device.
@@ -61,5 +63,8 @@ class Priorities:
         return {"weight": self._weight.clone()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._weight.copy_(state["weight"])
+        weight = like(state["weight"].to(self._weight.device), self._weight, "priorities")
+        if (weight < 0).any():
+            raise ValueError("a priority is negative")
+        self._weight.copy_(weight)
         self._block_sum.copy_(self._weight.sum(dim=1, dtype=torch.float64))

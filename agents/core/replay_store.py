@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +12,27 @@ from torch import Tensor
 
 from agents.core.replay import Replay
 from agents.core.snapshots import DamagedCheckpoint
+from agents.core.state import all_like, like
+from envs import schema
 from envs.output import warn
 
 CHUNK_FRAMES = 8192
 """Frames in a chunk, 58 MB on Atari: what saving needs beside the replay itself."""
+
+
+MOST_FRAMES = 2**53
+"""Of an environment; far more than anybody waits for, and sums of them do not overflow."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Frames of each environment that a file holds, as a checkpoint's JSON says it."""
+
+    chunk: dict[str, Any]
+    """The reference that the store gave."""
+    first: list[schema.Natural]
+    last: list[schema.Natural]
+    """For each environment the position of the first frame, and of the one after the last."""
 
 
 class ChunkStore(Protocol):
@@ -72,36 +91,72 @@ class ReplayStore:
         No transition that needs a lost frame is ever drawn again.
         """
         replay = self.replay
-        replay.written, replay.age = state["written"].copy(), state["age"].copy()
-        # Checkpoints of older versions lack these two; they have lost nothing.
-        replay.drawable_from = np.array(state.get("drawable_from", replay.drawable_from))
-        replay.ready_from = np.array(state.get("ready_from", replay.ready_from))
-        for name, value in state["fields"].items():
+        chunks = schema.convert(state["chunks"], list[Chunk], "chunks")
+        self._load_positions(state)
+        fields = {name: value.to(replay.device) for name, value in state["fields"].items()}
+        for name, value in all_like(fields, replay.fields, "fields").items():
             replay.fields[name].copy_(value)
+        self._require_actions()
         replay.priorities.load_state_dict(state["priorities"])
-        replay.max_priority.copy_(state["max_priority"])
+        greatest = state["max_priority"].to(replay.device)
+        replay.max_priority.copy_(like(greatest, replay.max_priority, "max_priority"))
         replay.generator.set_state(state["generator"])
         self._chunks = []
         lost = 0
-        for chunk in state["chunks"]:
+        for chunk in chunks:
+            self._require_positions(chunk)
             try:
                 self._read(chunk, store)
-                self._chunks.append(chunk)
+                self._chunks.append(dataclasses.asdict(chunk))
             except DamagedCheckpoint as damage:
                 warn(f"damaged part of the replay left out: {damage}")
-                lost += self._lose(np.array(chunk["first"]), np.array(chunk["last"]))
+                lost += self._lose(np.array(chunk.first), np.array(chunk.last))
         if lost:
             self._say_lost(lost)
+        self._require_weight()
         self._saved = replay.written.copy()
 
-    def _read(self, chunk: dict[str, Any], store: ChunkStore) -> None:
+    def _load_positions(self, state: dict[str, Any]) -> None:
+        """Take up how many frames there are, and which of them count."""
+        replay = self.replay
+        # Checkpoints of older versions lack two of these; they have lost nothing.
+        for name in ("written", "age", "drawable_from", "ready_from"):
+            own = getattr(replay, name)
+            found = like(state.get(name, own), own, name)
+            if (found < 0).any() or (found > MOST_FRAMES).any():
+                raise ValueError(f"{name} counts fewer than 0 frames, or more than there can be")
+            setattr(replay, name, found.copy())
+
+    def _require_actions(self) -> None:
+        """Passes where every action is one that the agent has."""
+        action, actions = self.replay.fields["action"], self.replay.spaces.combinations
+        if (action < 0).any() or (action >= actions).any():
+            raise ValueError(f"an action is none of the {actions} that there are")
+
+    def _require_positions(self, chunk: Chunk) -> None:
+        """Passes where a chunk holds frames that the replay has had, no more than it can hold."""
+        replay = self.replay
+        first_N, last_N = np.array(chunk.first), np.array(chunk.last)
+        if first_N.shape != last_N.shape or len(first_N) != replay.num_envs:
+            raise ValueError("a chunk of the replay is of other environments")
+        if (first_N > last_N).any() or (last_N > replay.written).any():
+            raise ValueError("a chunk of the replay has frames that were never written")
+        if (last_N - first_N > replay.length).any():
+            raise ValueError("a chunk of the replay has more frames than the replay holds")
+
+    def _require_weight(self) -> None:
+        """Draw nothing until new steps are there, where nothing that is there has a weight."""
+        if not self.replay.priorities.total() > 0:
+            self.replay.ready_from = self.replay.written.copy()
+
+    def _read(self, chunk: Chunk, store: ChunkStore) -> None:
         """Put a chunk's frames where they were; DamagedCheckpoint where it cannot be."""
         replay = self.replay
-        slots, live = self._live_slots(np.array(chunk["first"]), np.array(chunk["last"]))
-        frames = store.read_chunk(chunk["chunk"]).get("frames")
+        slots, live = self._live_slots(np.array(chunk.first), np.array(chunk.last))
+        frames = store.read_chunk(chunk.chunk).get("frames")
         kind = (replay.frames.dtype, (len(live), replay.frame_numel))
         if frames is None or (frames.dtype, tuple(frames.shape)) != kind:
-            raise DamagedCheckpoint(f"{chunk['chunk'].get('file')} holds other frames than it must")
+            raise DamagedCheckpoint(f"{chunk.chunk.get('file')} holds other frames than it must")
         replay.frames[slots] = frames.to(replay.device)[live.to(replay.device)]
 
     def _lose(self, first_N: np.ndarray, last_N: np.ndarray) -> int:

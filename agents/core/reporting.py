@@ -129,8 +129,7 @@ def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
     if training.evaluated_step != training.step:
         training.evaluate(logger)
         signals.check()
-    weights, step = run.weights("best")
-    agent.learner.load_weights(weights)
+    _, step = run.weights("best", agent.learner.load_weights)
     threads = config.num_threads or None
     evaluator = Evaluator(training.spec, SCORE_SEED, threads, config.eval_most_steps)
     result = evaluator.evaluate(agent, config.final_eval_episodes, step)

@@ -251,11 +251,18 @@ class Run:
         found = self._newest_whole("checkpoints", load_with_chunks)
         return self._required_whole("checkpoints", load) if found is None else found
 
-    def weights(self, which: str = "best") -> tuple[Tensors, int]:
+    def weights(
+        self, which: str = "best", take_up: Callable[[Tensors], None] | None = None
+    ) -> tuple[Tensors, int]:
         """The weights of the best evaluation or of the last checkpoint, and their step.
 
         A run that has not been evaluated yet has no best weights. The last checkpoint's weights are
         taken then, and a line on standard error says so.
+
+        Args:
+            which: "best" or "last".
+            take_up: is called with the weights; where it raises a ValueError they are of another
+                network, and passed over as damaged ones are.
 
         Raises:
             UserError: `which` is neither, or there are none.
@@ -267,6 +274,11 @@ class Run:
         def load(snapshot: Path) -> tuple[Tensors, int]:
             manifest = snapshots.read_manifest(snapshot)
             weights = snapshots.read_tensors(snapshot, manifest, "weights.safetensors")
+            try:
+                if take_up is not None:
+                    take_up(weights)
+            except ValueError as error:
+                raise DamagedCheckpoint(f"{snapshot} does not fit: {plain(error)}") from None
             return weights, manifest["step"]
 
         evaluated = bool(snapshots.newest_first(self.path / directories[which]))
@@ -319,8 +331,12 @@ class Run:
         name = reference.get("file")
         folder, _, file = name.rpartition("/") if isinstance(name, str) else ("", "", "")
         path = self.path / "replay" / file
-        if folder != "replay" or not CHUNK.fullmatch(file) or not snapshots.is_proof(reference):
+        if folder != "replay" or not CHUNK.fullmatch(file):
             raise DamagedCheckpoint(f"{self.path}: a checkpoint refers to no chunk, {plain(name)}")
+        try:
+            schema.convert(reference, snapshots.Proof, f"{self.path}: chunk {name}")
+        except schema.Malformed as error:
+            raise DamagedCheckpoint(str(error)) from None
         if path.parent.is_symlink():
             raise DamagedCheckpoint(f"{path.parent} is a symbolic link, which is not followed")
         return path

@@ -14,6 +14,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from envs import files
+from envs import files, schema
 from envs.errors import first_line
 from envs.output import warn
 from envs.text import plain
@@ -42,6 +43,30 @@ _FORMER_ASIDE = re.compile(r"\.tmp-\d+", re.ASCII)
 
 class DamagedCheckpoint(RuntimeError):
     """A file of a checkpoint is missing, truncated or altered; the message names it."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What `read` verifies of a file."""
+
+    bytes: schema.Natural
+    crc32: schema.Natural
+
+
+@dataclass(frozen=True)
+class Chunk(Proof):
+    """A file of the run that checkpoints share: its path in the run, and its proof."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What every manifest has; a checkpoint's has more."""
+
+    step: schema.Natural
+    files: dict[str, Proof]
+    chunks: list[Chunk] = field(default_factory=list)
 
 
 def newest_first(directory: Path) -> list[Path]:
@@ -148,33 +173,13 @@ def read_manifest(snapshot: Path) -> dict[str, Any]:
     if not same:
         raise DamagedCheckpoint(f"{path} does not match its checksum")
     body = record["body"]
-    _require_form(body, path)
+    try:
+        schema.convert(body, Manifest, str(path))
+    except schema.Malformed as error:
+        raise DamagedCheckpoint(str(error)) from None
     if body["step"] != int(snapshot.name.rstrip("~")):
         raise DamagedCheckpoint(f"{path} is of another step than its directory")
     return body
-
-
-def _require_form(body: Any, path: Path) -> None:
-    """Passes where a manifest has what `save` and `Run.checkpoint` put there."""
-    fits = (
-        isinstance(body, dict)
-        and type(body.get("step")) is int
-        and isinstance(body.get("files"), dict)
-        and all(is_proof(each) for each in body["files"].values())
-        and isinstance(body.get("chunks", []), list)
-        and all(
-            is_proof(each) and isinstance(each.get("file"), str) for each in body.get("chunks", [])
-        )
-    )
-    if not fits:
-        raise DamagedCheckpoint(f"{path} has not the form of a checkpoint's manifest")
-
-
-def is_proof(value: Any) -> bool:
-    """Whether a value of a file is what `proof` returns, perhaps among others."""
-    if not isinstance(value, dict):
-        return False
-    return all(type(value.get(name)) is int and value[name] >= 0 for name in ("bytes", "crc32"))
 
 
 def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:

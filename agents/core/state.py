@@ -6,12 +6,14 @@ A leaf that JSON cannot hold becomes a dict with one key that starts with `$`: `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+A = TypeVar("A", Tensor, np.ndarray)
 
 
 def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -60,6 +62,48 @@ def chunk_references(state: Any) -> Iterator[dict[str, Any]]:
     if isinstance(state, list | tuple):
         for value in state:
             yield from chunk_references(value)
+
+
+def like(found: Any, own: A, what: str) -> A:
+    """A tensor or array of a saved state that is to take the place of another one.
+
+    Args:
+        found: what the state has for it, of any type.
+        own: the present one, whose kind, type of numbers and shape it must have.
+        what: its name, for the error.
+
+    Raises:
+        ValueError: it is another, or holds a number that is not finite.
+    """
+    if not isinstance(found, type(own)):
+        raise ValueError(f"{what} is no {type(own).__name__}")
+    if (found.dtype, tuple(found.shape)) != (own.dtype, tuple(own.shape)):
+        kinds = [f"{each.dtype} {tuple(each.shape)}" for each in (found, own)]
+        raise ValueError(f"{what} is {kinds[0]} and must be {kinds[1]}")
+    finite = torch.isfinite(found) if isinstance(found, Tensor) else np.isfinite(found)
+    if not bool(finite.all()):
+        raise ValueError(f"{what} has numbers that are not finite")
+    return found
+
+
+def require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Passes where all numbers are finite; else a ValueError names the tensor."""
+    for name, each in tensors.items():
+        like(each, each, name)
+
+
+def all_like(found: Any, own: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """Named tensors that are to take the place of others, such as a network's weights.
+
+    Raises:
+        ValueError: a name is missing or unknown, or as `like`.
+    """
+    if not isinstance(found, dict):
+        raise ValueError(f"{what} is no object")
+    if differing := sorted(found.keys() ^ own.keys()):
+        reason = "is missing" if differing[0] in own else "is unknown"
+        raise ValueError(f"{what}: {differing[0]} {reason}")
+    return {name: like(found[name], each, f"{what}: {name}") for name, each in own.items()}
 
 
 def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

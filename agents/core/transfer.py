@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import torch
 from torch import Tensor
 
 from agents.core.learner import Learner
 from agents.core.run import Run
+from agents.core.state import require_finite
 from envs import UserError
 
 SAME_PART = ((r"^(body|bodies\.\d)\.", ""), (r"^head\.(values|value|advantage)\.0\.", "hidden."))
@@ -21,6 +23,11 @@ def part(name: str) -> str:
     return name
 
 
+def kind(tensor: Tensor) -> tuple[torch.dtype, torch.Size]:
+    """What must be equal where a tensor takes the place of another one."""
+    return tensor.dtype, tensor.shape
+
+
 def initialise(learner: Learner, run: Run) -> str:
     """Give the learner's network the run's best weights, of all parts that both have.
 
@@ -30,7 +37,7 @@ def initialise(learner: Learner, run: Run) -> str:
     Raises:
         UserError: the run has no whole weights, or none that fit.
     """
-    weights, step = run.weights("best")
+    weights, step = run.weights("best", require_finite)
     theirs: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         theirs.setdefault(part(name), tensor)
@@ -38,7 +45,7 @@ def initialise(learner: Learner, run: Run) -> str:
     fitting = {
         name: theirs[part(name)]
         for name, tensor in ours.items()
-        if part(name) in theirs and theirs[part(name)].shape == tensor.shape
+        if part(name) in theirs and kind(theirs[part(name)]) == kind(tensor)
     }
     if not fitting:
         raise UserError(f"--init-from {run.path}: no part of its network has the shape of ours")

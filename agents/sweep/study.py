@@ -194,8 +194,8 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
         tell("no trial has finished")
         return None
     best = trials[0]
-    (path, *_), _ = find(out / f"{best.number:03d}")
-    tell(f"best: trial {best.number}, {path}")
+    runs, _ = find(out / f"{best.number:03d}")
+    tell(f"best: trial {best.number}, {runs[0] if runs else 'its run is gone'}")
     words_of_it = ["python", "-m", f"agents.{plan.algo}", *plan.arguments(best.params)]
     tell(shlex.join(words_of_it))
     return best
