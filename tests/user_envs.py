@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from typing import Any
 
 import gymnasium
@@ -13,6 +15,9 @@ from gymnasium import Env, Space, spaces
 
 STEPS = 5
 BOX3 = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+
+NUMBERS = itertools.count()
 
 
 class Counting(Env[Any, Any]):
@@ -35,10 +40,16 @@ class Counting(Env[Any, Any]):
         self.buffer[:] = 0
         return self.buffer, {"why": 0}
 
+    @functools.cached_property
+    def number(self) -> int:
+        """How many environments had taken a step before this one."""
+        return next(NUMBERS)
+
     def step(self, action: Any) -> Any:
         self.count += 1
         self.buffer[:] = self.count / 10
-        why = "collision" if self.count % 2 else 0
+        # Of two environments in a step, one says a number and the other a text.
+        why = "collision" if (self.count + self.number) % 2 else 0
         return self.buffer, 1.0, False, self.count == STEPS, {"why": why, "at": {self.count: []}}
 
     def render(self) -> Any:
