@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +331,53 @@ def test_a_folder_keeps_to_its_sweep(
     error = capsys.readouterr().err
     assert "study.db cannot be read" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trials SET number = ''",
+        "UPDATE trials SET number = 7",
+        "UPDATE trials SET number = -1",
+        "UPDATE trials SET state = 'x'",
+        "UPDATE trial_values SET value = 'high'",
+        "UPDATE trial_values SET value_type = 'x'",
+        "UPDATE trial_params SET param_name = 'env' WHERE param_name = 'seed'",
+        "UPDATE trial_params SET param_value = -5 WHERE param_name = 'learning_rate'",
+        "UPDATE trial_params SET distribution_json = '{}'",
+        "UPDATE trial_params SET distribution_json = '['",
+        "UPDATE trial_intermediate_values SET intermediate_value = 'x'",
+        "UPDATE trial_user_attributes SET value_json = '['",
+    ],
+)
+def test_a_study_of_any_other_content_is_one_line(
+    toy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    file, out = toy(), tmp_path / "out"
+    assert run(file, "--trials", 1, "--out", out) == 0
+    with closing(sqlite3.connect(out / "study.db")) as base:
+        base.execute("PRAGMA ignore_check_constraints = ON")
+        base.execute(change)
+        base.commit()
+    capsys.readouterr()
+    assert run(file, "--trials", 1, "--out", out) == 2
+    said = capsys.readouterr()
+    assert "study.db cannot be read: " in said.err
+    assert said.err.count("\n") == 1
+    assert "python -m" not in said.out
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_the_best_trial_is_told_where_its_run_is_gone(
+    toy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], empty: bool
+) -> None:
+    file, out = toy(), tmp_path / "out"
+    assert run(file, "--trials", 1, "--out", out) == 0
+    shutil.rmtree(out / "000")
+    if empty:
+        (out / "000").mkdir()
+    assert run(file, "--trials", 1, "--out", out) == 0
+    assert "best: trial 0, its run is gone" in capsys.readouterr().out
 
 
 def test_a_sweep_whose_trials_all_fail_says_so(

@@ -16,18 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
 from agents.report.parsing import is_number
 from agents.report.reading import find
-from agents.sweep.plan import MOST_BYTES, Plan, python_command
+from agents.sweep.plan import MOST_BYTES, Plan, corners, python_command
 from agents.sweep.trials import Outcome, run_trial
 from envs import UserError, locks, signals
 from envs.errors import first_line
-from envs.files import open_regular, read_regular, write_atomically
+from envs.files import is_directory, open_regular, read_regular, write_atomically
 from envs.output import cell, tell
+from envs.text import plain
 
 DATABASE = ("study.db", "study.db-journal", "study.db-wal", "study.db-shm")
 
@@ -93,13 +95,43 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
             pruner=pruner(plan),
             load_if_exists=True,
         )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        trials = study.get_trials(deepcopy=False)
+        for place, trial in enumerate(trials):
+            require_form(trial, place, plan)
+        for trial in [each for each in trials if each.state == TrialState.RUNNING]:
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
     except Exception as error:
         reason = first_line(error)
         raise UserError(f"{out / 'study.db'} cannot be read: {reason}") from None
     return study
+
+
+def require_form(trial: FrozenTrial, place: int, plan: Plan) -> None:
+    """Passes where a trial of a file is one that the plan can have had.
+
+    SQLite keeps a value of any type in any column, and the command of the best trial is printed
+    for a person to copy.
+
+    Raises:
+        ValueError: its number, its score or a value that it tried is another.
+    """
+    if type(trial.number) is not int or trial.number != place:
+        raise ValueError(f"trial {place} has the number {plain(trial.number)}")
+    scores = [trial.value, *trial.intermediate_values.values()]
+    if not all(score is None or is_number(score) for score in scores):
+        raise ValueError(f"trial {place} has a score that is no number")
+    for name, value in trial.params.items():
+        if name not in plan.parameters or not possible(value, plan.parameters[name]):
+            raise ValueError(f"trial {place} tried {plain(name)} {plain(value)}")
+
+
+def possible(value: object, drawn_from: BaseDistribution) -> bool:
+    """Whether a parameter can have that value."""
+    if isinstance(drawn_from, CategoricalDistribution):
+        return any(value == each and type(value) is type(each) for each in drawn_from.choices)
+    first, last = corners(drawn_from)
+    return is_number(value) and float(first or 0) <= float(value) <= float(last or 0)
 
 
 def pruner(plan: Plan) -> optuna.pruners.BasePruner:
@@ -194,7 +226,8 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
         tell("no trial has finished")
         return None
     best = trials[0]
-    runs, _ = find(out / f"{best.number:03d}")
+    folder = out / f"{best.number:03d}"
+    runs = find(folder)[0] if is_directory(folder) else []
     tell(f"best: trial {best.number}, {runs[0] if runs else 'its run is gone'}")
     words_of_it = ["python", "-m", f"agents.{plan.algo}", *plan.arguments(best.params)]
     tell(shlex.join(words_of_it))
