@@ -55,7 +55,8 @@ NOT_COMPARED = {"time", "charts/SPS", "charts/memory_gb"}
 
 QUIET = (
     *("--wandb", "disabled", "--no-video", "--precision", "fp32"),
-    *("--eval-episodes", "2", "--final-eval-episodes", "3", "--anneal-steps", "100000"),
+    *("--eval-episodes", "2", "--final-eval-episodes", "3"),
+    *("--anneal-from-steps", "0", "--anneal-steps", "100000"),
 )
 
 SMALL = ("--num-envs", "8", "--horizon-steps", "16", "--batch-size", "64")
