@@ -65,7 +65,7 @@ def test_wide_networks_are_made_without_a_large_decomposition(
     monkeypatch.setattr(nn.init, "orthogonal_", watched)
     make_core("lstm", 2048, 2048)
     module = launch.algorithm("ppo")
-    config, _ = launch.parse(module, ["--env", "CartPole-v1", "--hidden", "4096"])
+    config = launch.parse(module, ["--env", "CartPole-v1", "--hidden", "4096"]).config
     Body(config, (4,))  # pyright: ignore[reportArgumentType]
     assert sizes and max(sizes) <= orthogonal.MOST_QR
 
@@ -74,7 +74,7 @@ def test_wide_networks_are_made_without_a_large_decomposition(
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "toy/Catch-v0"])
 def test_parameters_are_counted_without_drawing(algo: str, env_id: str) -> None:
     module = launch.algorithm(module_of(algo))
-    config, _ = launch.parse(module, [*tiny(algo, env_id), "--num-threads", "2"])
+    config = launch.parse(module, [*tiny(algo, env_id), "--num-threads", "2"]).config
     spaces = spaces_of(envs.spec(env_id), 4)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     count = building.num_parameters(module, config, spaces)
@@ -122,7 +122,7 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_made(
 def test_an_agent_plays_where_it_could_not_learn(tmp_path: Path, with_free_bytes) -> None:
     run = run_tiny(tmp_path, "a2c", "--env", "CartPole-v1", "--total-steps", "64")
     module = launch.algorithm("a2c")
-    config, _ = launch.parse(module, tiny("a2c", "CartPole-v1"))
+    config = launch.parse(module, tiny("a2c", "CartPole-v1")).config
     spaces = spaces_of(envs.spec("CartPole-v1"), 1)
     count = building.num_parameters(module, config, spaces)
     with_free_bytes(8 * count)

@@ -19,6 +19,9 @@ from agents.core.launch import train
 from agents.core.run import Run
 from envs import locks
 
+# Without it torchrun prints that it sets it.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -30,6 +33,7 @@ def start(algo: str, runs_dir: Path, *args: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env=ENVIRONMENT,
     )
 
 
@@ -144,7 +148,7 @@ def test_a_run_that_is_locked_is_refused_in_one_line_of_the_first_rank(tmp_path:
     run = run_tiny(tmp_path, "ppo", "--env", "CartPole-v1", "--total-steps", "128")
     command = [*TORCHRUN, "-m", "agents.ppo", "--resume", str(run.path), "--total-steps", "256"]
     with locks.alone(run.path):
-        two = subprocess.run(command, timeout=120, capture_output=True, text=True)
+        two = subprocess.run(command, timeout=120, capture_output=True, text=True, env=ENVIRONMENT)
     assert two.returncode != 0
     why = f"process {os.getpid()} is at work in {run.path}; wait until it ends"
     assert said_by_ranks(two.stdout + two.stderr) == [f"error: {why}"]
