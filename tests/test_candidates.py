@@ -112,6 +112,7 @@ def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> 
     assert roles(4, False) == (4, 4)
 
 
+@pytest.mark.slow
 def test_loop_candidates_are_measured_in_turns_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
