@@ -15,16 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.core import imitation, schedules
-from agents.core.acting import Draws, imitate, policy_of
-from agents.core.batches import Demonstrated
-from agents.core.config import BaseConfig, require
-from agents.core.imitation import Minibatches
-from agents.core.launch import main
-from agents.core.learner import Learner
-from agents.core.networks import PolicyNetwork
-from agents.core.policies import join
-from agents.core.types import Decision, Obs, Spaces
+from agents.core.data import demonstrations as imitation
+from agents.core.data.demonstrations import Minibatches
+from agents.core.math import schedules
+from agents.core.nets.distributions import join
+from agents.core.nets.networks import PolicyNetwork
+from agents.core.optimize.acting import imitate, policy_of
+from agents.core.optimize.learner import Learner
+from agents.core.training.config import BaseConfig, require
+from agents.core.training.launch import main
+from agents.core.types.batches import Demonstrated
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Decision, Obs
 from envs import UserError, schema
 
 VALIDATION_STEPS = 8192

@@ -16,9 +16,9 @@ from typing import Any
 
 import tyro
 
-from agents.core import launch
-from agents.core.config import from_json
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training import launch
+from agents.core.training.config import from_json
 from agents.report.reading import RunRecord, Score, read_run, step_of
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line

@@ -13,17 +13,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from agents.core import losses, schedules
-from agents.core.acting import Draws, epsilon_greedy
-from agents.core.batches import Batch
-from agents.core.config import BaseConfig, Schedule, require
-from agents.core.launch import main
-from agents.core.learner import Learner, copy_weights
-from agents.core.networks import make_q_network
-from agents.core.replay import Replay
-from agents.core.replay_store import ChunkStore, ReplayStore
-from agents.core.state import all_like
-from agents.core.types import Decision, Obs, Spaces, Step
+from agents.core.data.replay import Replay
+from agents.core.data.replay_store import ChunkStore, ReplayStore
+from agents.core.math import losses, schedules
+from agents.core.nets.networks import make_q_network
+from agents.core.optimize.acting import epsilon_greedy
+from agents.core.optimize.learner import Learner, copy_weights
+from agents.core.system.codec import all_like
+from agents.core.training.config import BaseConfig, Schedule, require
+from agents.core.training.launch import main
+from agents.core.types.batches import Batch
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Decision, Obs, Step
 from envs import schema
 
 

@@ -13,13 +13,13 @@ from typing import Literal
 
 import tyro
 
-from agents.core.config import require
-from agents.core.demonstrator import load_agent, own_exploration
-from agents.core.device import tune_process
-from agents.core.evaluation import Evaluation, Evaluator, film_evaluation
-from agents.core.launch import one_line_errors
-from agents.core.reporting import SCORE_SEED
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.system.device import tune_process
+from agents.core.training.config import require
+from agents.core.training.demonstrator import load_agent, own_exploration
+from agents.core.training.evaluation import Evaluation, Evaluator, film_evaluation
+from agents.core.training.launch import one_line_errors
+from agents.core.training.reporting import SCORE_SEED
 from envs import command_line
 from envs.output import tell
 from envs.signals import StopSignal

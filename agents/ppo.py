@@ -18,14 +18,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from agents.core import losses
-from agents.core.batches import Sequences
-from agents.core.config import BaseConfig, Schedule
-from agents.core.launch import main
-from agents.core.learner import Learner, means_of
-from agents.core.on_policy import OnPolicyAgent
-from agents.core.rollouts import Rollout
-from agents.core.types import Spaces
+from agents.core.data.rollouts import Rollout
+from agents.core.math import losses
+from agents.core.optimize.learner import Learner, means_of
+from agents.core.training.config import BaseConfig, Schedule
+from agents.core.training.launch import main
+from agents.core.training.on_policy import OnPolicyAgent
+from agents.core.types.batches import Sequences
+from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)

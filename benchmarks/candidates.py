@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents import dqn
-from agents.core import losses, pixels, torsos
-from agents.core.batches import Batch
-from agents.core.config import require
-from agents.core.device import resolve_device, tune_process
-from agents.core.launch import one_line_errors
-from agents.core.types import Spaces
+from agents.core.math import losses
+from agents.core.nets import pixels, torsos
+from agents.core.system.device import resolve_device, tune_process
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
+from agents.core.types.batches import Batch
+from agents.core.types.spaces import Spaces
 from benchmarks.machine import write_result
 from envs import command_line
 

@@ -19,8 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.launch import one_line_errors, train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import one_line_errors, train
 from benchmarks.machine import write_result
 from demos import Dataset
 from demos.shipped import find

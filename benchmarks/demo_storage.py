@@ -24,8 +24,8 @@ from gymnasium import spaces
 from rich.console import Console
 
 import envs
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import version, write_result
 from demos import minari, provenance
 from demos.dataset import Dataset, Metadata

@@ -17,8 +17,8 @@ import numpy as np
 from rich.console import Console
 
 import envs
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import command_line
 from envs.atari import atari_vector_env

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 from envs.errors import Failure

@@ -27,8 +27,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.fuzz_calls import Caller, Ended
 from benchmarks.fuzz_files import change
 from benchmarks.machine import write_result
@@ -109,7 +109,7 @@ class Command:
         return [filled(each) for each in self.arguments]
 
 
-TRAIN = "agents.core.launch"
+TRAIN = "agents.core.training.launch"
 
 RUN = "{at}/runs/R"
 

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import IO, Any
 
 MOST_BYTES = 16 << 30
@@ -37,6 +37,9 @@ GRACE_SECONDS = 20.0
 
 START_SECONDS = 120.0
 """Of the calls that warm up a process: they import."""
+
+FORMERLY = {"agents.core.training.launch": "agents.core.launch"}
+"""Modules that are called, and where older commits have them."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x9b]")
 """What acts on a terminal; carriage returns too, which hide the line before them."""
@@ -188,12 +191,20 @@ def serve() -> None:
         answers.flush()
 
 
+def _found(module: str) -> ModuleType:
+    """The module of that name, or what an older commit calls it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        return importlib.import_module(FORMERLY[module])
+
+
 def _called(module: str, arguments: list[Any], seconds: float, said: IO[bytes]) -> Ended:
     """Call `main` of a module and describe the end."""
     said.seek(0)
     said.truncate()
     error: BaseException | None = None
-    main = importlib.import_module(module).main
+    main = _found(module).main
     try:
         # Again and again: some code catches everything.
         signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.core.device import resolve_device
-from agents.core.launch import one_line_errors
+from agents.core.system.device import resolve_device
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import command_line
 

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import bc
-from agents.core.config import require, to_json
-from agents.core.device import resolve_device, tune_process
-from agents.core.experience import spaces_of
-from agents.core.launch import one_line_errors
+from agents.core.system.device import resolve_device, tune_process
+from agents.core.training.config import require, to_json
+from agents.core.training.experience import spaces_of
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.sides import learner_update, plain_update
 from envs import command_line, spec

@@ -27,11 +27,11 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from agents.core import snapshots
-from agents.core.config import require
-from agents.core.launch import one_line_errors
-from agents.core.run import Run
-from agents.core.snapshots import DamagedCheckpoint
+from agents.core.runs import snapshots
+from agents.core.runs.run import Run
+from agents.core.runs.snapshots import DamagedCheckpoint
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from demos import Dataset
 from envs import UserError, command_line

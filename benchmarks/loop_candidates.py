@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from agents.core import experience
-from agents.core.config import require, to_json
-from agents.core.launch import one_line_errors
+from agents.core.training import experience
+from agents.core.training.config import require, to_json
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.phases import settings
 from benchmarks.sides import Joystick

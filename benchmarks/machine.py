@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from agents.core.device import cpu_name
+from agents.core.system.device import cpu_name
 from demos import provenance
 from envs.files import write_atomically
 

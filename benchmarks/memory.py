@@ -20,10 +20,11 @@ from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
-from agents.core.replay import Replay
-from agents.core.types import Spaces, Step
+from agents.core.data.replay import Replay
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Step
 from agents.dqn import Config
 from benchmarks.apart import apart
 from benchmarks.machine import write_result

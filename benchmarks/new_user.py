@@ -25,8 +25,8 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
 from envs import UserError, command_line

@@ -19,9 +19,9 @@ from unittest import mock
 
 from torch import nn
 
-from agents.core.device import resolve_device
-from agents.core.experience import Interaction
-from agents.core.launch import algorithm, parse
+from agents.core.system.device import resolve_device
+from agents.core.training.experience import Interaction
+from agents.core.training.launch import algorithm, parse
 from benchmarks.sides import Joystick
 from benchmarks.workloads import NEVER
 from envs import UserError, spec

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from agents.core.config import require, to_json
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require, to_json
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.sides import Joystick

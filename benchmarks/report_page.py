@@ -20,9 +20,9 @@ import numpy as np
 from rich.console import Console
 
 import envs
-from agents.core.config import require
-from agents.core.launch import one_line_errors
-from agents.core.run import FORMAT
+from agents.core.runs.run import FORMAT
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from agents.report import page
 from agents.report.content import assemble
 from agents.report.reading import Reader

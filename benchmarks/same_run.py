@@ -32,8 +32,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 from envs.errors import did_you_mean, first_line

@@ -20,8 +20,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.config import require, to_json
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require, to_json
+from agents.core.training.launch import one_line_errors
 from benchmarks.apart import apart
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up

@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import nn
 
-from agents.core.device import resolve_device, tune_process
-from agents.core.experience import Interaction, Study, make_groups, spaces_of
-from agents.core.launch import algorithm
-from agents.core.loop import Training
-from agents.core.reporter import SilentReporter
-from agents.core.types import OnlineAgent
+from agents.core.logging.reporter import SilentReporter
+from agents.core.system.device import resolve_device, tune_process
+from agents.core.training.agent import OnlineAgent
+from agents.core.training.experience import Interaction, Study, make_groups, spaces_of
+from agents.core.training.launch import algorithm
+from agents.core.training.loop import Training
 from benchmarks.workloads import WORKLOADS
 from envs import spec
 

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 import envs
-from agents.core.config import require, to_json
-from agents.core.device import resolve_device
-from agents.core.launch import one_line_errors
+from agents.core.system.device import resolve_device
+from agents.core.training.config import require, to_json
+from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from benchmarks.sides import SIDES, Side
 from benchmarks.sides_sb3 import StableBaselines

@@ -24,9 +24,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.config import require
-from agents.core.launch import algorithm, one_line_errors
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.config import require
+from agents.core.training.launch import algorithm, one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 

@@ -6,6 +6,7 @@ so that nothing here imports an agent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -52,8 +53,23 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
 
         return checkpoint(name, spec, seed, exploration)
     if Path(name).is_dir():
-        (run,) = metadata.entry_points(group="joystick.policies", name="run")
-        return run.load()(name, spec, seed, exploration)
+        return policy_of_runs()(name, spec, seed, exploration)
     raise UserError(
         f"unknown policy '{name}' (allowed: {', '.join(SOURCES)})" + did_you_mean(name, SOURCES)
     )
+
+
+def policy_of_runs() -> Callable[[str, EnvSpec, int, float | None], Policy]:
+    """What makes a policy of a run's directory: the agents, which nothing here imports, say it.
+
+    Raises:
+        UserError: Joystick is not installed, or its installation is older than its files.
+    """
+    for entry in metadata.entry_points(group="joystick.policies", name="run"):
+        try:
+            return entry.load()
+        except ModuleNotFoundError as error:
+            # Another missing package is its own error.
+            if not (error.name or "").startswith("agents"):
+                raise
+    raise UserError("the installation of Joystick is older than its files: pip install -e . again")

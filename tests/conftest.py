@@ -14,8 +14,8 @@ import torch
 from hypothesis import settings
 
 import envs
-from agents.core.launch import train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
 from demos import Metadata, record
 from demos.editing import save
 from demos.policies import RandomPolicy

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 import envs
-from agents.core.acting import Draws, Group, Screens, epsilon_greedy, sample_policy, state_values
-from agents.core.learner import Learner
-from agents.core.networks import ActorCritic, make_q_network
-from agents.core.types import Decision, Spaces
+from agents.core.nets.networks import ActorCritic, make_q_network
+from agents.core.optimize.acting import epsilon_greedy, sample_policy, state_values
+from agents.core.optimize.learner import Learner
+from agents.core.training.env_group import Group, Screens
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Decision
 from envs.tapes import playable_actions
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

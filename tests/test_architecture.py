@@ -19,7 +19,7 @@ SERIALISERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", 
 
 
 def name_of(file: Path) -> str:
-    """`agents.core.log` for agents/core/log.py."""
+    """`agents.core.logging.log` for agents/core/log.py."""
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -113,11 +113,43 @@ def test_no_script_of_the_page_makes_markup_of_text(file: Path):
 def test_there_is_something_to_check():
     assert {name_of(file) for file in FILES} >= {
         "agents.dqn",
-        "agents.core.losses",
+        "agents.core.math.losses",
         "envs",
         "demos",
     }
     assert "agents.dqn" in [name_of(file) for file in ALGORITHMS]
+
+
+CORE_ROOMS = ("math", "types", "system", "nets", "optimize", "runs", "data", "logging", "training")
+"""The rooms of agents/core, from the lowest: each imports from itself and from those before it."""
+
+
+def test_every_file_of_the_core_has_a_room() -> None:
+    rooms = {file.relative_to(ROOT / "agents" / "core").parts[0] for file in CORE}
+    assert rooms == {"__init__.py", *CORE_ROOMS}
+
+
+@each(CORE)
+def test_imports_run_downhill_between_the_rooms_of_the_core(file: Path) -> None:
+    room, *inside = file.relative_to(ROOT / "agents" / "core").parts
+    if not inside:
+        return
+    higher = CORE_ROOMS[CORE_ROOMS.index(room) + 1 :]
+    uphill = [m for m in our_imports(file) if any(within(m, f"agents.core.{r}") for r in higher)]
+    assert uphill == [], f"{room} imports from a room above it"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    known = {name_of(file) for file in FILES}
+    arrows = {name_of(file): {m for m in our_imports(file) if m in known} for file in FILES}
+    # What only imports what has no arrows left is in no circle; take it away until nothing changes.
+    while True:
+        free = [name for name, to in arrows.items() if not (to & arrows.keys()) - {name}]
+        if not free:
+            break
+        for name in free:
+            del arrows[name]
+    assert sorted(arrows) == []
 
 
 @each(FILES)
@@ -127,7 +159,7 @@ def test_imports_run_downhill(file: Path):
     assert uphill == [], f"{name_of(file)} may import only {', '.join(allowed)} of ours"
 
 
-WITH_WANDB = ("agents.core.wandb_run", "agents.dashboard.__main__")
+WITH_WANDB = ("agents.core.logging.wandb_run", "agents.dashboard.__main__")
 
 
 @each([file for file in FILES if name_of(file) not in WITH_WANDB])
@@ -178,7 +210,7 @@ def test_nothing_runs_text_as_code(file: Path):
 
 @pytest.mark.parametrize("room", ["losses", "returns"])
 def test_an_equation_has_at_most_25_lines(room: str):
-    tree = TREES[ROOT / "agents" / "core" / f"{room}.py"]
+    tree = TREES[ROOT / "agents" / "core" / "math" / f"{room}.py"]
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert functions
     for function in functions:
@@ -213,7 +245,7 @@ def test_only_the_learner_enters_autocast() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and dotted(node.func).endswith("torch.autocast")
     ]
-    assert calls == [("agents.core.learner", {"cache_enabled": "False"})]
+    assert calls == [("agents.core.optimize.learner", {"cache_enabled": "False"})]
 
 
 @each([file for file in FILES if file.parts[len(ROOT.parts)] in ("agents", "demos")])
@@ -235,8 +267,8 @@ OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 """The same of `pathlib.Path`."""
 
 OWN_FILES = {
-    ("agents.core.device", "read_text"): "/proc/cpuinfo, which is the system's",
-    ("agents.core.launch", "read_text"): "modules of this package",
+    ("agents.core.system.device", "read_text"): "/proc/cpuinfo, which is the system's",
+    ("agents.core.training.launch", "read_text"): "modules of this package",
     ("agents.report.demonstrations", "read_bytes"): "in a temporary folder of this process",
     ("agents.report.page", "read_text"): "assets of this package",
     ("agents.report.serve", "write_bytes"): "in a temporary folder of this process",

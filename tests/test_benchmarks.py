@@ -16,9 +16,9 @@ import pytest
 import torch
 from conftest import run_tiny
 
-from agents.core import losses
-from agents.core.launch import algorithms
-from agents.core.run import Run
+from agents.core.math import losses
+from agents.core.runs.run import Run
+from agents.core.training.launch import algorithms
 from benchmarks import machine, memory, profile, scaling, sides_sb3, throughput, time_to_score
 from benchmarks.apart import apart
 from benchmarks.phases import ELSE, Phases, points, settings

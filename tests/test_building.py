@@ -12,10 +12,12 @@ from torch import nn
 
 import envs
 from agents import evaluate
-from agents.core import building, device, launch, orthogonal
-from agents.core.experience import spaces_of
-from agents.core.networks import Body
-from agents.core.recurrence import make_core
+from agents.core.nets import orthogonal
+from agents.core.nets.networks import Body
+from agents.core.nets.recurrence import make_core
+from agents.core.system import device
+from agents.core.training import building, launch
+from agents.core.training.experience import spaces_of
 
 CPU = torch.device("cpu")
 

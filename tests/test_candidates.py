@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.core.device import roles
+from agents.core.system.device import roles
 from benchmarks import candidates, loop_candidates, machine
 from benchmarks.workloads import WORKLOADS, make_config
 

@@ -18,11 +18,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import register_dataclass, tree_leaves
 
 from agents import dqn
-from agents.core import learner
-from agents.core.batches import Batch, tensors
-from agents.core.capture import EAGER_CALLS, Captured, leaves, named
-from agents.core.policies import Categorical, DiagonalGaussian
-from agents.core.types import Spaces, Step
+from agents.core.nets.distributions import Categorical, DiagonalGaussian
+from agents.core.optimize import learner
+from agents.core.optimize.cuda_graphs import EAGER_CALLS, Captured, leaves, named
+from agents.core.types.batches import Batch, tensors
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Step
 
 for policy in (Categorical, DiagonalGaussian):
     register_dataclass(policy)

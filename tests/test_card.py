@@ -13,9 +13,9 @@ import pytest
 from conftest import run_tiny
 
 from agents import card
-from agents.core import artifacts
-from agents.core.launch import parse
-from agents.core.run import Run
+from agents.core.runs import artifacts
+from agents.core.runs.run import Run
+from agents.core.training.launch import parse
 from agents.report.reading import read_run
 from envs.text import plain
 

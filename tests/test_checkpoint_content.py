@@ -14,11 +14,11 @@ import pytest
 import torch
 from conftest import QUIET, run_tiny, tiny
 
-from agents.core import snapshots
-from agents.core.demonstrator import load_agent
-from agents.core.launch import train
-from agents.core.run import Run
-from agents.core.state import all_like, join, like, split
+from agents.core.runs import snapshots
+from agents.core.runs.run import Run
+from agents.core.system.codec import all_like, join, like, split
+from agents.core.training.demonstrator import load_agent
+from agents.core.training.launch import train
 from envs import UserError
 
 ENV_ID = "CartPole-v1"

@@ -14,9 +14,9 @@ import torch
 from conftest import run_tiny
 
 from agents import evaluate
-from agents.core.config import Schedule, flag
-from agents.core.launch import algorithm, algorithms, main, parse, preset
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.config import Schedule, flag
+from agents.core.training.launch import algorithm, algorithms, main, parse, preset
 from envs import UserError
 
 EVERYONE = [

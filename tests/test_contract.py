@@ -11,8 +11,8 @@ import torch
 from conftest import ALGORITHMS, BF16, TINY, module_of, read_metrics, run_tiny
 
 from agents import evaluate
-from agents.core.launch import algorithms
-from agents.core.replay import Replay
+from agents.core.data.replay import Replay
+from agents.core.training.launch import algorithms
 
 ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
 

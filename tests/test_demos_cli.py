@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from conftest import run_tiny
 from test_demos import rewritten
 
+import envs
 from demos.__main__ import main
 from demos.dataset import Dataset
+from demos.policies import resolve
 from envs.tapes import tape_seed
 
 
@@ -304,3 +307,16 @@ def test_a_file_cannot_have_a_module_imported(
     monkeypatch.setenv("JOYSTICK_MODULES", "stranger")
     assert demos("verify", cartpole) == 0
     assert (cartpole / "ran").exists()
+
+
+def test_an_installation_older_than_its_files_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = EntryPoint("run", "agents.no_such_module:demonstrator", "joystick.policies")
+    monkeypatch.setattr("demos.policies.metadata.entry_points", lambda **_: [old])
+    with pytest.raises(envs.UserError, match=r"older than its files: pip install -e \. again"):
+        resolve(str(tmp_path), envs.spec("CartPole-v1"), 0, None)
+    other = EntryPoint("run", "no_such_package:demonstrator", "joystick.policies")
+    monkeypatch.setattr("demos.policies.metadata.entry_points", lambda **_: [other])
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        resolve(str(tmp_path), envs.spec("CartPole-v1"), 0, None)

@@ -23,7 +23,7 @@ from test_demos_cli import demos
 from test_demos_stored import stored
 
 import envs
-from agents.core.launch import train
+from agents.core.training.launch import train
 from demos import packing
 from demos.dataset import Damage, Dataset, digest
 from demos.frames import decode, keep, read_kept, remove_abandoned

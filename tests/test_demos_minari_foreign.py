@@ -18,7 +18,7 @@ from test_demos_cli import demos
 from test_demos_minari import BOX, ZEROS, changed_metadata, collected, made, recorded, root
 
 import envs
-from agents.core.launch import train
+from agents.core.training.launch import train
 from demos.dataset import Dataset
 from demos.minari_foreign import environment, plain
 from envs.observations import reader

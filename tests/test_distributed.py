@@ -15,8 +15,8 @@ import torch
 from conftest import QUIET, TINY, module_of, run_tiny
 from torch import Tensor
 
-from agents.core.launch import train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
 from envs import locks
 
 # Without it torchrun prints that it sets it.

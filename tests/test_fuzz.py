@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from conftest import demonstrations, run_tiny
 
-from agents.core.run import Run
+from agents.core.runs.run import Run
 from benchmarks import fuzz, fuzz_calls
 from benchmarks.fuzz import Arguments, Command, Fuzz, fingerprints
 from benchmarks.fuzz_calls import Caller

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.core.launch import algorithm, parse
+from agents.core.training.launch import algorithm, parse
 from benchmarks import gpu
 from benchmarks.phases import settings
 

@@ -15,7 +15,7 @@ from conftest import QUIET, demonstrations, run_tiny
 
 import envs
 from agents import card, evaluate
-from agents.core import launch
+from agents.core.training import launch
 from demos import Metadata
 from demos import __main__ as demos
 from demos.dataset import Dataset

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 import envs
 from agents.bc import PRESETS
-from agents.core.augmentation import random_shift, shift
-from agents.core.experience import spaces_of
-from agents.core.imitation import Demonstrations, Minibatches, agreement, load, subset
-from agents.core.launch import train
-from agents.core.policies import Categorical
-from agents.core.run import Run
-from agents.core.transfer import part
+from agents.core.data.augmentation import random_shift, shift
+from agents.core.data.demonstrations import Demonstrations, Minibatches, agreement, load, subset
+from agents.core.nets.distributions import Categorical
+from agents.core.runs.run import Run
+from agents.core.runs.transfer import part
+from agents.core.training.experience import spaces_of
+from agents.core.training.launch import train
 from demos import Dataset
 from demos.frames import decode
 from envs import UserError
@@ -264,8 +264,8 @@ import resource, sys
 import numpy as np, torch
 import envs
 from pathlib import Path
-from agents.core.experience import spaces_of
-from agents.core.imitation import Demonstrations, Minibatches
+from agents.core.training.experience import spaces_of
+from agents.core.data.demonstrations import Demonstrations, Minibatches
 from demos import record
 from demos.frames import decode
 from demos.policies import RandomPolicy

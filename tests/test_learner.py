@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from agents import ppo
-from agents.core.batches import Batch, Sequences
-from agents.core.device import bf16_pays
-from agents.core.learner import Learner, Loss, copy_weights
-from agents.core.networks import make_q_network
-from agents.core.pixels import Pixels
-from agents.core.torsos import Activation
-from agents.core.types import Spaces
+from agents.core.nets.networks import make_q_network
+from agents.core.nets.pixels import Pixels
+from agents.core.nets.torsos import Activation
+from agents.core.optimize.learner import Learner, Loss, copy_weights
+from agents.core.system.device import bf16_pays
+from agents.core.types.batches import Batch, Sequences
+from agents.core.types.spaces import Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]

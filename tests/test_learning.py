@@ -9,8 +9,8 @@ import pytest
 from conftest import module_of, run_tiny
 
 from agents import evaluate
-from agents.core.launch import train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
 
 DQN = ("--epsilon-decay-steps", "2000", "--batch-size", "32", "--target-every-updates", "100",
     "--learning-rate", "3e-4", "--anneal-to", "0.1", "--n-step", "3")  # fmt: skip

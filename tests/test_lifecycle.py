@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import QUIET, run_tiny
 
-from agents.core.run import Run
+from agents.core.runs.run import Run
 from demos import Dataset
 from demos.verification import verify
 from envs import output, signals
@@ -88,7 +88,7 @@ def test_every_command_is_inside_the_shared_entry() -> None:
         file = file / "__main__.py" if file.is_dir() else file.with_suffix(".py")
         tree = ast.parse(file.read_text("utf-8"))
         mains = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main"]
-        imported = "from agents.core.launch import main" in file.read_text("utf-8")
+        imported = "from agents.core.training.launch import main" in file.read_text("utf-8")
         assert imported or mains, name
         for main in mains:
             first = next(n for n in main.body if not isinstance(n, ast.Expr))

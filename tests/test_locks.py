@@ -20,9 +20,9 @@ import pytest
 from conftest import QUIET, module_of, run_tiny, tiny
 from test_demos_cli import demos
 
-from agents.core import artifacts
-from agents.core.launch import main, train
-from agents.core.run import Run
+from agents.core.runs import artifacts
+from agents.core.runs.run import Run
+from agents.core.training.launch import main, train
 from demos import Dataset
 from demos import dataset as dataset_module
 from envs import UserError, locks

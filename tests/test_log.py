@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agents.core import log
-from agents.core.console import LiveConsole, PlainConsole, Progress
-from agents.core.log import Logger
-from agents.core.run import Run
+from agents.core.logging import log
+from agents.core.logging.console import LiveConsole, PlainConsole, Progress
+from agents.core.logging.log import Logger
+from agents.core.runs.run import Run
 
 pytestmark = pytest.mark.usefixtures("a_person_without_wandb_settings")
 
@@ -145,7 +145,7 @@ def test_a_terminal_shows_a_bar_the_status_and_messages_above_it() -> None:
 
 
 def test_the_console_is_live_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agents.core import console
+    from agents.core.logging import console
 
     progress = Progress(100, 1, 0)
     assert isinstance(console.open_console(progress), PlainConsole)

@@ -13,8 +13,8 @@ WATCHED = """
 import ctypes
 import sys
 import psutil
-from agents.core import loop
-from agents.core.launch import train
+from agents.core.training import loop
+from agents.core.training.launch import train
 
 film, process = loop.film_evaluation, psutil.Process()
 

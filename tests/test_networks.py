@@ -11,10 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.core.networks import ActorCritic, DuelingHead, QHead, QNetwork, make_q_network
-from agents.core.policies import Categorical, CategoricalHead, DiagonalGaussian, GaussianHead
-from agents.core.torsos import Activation
-from agents.core.types import Spaces
+from agents.core.nets.distributions import (
+    Categorical,
+    CategoricalHead,
+    DiagonalGaussian,
+    GaussianHead,
+)
+from agents.core.nets.networks import ActorCritic, DuelingHead, QHead, QNetwork, make_q_network
+from agents.core.nets.torsos import Activation
+from agents.core.types.spaces import Spaces
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -17,10 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import envs
-from agents.core import learner
-from agents.core.acting import Draws, Group
-from agents.core.launch import algorithm
-from agents.core.types import Spaces, Step
+from agents.core.optimize import learner
+from agents.core.training.env_group import Group
+from agents.core.training.launch import algorithm
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Step
 
 ENVS = 8
 ALGORITHMS = sorted(set(TINY) - {"bc"})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.core.normalise import Moments, ObservationNormaliser, RewardScaler, sums_of
+from agents.core.nets.normalise import Moments, ObservationNormaliser, RewardScaler, sums_of
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]

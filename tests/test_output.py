@@ -12,7 +12,7 @@ from rich.table import Table
 from test_demos import dataset, episode, rewritten
 from test_demos_cli import demos
 
-from agents.core.console import LiveConsole, PlainConsole, Progress
+from agents.core.logging.console import LiveConsole, PlainConsole, Progress
 from envs import UserError, entry, output
 
 HOSTILE = [

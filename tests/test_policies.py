@@ -9,8 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor, distributions, nn
 
-from agents.core.acting import Draws
-from agents.core.policies import (
+from agents.core.nets.distributions import (
     Categorical,
     CategoricalHead,
     DiagonalGaussian,
@@ -19,7 +18,8 @@ from agents.core.policies import (
     orthogonal,
     sum_of,
 )
-from agents.core.types import Spaces
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]

@@ -12,8 +12,8 @@ from conftest import module_of, run_tiny
 from whims import LATE_STEPS, WHIMS, id_of
 
 import envs
-from agents.core.launch import main, train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import main, train
 from envs.probe import difference
 from envs.registered import RegisteredPool
 

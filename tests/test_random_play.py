@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import envs
-from agents.core.launch import train
-from agents.core.random_play import NUM_ENVS, STEPS, standardise, statistics
-from agents.core.run import Run
-from agents.core.torsos import ConvTorso, MlpTorso
+from agents.core.nets.torsos import ConvTorso, MlpTorso
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
+from agents.core.training.random_play import NUM_ENVS, STEPS, standardise, statistics
 
 CATCH = envs.spec("toy/Catch-v0")
 SMALL = ["--env", "toy/Catch-v0", "--preset", "atari", "--buffer-size", "1000", "--seed", "3"]
@@ -61,7 +61,7 @@ def test_what_never_changes_is_not_blown_up(monkeypatch: pytest.MonkeyPatch):
     def still(_: envs.EnvSpec) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.full((1, 42, 42), 7.0), torch.zeros(1, 42, 42)
 
-    monkeypatch.setattr("agents.core.random_play.statistics", still)
+    monkeypatch.setattr("agents.core.training.random_play.statistics", still)
     torso = catch_torso()
     standardise(torso, CATCH)
     grey = torch.full((1, 1, 42, 42), 8, dtype=torch.uint8)
@@ -72,7 +72,7 @@ def test_what_never_changes_is_not_blown_up(monkeypatch: pytest.MonkeyPatch):
 def test_a_network_without_images_plays_no_games(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("agents.core.random_play.statistics", pytest.fail)
+    monkeypatch.setattr("agents.core.training.random_play.statistics", pytest.fail)
     standardise(network, CATCH)
 
 
@@ -93,7 +93,7 @@ def test_a_run_keeps_the_statistics_it_began_with(tmp_path: Path, monkeypatch: p
     standardise(expected, CATCH)
     for saved, buffer in zip(pixels_of(run), expected.pixels.buffers(), strict=True):
         assert torch.equal(saved, buffer)
-    monkeypatch.setattr("agents.core.random_play.statistics", pytest.fail)
+    monkeypatch.setattr("agents.core.training.random_play.statistics", pytest.fail)
     before = pixels_of(run)
     resumed = trained(tmp_path, "--resume", str(run.path), "--total-steps", "200")
     assert all(torch.equal(a, b) for a, b in zip(before, pixels_of(resumed), strict=True))

@@ -19,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.core import replay as replay_module
-from agents.core import replay_store
-from agents.core.batches import Batch
-from agents.core.replay import Replay
-from agents.core.replay_store import ReplayStore
-from agents.core.snapshots import DamagedCheckpoint
-from agents.core.types import Spaces, Step
+from agents.core.data import replay as replay_module
+from agents.core.data import replay_store
+from agents.core.data.replay import Replay
+from agents.core.data.replay_store import ReplayStore
+from agents.core.runs.snapshots import DamagedCheckpoint
+from agents.core.types.batches import Batch
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

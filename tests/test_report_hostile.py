@@ -15,8 +15,8 @@ from types import FrameType
 import pytest
 import torch
 
-from agents.core import snapshots
-from agents.core.run import Run
+from agents.core.runs import snapshots
+from agents.core.runs.run import Run
 from agents.report import __main__ as command
 from agents.report import page
 from agents.report.parsing import MOST_METRICS_BYTES

@@ -13,8 +13,8 @@ import pytest
 import torch
 from conftest import ALGORITHMS, BF16, QUIET, module_of, read_metrics, run_tiny, tiny
 
-from agents.core.launch import train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
 
 STEPS = 800
 EVERY = 200
@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from agents import dqn
-    from agents.core.launch import main
+    from agents.core.training.launch import main
 
     learn = dqn.DQN.learn
 

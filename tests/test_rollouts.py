@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.core.acting import Draws, Group, sample_policy, state_values
-from agents.core.batches import Sequences
-from agents.core.learner import Learner
-from agents.core.networks import ActorCritic
-from agents.core.rollouts import Rollout
-from agents.core.types import Decision, Spaces, Step
+from agents.core.data.rollouts import Rollout
+from agents.core.nets.networks import ActorCritic
+from agents.core.optimize.acting import sample_policy, state_values
+from agents.core.optimize.learner import Learner
+from agents.core.training.env_group import Group
+from agents.core.types.batches import Sequences
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Decision, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.core import snapshots
-from agents.core.run import FORMAT, DamagedCheckpoint, Run
-from agents.core.state import join, split
+from agents.core.runs import snapshots
+from agents.core.runs.run import FORMAT, DamagedCheckpoint, Run
+from agents.core.system.codec import join, split
 from envs.errors import UserError
 
 SPEC = {"env_id": "ALE/Pong-v5"}

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from agents import evaluate
-from agents.core import launch
-from agents.core.launch import train
-from agents.core.run import Run
+from agents.core.runs.run import Run
+from agents.core.training import launch
+from agents.core.training.launch import train
 from demos import __main__ as demos
 from envs import UserError
 

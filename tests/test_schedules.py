@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agents.core import schedules
+from agents.core.math import schedules
 
 
 def test_linear_falls_in_proportion_to_the_step():

@@ -12,7 +12,7 @@ import pytest
 from conftest import QUIET
 
 import envs
-from agents.core.launch import train
+from agents.core.training.launch import train
 from demos import Dataset, verify
 from demos.describing import card
 from demos.shipped import find, shipped

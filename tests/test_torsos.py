@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.core.pixels import Pixels, channels_last
-from agents.core.torsos import (
+from agents.core.nets.pixels import Pixels, channels_last
+from agents.core.nets.torsos import (
     ConvTorso,
     ImpalaTorso,
     MlpTorso,

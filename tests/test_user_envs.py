@@ -16,11 +16,11 @@ from gymnasium import spaces
 from user_envs import ACTIONS, FAULTS, OBSERVATIONS, REFUSED, STEPS, id_of
 
 import envs
-from agents.core import launch
-from agents.core.acting import state_values
-from agents.core.demonstrator import load_agent
-from agents.core.evaluation import Evaluator
-from agents.core.replay import Replay
+from agents.core.data.replay import Replay
+from agents.core.optimize.acting import state_values
+from agents.core.training import launch
+from agents.core.training.demonstrator import load_agent
+from agents.core.training.evaluation import Evaluator
 from demos import record
 from demos.policies import RandomPolicy
 from envs.families import open_pool
@@ -187,7 +187,7 @@ def test_a_rollout_bootstraps_from_the_last_observation_of_a_reused_array(
         seen.append(torch.as_tensor(obs).clone())
         return state_values(learner, obs, memory_NS)
 
-    monkeypatch.setattr("agents.core.rollouts.state_values", watched)
+    monkeypatch.setattr("agents.core.data.rollouts.state_values", watched)
     whole = ("--horizon-steps", str(4 * STEPS), "--total-steps", "320")
     run_tiny(tmp_path, algo, "--env", id_of("Counting", ""), *whole)
     assert sum(map(len, seen)) == 320 / STEPS

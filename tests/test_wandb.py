@@ -23,10 +23,11 @@ from conftest import demonstrations
 from PIL import Image
 from wandb_files import fragments
 
-from agents.core import artifacts, wandb_run
-from agents.core.artifacts import Artifact
-from agents.core.log import Logger
-from agents.core.run import Run
+from agents.core.logging import wandb_run
+from agents.core.logging.log import Logger
+from agents.core.runs import artifacts
+from agents.core.runs.artifacts import Artifact
+from agents.core.runs.run import Run
 from demos import Dataset
 from envs.errors import UserError
 
@@ -421,8 +422,8 @@ def test_an_offline_run_without_its_weights_is_finished_all_the_same(run: Run) -
 
 UNREACHABLE = """
 import sys, time
-from agents.core import log, wandb_run
-from agents.core.run import Run
+from agents.core.logging import log, wandb_run
+from agents.core.runs.run import Run
 wandb_run.INIT_SECONDS = 2.0
 start = time.monotonic()
 run = Run.create(sys.argv[1], "Pong", "dqn", 1)
@@ -461,8 +462,8 @@ def test_close_is_idempotent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 INTERRUPTED = """
 import sys, time
-from agents.core.log import Logger
-from agents.core.run import Run
+from agents.core.logging.log import Logger
+from agents.core.runs.run import Run
 logger = Logger(Run.create(sys.argv[1], "Pong", "dqn", 1), {}, total_steps=10, wandb_mode="offline")
 try:
     for step in range(10_000):
@@ -498,5 +499,5 @@ def test_an_interrupted_run_is_closed_and_whole(tmp_path: Path) -> None:
 
 
 def test_wandb_is_imported_only_when_it_is_used() -> None:
-    code = "import sys, agents.core.log; sys.exit('wandb' in sys.modules)"
+    code = "import sys, agents.core.logging.log; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,10 +15,10 @@ from conftest import module_of, run_tiny, tiny
 from PIL import Image
 from wandb_files import Fragment, fragments
 
-from agents.core.diagnostics import flat
-from agents.core.launch import train
-from agents.core.reporting import short_name
-from agents.core.run import Run
+from agents.core.logging.diagnostics import flat
+from agents.core.runs.run import Run
+from agents.core.training.launch import train
+from agents.core.training.reporting import short_name
 from envs import spec
 
 pytestmark = pytest.mark.usefixtures("a_person_without_wandb_settings")

@@ -12,7 +12,7 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record  # pyright: ignore[reportAttributeAccessIssue]
 
-from agents.core.run import Run
+from agents.core.runs.run import Run
 
 
 def records(path: Path) -> Iterator[Record]:

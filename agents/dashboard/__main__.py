@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 import envs
-from agents.core.launch import one_line_errors
+from agents.core.training.launch import one_line_errors
 from envs import UserError, command_line
 from envs.errors import first_line
 from envs.output import tell

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import tyro
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from agents.report import demonstrations, export, page, serve
 from agents.report.content import Content, assemble
 from agents.report.reading import Reader

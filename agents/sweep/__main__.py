@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tyro
 
-from agents.core.config import require
-from agents.core.launch import one_line_errors
+from agents.core.training.config import require
+from agents.core.training.launch import one_line_errors
 from envs import UserError, command_line
 
 

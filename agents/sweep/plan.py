@@ -24,7 +24,7 @@ from optuna.distributions import (
 )
 from yaml.composer import ComposerError
 
-from agents.core import launch
+from agents.core.training import launch
 from envs import UserError
 from envs.catalog import require_trusted
 from envs.errors import did_you_mean

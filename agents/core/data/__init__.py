@@ -1,0 +1,1 @@
+"""What is stored to learn from: replays, rollouts, demonstrations."""

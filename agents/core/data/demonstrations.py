@@ -1,0 +1,206 @@
+"""Demonstrations as an agent learns from them: gathered in batches from frames on disk or GPU."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from agents.core.data.augmentation import random_shift
+from agents.core.math.schedules import stream_seed
+from agents.core.runs.artifacts import Artifact, demonstrations
+from agents.core.types.batches import Demonstrated
+from agents.core.types.spaces import Spaces
+from demos import Dataset, Episode
+from demos.dataset import at_least_one
+from demos.editing import split
+from demos.frames import Frames, decode, require_learnable
+from demos.shipped import find
+from envs import EnvSpec
+
+
+class ImitationConfig(Protocol):
+    """The settings that choose what is learned from."""
+
+    @property
+    def demos(self) -> str: ...
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def fraction(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Demonstrations:
+    """All steps of some episodes, in order. Frames stay on disk, or go to a GPU that holds them.
+
+    Attributes:
+        size: steps, N.
+        action_NK: what was done, as a policy has it.
+    """
+
+    def __init__(
+        self, frames: Frames, episodes: list[Episode], spaces: Spaces, device: torch.device
+    ):
+        self.device, self.stack = device, frames.spec.frame_stack
+        self.frames = torch.from_numpy(frames.data)
+        if device.type == "cuda" and frames.data.nbytes < 0.7 * torch.cuda.mem_get_info(device)[0]:
+            self.frames = self.frames.to(device)
+        lengths = [len(each) for each in episodes]
+        steps = [first + np.arange(n) for first, n in zip(frames.first, lengths, strict=True)]
+        self.slot_N = torch.from_numpy(np.concatenate(steps))
+        actions = np.concatenate([each.actions for each in episodes])
+        self.action_NK = torch.from_numpy(spaces.chosen(actions))
+        self.size = len(actions)
+
+    def observations(self, index_B: Tensor) -> Tensor:
+        """The observations (B, ...) of these steps, on the device."""
+        slot_B = self.slot_N[index_B].to(self.frames.device)
+        if self.stack == 1:
+            return self.frames[slot_B].to(self.device, non_blocking=True)
+        slot_BS = slot_B.unsqueeze(1) + torch.arange(self.stack, device=slot_B.device)
+        return self.frames[slot_BS].to(self.device, non_blocking=True)
+
+    def spread(self, most: int) -> Tensor:
+        """Up to so many steps, int64, at equal distances from the first to the last."""
+        return torch.linspace(0, self.size - 1, min(most, self.size)).round().long()
+
+    def actions(self, index_B: Tensor) -> Tensor:
+        """The actions (B, K) of these steps, on the device."""
+        return self.action_NK[index_B].to(self.device, non_blocking=True)
+
+    def balancing(self, num_actions: int) -> Tensor:
+        """Weights (N,) of mean 1 with which each action that occurs counts as much as any other."""
+        count_A = torch.bincount(self.action_NK[:, 0], minlength=num_actions)
+        occurring = int((count_A > 0).sum())
+        return (self.size / (occurring * count_A.clamp_min(1)))[self.action_NK[:, 0]].float()
+
+
+def agreement(chosen_BK: Tensor, action_BK: Tensor) -> Tensor:
+    """Share of the actions that are the demonstrator's; of continuous ones' variance, that is
+    explained, R²."""
+    if not action_BK.is_floating_point():
+        return (chosen_BK == action_BK).all(dim=1).float().mean()
+    spread = (action_BK - action_BK.mean(dim=0)).square().sum()
+    return 1 - (chosen_BK - action_BK).square().sum() / spread.clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What an agent learns from, what it is tested on, and the scores to compare with.
+
+    Attributes:
+        held_out: episodes that are not learned from; None without any.
+        reference_scores: mean return of random play, 0 where that is not known, and of the
+            demonstrator.
+        digest: of all episodes and their parts; a resumed run must find the same.
+        dataset: where they come from.
+    """
+
+    training: Demonstrations
+    held_out: Demonstrations | None
+    reference_scores: tuple[float, float]
+    digest: str
+    dataset: Artifact
+
+
+def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> Lesson:
+    """The dataset of a config, split by episode.
+
+    Raises:
+        UserError: there is no such dataset, it is damaged or empty, or of another environment.
+    """
+    path = find(config.demos, spec)
+    dataset = Dataset.open(path)
+    recorded = dataset.metadata.spec
+    # A recording ends where its environment would go on without end.
+    spec.bounded(recorded.most_steps).require_same(recorded.bounded(), f"{path} is")
+    spec = recorded
+    episodes = at_least_one(dataset, dataset.episodes())
+    require_learnable(episodes, spec)
+    learned, held_out = episodes, []
+    if config.validation_share > 0 and len(episodes) > 1:
+        learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
+    learned = subset(learned, config.fraction, config.seed)
+    text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
+    of_learned, of_held_out = frames_of(learned + held_out, spec).split(len(learned))
+    training = Demonstrations(of_learned, learned, spaces, device)
+    validation = Demonstrations(of_held_out, held_out, spaces, device) if held_out else None
+    references = dataset.metadata.reference_scores
+    demonstrator = float(np.mean([each.score for each in episodes]))
+    scores = (references.get("random", 0.0), demonstrator)
+    digest = hashlib.blake2b(text, digest_size=8).hexdigest()
+    source = demonstrations(dataset, episodes)
+    return Lesson(training, validation, scores, digest, source)
+
+
+def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
+    """Episodes as `spec` sees them, with a bar while they are decoded."""
+    with Progress(transient=True) as progress:
+        task = progress.add_task(f"frames of {len(episodes)} episodes", total=len(episodes))
+        return decode(episodes, spec, done=lambda: progress.advance(task))
+
+
+def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]:
+    """A share of the episodes, at least one; a larger share holds all of a smaller one."""
+    order = np.random.default_rng(stream_seed(seed, "fraction")).permutation(len(episodes))
+    chosen = sorted(order[: max(1, round(fraction * len(episodes)))].tolist())
+    return [episodes[i] for i in chosen]
+
+
+class Minibatches:
+    """Every step once an epoch, in an order that the seed and the count of batches decide.
+
+    Attributes:
+        drawn: batches so far.
+        batch_size: steps in each, at most as many as there are.
+    """
+
+    def __init__(
+        self,
+        source: Demonstrations,
+        batch_size: int,
+        seed: int,
+        weight_N: Tensor,
+        shift_pixels: int,
+        num_features: int,
+        dropout: float,
+    ):
+        self.source, self.seed, self.weight_N = source, seed, weight_N
+        self.shift_pixels, self.num_features, self.dropout = shift_pixels, num_features, dropout
+        self.batch_size = min(batch_size, source.size)
+        self.per_epoch = source.size // self.batch_size
+        self.drawn, self._epoch, self._order_N = 0, -1, torch.empty(0)
+
+    def draw(self) -> Demonstrated:
+        """The next minibatch, its images moved and its features' dropout drawn."""
+        epoch, number = divmod(self.drawn, self.per_epoch)
+        if epoch != self._epoch:
+            generator = self._generator(f"epoch {epoch}")
+            self._order_N = torch.randperm(self.source.size, generator=generator)
+            self._epoch = epoch
+        index_B = self._order_N[number * self.batch_size : (number + 1) * self.batch_size]
+        generator, device = self._generator(f"batch {self.drawn}"), self.source.device
+        obs = self.source.observations(index_B)
+        if obs.ndim == 4:
+            obs = random_shift(obs, self.shift_pixels, generator)
+        kept_BF = torch.ones(1)
+        if self.dropout:
+            drawn_BF = torch.rand(len(index_B), self.num_features, generator=generator)
+            kept_BF = (drawn_BF >= self.dropout).float() / (1 - self.dropout)
+        self.drawn += 1
+        return Demonstrated(
+            obs=obs,
+            action_BK=self.source.actions(index_B),
+            kept_BF=kept_BF.to(device).expand(len(index_B), -1),
+            weight_B=self.weight_N[index_B].to(device),
+        )
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(stream_seed(self.seed, purpose))

@@ -1,0 +1,275 @@
+"""Replay memory: one ring of single frames per environment, stacks gathered at sampling.
+
+An episode of L steps takes L + 1 slots: one a step, and one for the observation it ended
+with, which makes a truncated episode bootstrap from the frame it really ended on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core.data.priorities import Priorities
+from agents.core.math import returns
+from agents.core.math.schedules import stream_seed
+from agents.core.optimize.learner import Learner
+from agents.core.system.device import reserve, to_device
+from agents.core.types.batches import Batch
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Obs, Step
+from envs.errors import UserError
+
+BatchLoss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+"""The loss of each transition and other values of each (`agents.core.optimize.learner.Loss`)."""
+
+IMPORTANCE_EXPONENT = 0.5
+"""β of prioritised replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
+
+
+class ReplayConfig(Protocol):
+    """The settings a replay reads from an algorithm's config."""
+
+    @property
+    def buffer_size(self) -> int: ...
+    @property
+    def n_step(self) -> int: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def priority_exponent(self) -> float: ...
+    @property
+    def clip_reward(self) -> bool: ...
+    @property
+    def life_loss_ends_return(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
+    """Raise a UserError, which says what would fit, where the replay would not."""
+    reserve(
+        f"a replay of {capacity:,} transitions",
+        num_bytes,
+        device,
+        lambda share: f"--buffer-size {int(share * capacity) // 1000 * 1000} would fit",
+    )
+
+
+class Replay:
+    """The last `capacity` transitions of `num_envs` environments.
+
+    Obs of shape (stack, ...) are stored as their newest frame; with stack 1 they
+    are stored whole. Slots are shared out evenly between environments; one is used for each
+    step and each episode. The discount, n_step, α (`priority_exponent`, Schaul et al. 2016,
+    https://arxiv.org/abs/1511.05952) and the seed of the draws come from the config.
+    """
+
+    def __init__(self, config: ReplayConfig, spaces: Spaces, device: torch.device):
+        capacity, num_envs, stack = config.buffer_size, spaces.num_envs, spaces.stack
+        obs_shape, obs_dtype = spaces.obs_shape, spaces.obs_dtype
+        self.config, self.device, self.num_envs, self.stack = config, device, num_envs, stack
+        self.spaces = spaces
+        self.length = capacity // num_envs
+        needed = (config.n_step + stack + 2) * num_envs
+        if capacity < needed:
+            raise UserError(
+                f"--buffer-size {capacity}: must be at least {needed} for {config.n_step}-step "
+                f"returns in {num_envs} environments"
+            )
+        self.clip_reward = config.clip_reward and spaces.atari
+        self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
+        self.obs_shape, self.obs_dtype = tuple(obs_shape), obs_dtype
+        self.frame_numel = math.prod(obs_shape) // stack
+        self.written = np.zeros(num_envs, np.int64)
+        self.age = np.zeros(num_envs, np.int64)
+        # Positions before these are never given a weight: a frame that they need was lost.
+        self.drawable_from = np.zeros(num_envs, np.int64)
+        # Positions from which transitions count for `ready`: earlier ones may all be lost.
+        self.ready_from = np.zeros(num_envs, np.int64)
+        self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
+        self._look_ahead = torch.arange(config.n_step, device=self.device)
+        self._last = torch.tensor(config.n_step - 1, device=self.device)
+
+    def allocate(self) -> None:
+        """Reserve the memory, or raise a UserError that says what would fit.
+
+        Pages of the frame store are touched only when frames are written to them.
+        """
+        size, device = self.length * self.num_envs, self.device
+        require_memory(size * (self.frame_numel * self.obs_dtype.itemsize + 20), size, device)
+        # The last one stays blank, for what stacks hold of before their episode.
+        self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
+        self.frames[-1] = 0
+        dtypes = {
+            "action": torch.int64,
+            "reward": torch.float32,
+            "terminated": torch.bool,
+            "ended": torch.bool,
+            "final": torch.bool,
+            "age": torch.uint8,
+        }
+        self.fields = {
+            name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in dtypes.items()
+        }
+        self.priorities = Priorities(size, device)
+        self.max_priority = torch.ones((), device=device)
+
+    def __len__(self) -> int:
+        """Transitions held, those whose n-step window is still open included."""
+        return int(np.minimum(self.written, self.length).sum())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every environment holds a transition whose n-step window is complete."""
+        return bool((self.written - self.ready_from).min() > self.config.n_step + 1)
+
+    def add(self, step: Step) -> None:
+        """One step of some environments.
+
+        A lost life ends the return as a termination does, and the episode goes on.
+        """
+        terminated_N, truncated_N = step.terminated_N, step.truncated_N
+        episode_end_N = terminated_N | truncated_N
+        rows_N = np.arange(self.num_envs)[step.rows]
+        terminal_N = terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
+        self._write(
+            rows_N,
+            step.obs,
+            action=self.spaces.combination(step.action_N),
+            reward=np.sign(step.reward_N) if self.clip_reward else step.reward_N,
+            terminated=terminal_N,
+            ended=terminal_N | truncated_N,
+            final=np.zeros(len(rows_N), bool),
+        )
+        self.age[rows_N] += 1
+        if episode_end_N.any():
+            assert step.final_obs is not None, "an episode ended without final_obs"
+            ended = np.flatnonzero(episode_end_N)
+            envs = rows_N[ended]
+            false, zero = np.zeros(len(envs), bool), np.zeros(len(envs), np.int64)
+            self._write(
+                envs,
+                step.final_obs[ended],
+                action=zero,
+                reward=zero.astype(np.float32),
+                terminated=false,
+                ended=~false,
+                final=~false,
+            )
+            self.age[envs] = 0
+
+    def end_episodes(self) -> None:
+        """The episodes under way are over, though nobody saw where their last steps led.
+
+        The observation of each environment's last step becomes the one that the step before it
+        was truncated at, and the last step itself is forgotten.
+        """
+        begun = np.flatnonzero(self.written > 0)
+        last = self.slots(begun, self.written[begun] - 1)
+        self.fields["ended"][last] = True
+        self.fields["final"][last] = True
+        several = np.flatnonzero(self.written > 1)
+        self.fields["ended"][self.slots(several, self.written[several] - 2)] = True
+        self.age[:] = 0
+
+    def _write(self, envs: np.ndarray, obs: Obs, **fields: np.ndarray) -> None:
+        written = self.written[envs]
+        slot = self.slots(envs, written)
+        frame = to_device(obs[:, -1] if self.stack > 1 else obs, self.device)
+        self.frames[slot] = frame.reshape(len(envs), -1)
+        fields["age"] = np.minimum(self.age[envs], self.stack - 1).astype(np.uint8)
+        for name, value in fields.items():
+            stored = self.fields[name]
+            stored[slot] = to_device(value, self.device).to(stored.dtype)
+        self.written[envs] = written + 1
+        # A slot may be drawn from when the n slots after it are there until its stack is
+        # about to be overwritten.
+        ready, stale = written - self.config.n_step, written + self.stack - 1 - self.length
+        ready_slot = self.slots(envs, ready)
+        whole = ready >= self.drawable_from[envs]
+        drawable = to_device(whole, self.device) & ~self.fields["final"][ready_slot]
+        weight = torch.where(drawable, self.max_priority, 0.0)
+        self.priorities.set(
+            torch.cat([self.slots(envs, stale), ready_slot]),
+            torch.cat([torch.zeros_like(weight), weight]),
+        )
+
+    def slots(self, envs: np.ndarray, position: np.ndarray) -> Tensor:
+        """Where the `position`-th frame of each of these environments is, modulo the ring."""
+        return to_device(envs * self.length + position % self.length, self.device)
+
+    def _after(self, slot_B: Tensor, steps: Tensor) -> Tensor:
+        start = slot_B - slot_B % self.length
+        return start + (slot_B - start + steps) % self.length
+
+    def observations(self, slot_B: Tensor) -> Tensor:
+        """The observations at these slots: frames of before the episode are zero."""
+        if self.stack == 1:
+            return self.frames.index_select(0, slot_B).view(-1, *self.obs_shape)
+        slot_BS = self._after(slot_B.unsqueeze(1), -self._look_back)
+        inside_BS = self._look_back <= self.fields["age"][slot_B].unsqueeze(1)
+        slot_BS = torch.where(inside_BS, slot_BS, len(self.frames) - 1)
+        return self.frames.index_select(0, slot_BS.flatten()).view(-1, *self.obs_shape)
+
+    def draw(self, *shape: int) -> Tensor:
+        """Numbers in [0, 1) to sample with, float64, the next of the replay's own."""
+        uniform = torch.rand(shape, dtype=torch.float64, generator=self.generator)
+        return to_device(uniform, self.device)
+
+    def set_n_step(self, n_step: int) -> None:
+        """Sum that many rewards from now on, or as many as the config says if those are fewer."""
+        self._last.fill_(n_step - 1)
+
+    def sample(self, uniform_B: Tensor) -> Batch:
+        """Transitions drawn with replacement, from a replay that is `ready`."""
+        return self.gather(self.priorities.sample(uniform_B))
+
+    def fit(self, learner: Learner, loss: BatchLoss, uniform_UB: Tensor) -> dict[str, Tensor]:
+        """U updates, each on a minibatch drawn by its row; returns the last one's means.
+
+        The loss tells "losses/td_error" (B,), the priorities of what was drawn.
+        """
+        metrics: dict[str, Tensor] = {}
+        for uniform_B in uniform_UB:
+            batch = self.sample(uniform_B)
+            metrics, values = learner.update(loss, batch)
+            self.update_priorities(batch.slot_B, values["losses/td_error"])
+        return metrics
+
+    def gather(self, slot_B: Tensor) -> Batch:
+        """The transitions that start at these slots."""
+        window_BT = self._after(slot_B.unsqueeze(1), self._look_ahead)
+        reward_B, discount_B, steps_B = returns.n_step(
+            self.fields["reward"][window_BT],
+            self.fields["terminated"][window_BT],
+            self.fields["ended"][window_BT] | (self._look_ahead >= self._last),
+            self.config.gamma,
+        )
+        # Importance weights of Schaul et al. 2016, eq. 3.4, scaled by the batch's largest.
+        weight_B = self.priorities[slot_B].clamp_min(1e-12) ** -IMPORTANCE_EXPONENT
+        return Batch(
+            obs=self.observations(slot_B),
+            action_B=self.fields["action"][slot_B],
+            reward_B=reward_B,
+            discount_B=discount_B,
+            next_obs=self.observations(self._after(slot_B, steps_B)),
+            weight_B=weight_B / weight_B.max(),
+            slot_B=slot_B,
+        )
+
+    def update_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
+        """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1).
+
+        An error that is not finite counts as the largest so far: the loop says that it diverged.
+        """
+        if self.config.priority_exponent == 0.0:
+            return
+        weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
+        weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
+        self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
+        self.priorities.set(slot_B, weight_B)

@@ -1,0 +1,220 @@
+"""Rollouts: what policies learn from, the last T steps of N environments, time first.
+
+With data parallelism a rollout holds its rank's environments. What is a number a step (rewards,
+values) is exchanged, so that every rank knows all advantages and draws the same minibatches, of
+which it trains on its own part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.core.math import returns
+from agents.core.math.schedules import stream_seed
+from agents.core.nets.networks import ActorCritic
+from agents.core.nets.normalise import RewardScaler
+from agents.core.optimize.acting import state_values
+from agents.core.optimize.learner import Learner
+from agents.core.system import distributed
+from agents.core.system.device import reserve, to_device
+from agents.core.types.batches import Sequences
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Step
+from envs.errors import UserError
+
+
+class RolloutConfig(Protocol):
+    """The settings a rollout reads from an algorithm's config."""
+
+    @property
+    def horizon_steps(self) -> int: ...
+    @property
+    def sequence_steps(self) -> int: ...
+    @property
+    def core(self) -> str: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def gae_lambda(self) -> float: ...
+    @property
+    def clip_reward(self) -> bool: ...
+    @property
+    def life_loss_ends_return(self) -> bool: ...
+    @property
+    def normalise_rewards(self) -> bool: ...
+    @property
+    def normalise_advantages(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Rollout:
+    """Storage for T steps of N environments, filled in place and used again and again."""
+
+    def __init__(self, config: RolloutConfig, spaces: Spaces, learner: Learner):
+        assert isinstance(learner.network, ActorCritic)
+        self.config, self.spaces, self.learner = config, spaces, learner
+        self.network, self.memory_size = learner.network, learner.network.memory_size
+        longest = min(config.sequence_steps, config.horizon_steps)
+        self.sequence_steps = 1 if config.core == "none" else longest
+        if config.horizon_steps % self.sequence_steps:
+            raise UserError(
+                f"--horizon-steps {config.horizon_steps}: must be a multiple of the "
+                f"{self.sequence_steps} steps of a sequence (--sequence-steps)"
+            )
+        self.clip_reward = config.clip_reward and spaces.atari
+        self.all_envs = spaces.num_envs * distributed.size()
+        self.first_env = spaces.num_envs * distributed.rank()
+        self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalise_rewards)
+        self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
+        self._time = np.zeros(spaces.num_envs, np.int64)
+        self._prepared: tuple[dict[str, Tensor], Tensor] | None = None
+
+    def allocate(self) -> None:
+        """Reserve the memory, or raise a UserError where it is not there."""
+        steps, spaces, device = self.config.horizon_steps, self.spaces, self.learner.device
+        num_bytes = (
+            steps * spaces.num_envs * math.prod(spaces.obs_shape) * spaces.obs_dtype.itemsize
+        )
+        what = f"a rollout of {steps} steps of {spaces.num_envs} environments"
+        reserve(what, num_bytes, device, lambda share: "use fewer --horizon-steps or --num-envs")
+        action_dtype = torch.float32 if spaces.continuous else torch.int64
+        kept = {
+            "obs": (spaces.obs_shape, spaces.obs_dtype),
+            "memory": ((self.memory_size,), torch.float32),
+            "action": ((spaces.action_parts,), action_dtype),
+            "log_prob": ((), torch.float32),
+            "value": ((), torch.float32),
+        }
+        shape = (steps, spaces.num_envs)
+        self.kept = {
+            name: torch.zeros(*shape, *rest, dtype=dtype, device=device)
+            for name, (rest, dtype) in kept.items()
+        }
+        self.reward_TN = np.zeros(shape, np.float32)
+        self.terminal_TN, self.truncated_TN, self.ended_TN = np.zeros((3, *shape), bool)
+        self.bootstrap_TN = torch.zeros(shape, device=device)
+
+    @property
+    def size(self) -> int:
+        """Steps in a full rollout, over all ranks."""
+        return self.config.horizon_steps * self.all_envs
+
+    def add(self, step: Step) -> None:
+        """One step of some environments; a lost life ends the return and not the episode."""
+        rows, t = step.rows, int(self._time[step.rows][0])
+        self._time[rows] += 1
+        for name, stored in self.kept.items():
+            stored[t, rows] = step.kept[name]
+        ended_N = step.terminated_N | step.truncated_N
+        terminal_N = step.terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
+        self.reward_TN[t, rows] = np.sign(step.reward_N) if self.clip_reward else step.reward_N
+        self.terminal_TN[t, rows], self.ended_TN[t, rows] = terminal_N, ended_N
+        self.truncated_TN[t, rows] = step.truncated_N & ~step.terminated_N
+        cut_N = self.truncated_TN[t, rows] | ((t == self.config.horizon_steps - 1) & ~ended_N)
+        if cut_N.any():
+            self._bootstrap(t, step, np.flatnonzero(cut_N))
+
+    def _bootstrap(self, t: int, step: Step, cut: np.ndarray) -> None:
+        """Value what lies beyond a truncation, or beyond the rollout."""
+        assert step.next_obs is not None and step.next_memory_NS is not None
+        device = self.learner.device
+        index = to_device(cut, device)
+        obs = to_device(step.next_obs, device)[index]
+        if step.final_obs is not None:
+            truncated = np.flatnonzero(step.truncated_N[cut])
+            final_obs = to_device(step.final_obs[cut[truncated]], device)
+            obs[to_device(truncated, device)] = final_obs
+        value = state_values(self.learner, obs, step.next_memory_NS[index])
+        rows = np.arange(self.spaces.num_envs)[step.rows][cut]
+        self.bootstrap_TN[t, to_device(rows, device)] = value
+
+    def minibatches(self, batch_size: int) -> Iterator[Sequences]:
+        """One pass over the rollout in random order, in minibatches of `batch_size` steps.
+
+        The first call of a rollout computes its advantages, the last one is followed by `clear`.
+        """
+        if self._prepared is None:
+            self._prepared = self._prepare()
+        fields, advantage_TN = self._prepared
+        steps, each = self.sequence_steps, max(1, batch_size // self.sequence_steps)
+        ours, first = self.spaces.num_envs, self.first_env
+        count = self.config.horizon_steps // steps * self.all_envs
+        order, device = torch.randperm(count, generator=self.generator), advantage_TN.device
+        offset_L1 = torch.arange(steps).unsqueeze(1)
+        # Chosen on the host, so that a GPU is never waited for.
+        for chosen_B in order.split(each):
+            start_B, env_B = chosen_B // self.all_envs * steps, chosen_B % self.all_envs
+            everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
+            advantage_LB = advantage_TN.flatten()[everyone_LB.to(device, non_blocking=True)]
+            if self.config.normalise_advantages and advantage_LB.numel() > 1:
+                deviation, mean = torch.std_mean(advantage_LB)
+                advantage_LB = (advantage_LB - mean) / (deviation + 1e-8)
+            mine_B = ((env_B >= first) & (env_B < first + ours)).nonzero().squeeze(1)
+            index_LB = (start_B[mine_B] + offset_L1) * ours + env_B[mine_B] - first
+            index_LB = index_LB.to(device, non_blocking=True)
+            taken = {
+                name: value.flatten(0, 1)
+                .index_select(0, index_LB.flatten())
+                .unflatten(0, index_LB.shape)
+                for name, value in fields.items()
+            }
+            yield Sequences(
+                taken["obs"],
+                fields["memory"].flatten(0, 1)[index_LB[0]],
+                taken["start"],
+                taken["action"],
+                taken["log_prob"],
+                taken["value"],
+                advantage_LB.index_select(1, mine_B.to(device, non_blocking=True)),
+                taken["return"],
+                size=advantage_LB.numel(),
+            )
+
+    def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The fields with returns and starts, and the advantages of all environments."""
+        device, value_TN = self.learner.device, self.kept["value"]
+        next_value_TN = self.bootstrap_TN.clone()
+        truncated_TN = to_device(self.truncated_TN, device)
+        next_value_TN[:-1] = torch.where(truncated_TN[:-1], next_value_TN[:-1], value_TN[1:])
+        host = np.stack([self.reward_TN, self.terminal_TN, self.ended_TN])
+        local = torch.cat([to_device(host, device), torch.stack([value_TN, next_value_TN])])
+        reward_TN, terminal_TN, ended_TN, value_TN, next_value_TN = distributed.columns(local)
+        advantage_TN = returns.gae(
+            self.scaler(reward_TN, ended_TN.bool()),
+            self.config.gamma * (1 - terminal_TN),
+            value_TN,
+            next_value_TN,
+            ended_TN.bool(),
+            self.config.gae_lambda,
+        )
+        mine = slice(self.first_env, self.first_env + self.spaces.num_envs)
+        start_TN = to_device(self.ended_TN, device).roll(1, dims=0)
+        # The memory kept of the first step is already that of a new episode, where one began.
+        start_TN[0] = False
+        derived = {"start": start_TN, "return": (advantage_TN + value_TN)[:, mine]}
+        return self.kept | derived, advantage_TN
+
+    def clear(self) -> None:
+        """Begin the next one: the statistics of observations take in this one."""
+        self.network.normaliser.update(self.kept["obs"])
+        self._time[:] = 0
+        self._prepared = None
+
+    def end_episodes(self) -> None:
+        """The episodes under way are over: the scale of rewards sums those of the next ones."""
+        self.scaler.running_N = torch.zeros_like(self.scaler.running_N)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of an empty rollout, the only one that is saved: the generator and the reward scale."""
+        return {"generator": self.generator.get_state(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.scaler.load_state_dict(state["scaler"])

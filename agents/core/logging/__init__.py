@@ -1,0 +1,1 @@
+"""What a training tells: metrics, W&B, the console."""

@@ -1,0 +1,123 @@
+"""Where a run reports: the console, metrics.jsonl and W&B. Of the three only training is essential.
+
+Whatever fails here, a full disk or a W&B that raises, is said once and training goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args
+
+from agents.core.logging.console import Progress, SilentConsole, open_console
+from agents.core.logging.diagnostics import Histogram
+from agents.core.logging.wandb_run import Labels, Wandb, WandbMode
+from agents.core.runs.artifacts import Artifact
+from agents.core.runs.run import Run
+from envs.errors import UserError
+from envs.files import open_appending
+
+
+class Logger:
+    """Sends metrics, messages, videos and artifacts of one run to where people look for them."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: dict[str, Any],
+        *,
+        total_steps: int,
+        frames_per_step: int = 1,
+        wandb_mode: WandbMode = "auto",
+        group: str = "",
+        job_type: str = "train",
+        tags: Sequence[str] = (),
+        console: bool = True,
+        start_step: int = 0,
+        start_time: float = 0.0,
+    ):
+        """Open all three.
+
+        Args:
+            run: where the files go.
+            config: the algorithm's configuration, shown in W&B.
+            total_steps: environment steps at the end of the run.
+            frames_per_step: emulator frames in an environment step.
+            wandb_mode: "auto" is online when logged in and offline otherwise, and follows the
+                environment variable WANDB_MODE.
+            group: what runs that differ in their seed have in common.
+            job_type: what the run does.
+            tags: words to find the run by.
+            console: whether to print.
+            start_step: the step resumed from, whose metrics are already there.
+            start_time: training seconds of the run before this process, see `Run.truncate_metrics`.
+
+        Raises:
+            UserError: `wandb_mode` is none of the four.
+        """
+        if wandb_mode not in get_args(WandbMode):
+            allowed = ", ".join(get_args(WandbMode))
+            raise UserError(f"wandb mode must be one of {allowed}, not {wandb_mode!r}")
+        self._epoch = time.monotonic() - start_time
+        progress = Progress(total_steps, frames_per_step, start_step)
+        self._file = open_appending(run.metrics_path)
+        self._file_failed = False
+        self._console = open_console(progress) if console else SilentConsole()
+        self._wandb = Wandb(self.message)
+        labels = Labels(group, job_type, tuple(tags))
+        self._wandb.open(run, config, wandb_mode, labels, start_step)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return time.monotonic() - self._epoch
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Report scalars of one step; in metrics.jsonl one that is not finite becomes null."""
+        values = {name: float(value) for name, value in values.items()}
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        record = {"step": step, "time": round(self.seconds, 3), **finite}
+        try:
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            if not self._file_failed:
+                self.message(f"metrics.jsonl cannot be written: {error.strerror}")
+            self._file_failed = True
+        self._console.metrics(step, values)
+        self._wandb.log(step, values)
+
+    def message(self, text: str) -> None:
+        """Show a line to the person."""
+        self._console.message(text)
+
+    def video(self, step: int, path: str | Path) -> None:
+        """Show a film (mp4, webm, gif) in W&B, with the filmstrip beside it (png) if there is."""
+        self._wandb.video(step, Path(path))
+
+    def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None:
+        """Show histograms in W&B; without it they are not even made."""
+        self._wandb.histograms(step, make)
+
+    def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None:
+        """Keep a version of what the run makes in W&B; it is also the "latest" one."""
+        self._wandb.artifact(artifact, aliases)
+
+    def uses(self, artifact: Artifact) -> None:
+        """Tell W&B what the run is made from."""
+        self._wandb.uses(artifact)
+
+    def summary(self, values: dict[str, Any]) -> None:
+        """Set final values of the run in W&B."""
+        self._wandb.summary(values)
+
+    def close(self, exit_code: int = 0) -> None:
+        """Close all three; a second call does nothing."""
+        self._wandb.close(exit_code)
+        self._console.close()
+        with suppress(OSError):
+            self._file.close()

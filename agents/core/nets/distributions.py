@@ -1,0 +1,165 @@
+"""Policies: distributions over actions, and the heads that parametrise them.
+
+Actions are (..., K): one number for a discrete action, one for each part of a multi-discrete
+one, one for each dimension of a continuous one. Everything is float32 whatever the features are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.core.nets.orthogonal import orthogonal_
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Independent categorical distributions, one for each part of the action."""
+
+    log_probs: tuple[Tensor, ...]
+    """K tensors (..., A_k), normalised."""
+
+    @staticmethod
+    def join(parts: list[Categorical]) -> Categorical:
+        """The policy of all their observations (..., N)."""
+        of_each = zip(*(part.log_probs for part in parts), strict=True)
+        return Categorical(tuple(torch.cat(log_probs, dim=-2) for log_probs in of_each))
+
+    def sample(self, draws: Draws, temperature: float) -> Tensor:
+        """Actions int64 (..., N, K) of probability proportional to p**(1 / temperature).
+
+        By the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so that temperature 0 is the
+        likeliest action; the draws are made whatever the temperature is.
+        """
+        chosen = []
+        for log_prob_NA in self.log_probs:
+            uniform_NA = draws.uniform(log_prob_NA.shape[-1]).to(
+                log_prob_NA.device, non_blocking=True
+            )
+            gumbel_NA = -torch.log(-torch.log(uniform_NA.clamp_min(1e-20)))
+            chosen.append((log_prob_NA + temperature * gumbel_NA).argmax(dim=-1))
+        return torch.stack(chosen, dim=-1)
+
+    def mode(self) -> Tensor:
+        """The likeliest actions, int64 (..., K)."""
+        return torch.stack([log_prob.argmax(dim=-1) for log_prob in self.log_probs], dim=-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(a), shape (...)."""
+        parts = zip(self.log_probs, action.unbind(-1), strict=True)
+        return sum_of([p.gather(-1, a.unsqueeze(-1)).squeeze(-1) for p, a in parts])
+
+    def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
+        """(1 - ε) log π(a) + ε mean_a' log π(a'), shape (...): of a target that is spread a little.
+
+        Label smoothing of Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+        """
+        even = sum_of([p.mean(dim=-1) for p in self.log_probs])
+        return (1 - smoothing) * self.log_prob(action) + smoothing * even
+
+    def entropy(self) -> Tensor:
+        """-Σ π log π, shape (...)."""
+        return sum_of([-(p.exp() * p).sum(dim=-1) for p in self.log_probs])
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """Independent normal distributions, one for each dimension of the action."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    @staticmethod
+    def join(parts: list[DiagonalGaussian]) -> DiagonalGaussian:
+        """The policy of all their observations (..., N)."""
+        return DiagonalGaussian(torch.cat([part.mean for part in parts], dim=-2), parts[0].log_std)
+
+    def sample(self, draws: Draws, temperature: float) -> Tensor:
+        """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
+        normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
+        return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
+
+    def mode(self) -> Tensor:
+        """The likeliest actions, (..., K)."""
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Σ_k log N(a_k; μ_k, σ_k), shape (...)."""
+        z = (action - self.mean) * (-self.log_std).exp()
+        return -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
+
+    def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
+        """log π(a), shape (...): there is nothing to spread a target over, so ε must be 0."""
+        assert smoothing == 0
+        return self.log_prob(action)
+
+    def entropy(self) -> Tensor:
+        """Σ_k (½ + ½ log 2π + log σ_k), shape (...)."""
+        per_dimension = self.log_std + 0.5 + 0.5 * math.log(2 * math.pi)
+        return per_dimension.sum(dim=-1).expand(self.mean.shape[:-1])
+
+
+Policy = Categorical | DiagonalGaussian
+
+
+def join(parts: Sequence[Policy]) -> Policy:
+    """The policy of all their observations (..., N), of policies of one kind."""
+    kind: Any = type(parts[0])
+    return kind.join(parts)
+
+
+def answers_of(policy: Policy) -> dict[str, Tensor]:
+    """What a policy says of observations, each (N,), whatever kind it is."""
+    log_prob = policy.log_prob(policy.mode())
+    return {"log_probs_of_mode": log_prob.flatten(), "entropy": policy.entropy().flatten()}
+
+
+class CategoricalHead(nn.Module):
+    """Features (..., F) to a categorical policy over discrete or multi-discrete actions."""
+
+    def __init__(self, num_features: int, sizes: tuple[int, ...]):
+        super().__init__()
+        self.sizes = sizes
+        self.logits = orthogonal(nn.Linear(num_features, sum(sizes)), 0.01)
+
+    def forward(self, features: Tensor) -> Categorical:
+        logits = self.logits(features).float().split(self.sizes, dim=-1)
+        return Categorical(tuple(part.log_softmax(dim=-1) for part in logits))
+
+
+class GaussianHead(nn.Module):
+    """Features (..., F) to a normal policy whose deviation does not depend on the state."""
+
+    def __init__(self, num_features: int, dimensions: int):
+        super().__init__()
+        self.mean = orthogonal(nn.Linear(num_features, dimensions), 0.01)
+        self.log_std = nn.Parameter(torch.zeros(dimensions))
+
+    def forward(self, features: Tensor) -> DiagonalGaussian:
+        return DiagonalGaussian(self.mean(features).float(), self.log_std)
+
+
+def make_policy_head(num_features: int, spaces: Spaces) -> CategoricalHead | GaussianHead:
+    """The head for the spaces' actions."""
+    if spaces.continuous:
+        return GaussianHead(num_features, len(spaces.action_low))
+    return CategoricalHead(num_features, spaces.action_sizes)
+
+
+def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
+    """Orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a bias of 0."""
+    orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def sum_of(parts: list[Tensor]) -> Tensor:
+    """The sum of tensors, without a stack where there is only one."""
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)

@@ -1,0 +1,237 @@
+"""Networks: a torso (`agents.core.nets.torsos`), a core (`agents.core.nets.recurrence`) and heads.
+
+A Q-network takes observations (B, ...); an actor-critic takes time-major sequences (T, B, ...),
+which without a recurrent core are of one step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from agents.core.nets.distributions import Policy, answers_of, make_policy_head, orthogonal
+from agents.core.nets.normalise import ObservationNormaliser
+from agents.core.nets.orthogonal import orthogonal_
+from agents.core.nets.recurrence import CoreName, make_core
+from agents.core.nets.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
+from agents.core.types.spaces import Spaces
+
+
+class QHead(nn.Module):
+    """One hidden layer and a value for each action: features (B, F) to Q (B, A)."""
+
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        width: int,
+        layer_norm: bool,
+        activation: Activation = "relu",
+    ):
+        super().__init__()
+        hidden = dense_layer(num_features, width, layer_norm, activation)
+        self.values = nn.Sequential(hidden, nn.Linear(width, num_actions))
+
+    def q_values(self, features_BF: Tensor) -> Tensor:
+        return self.values(features_BF)
+
+
+class DuelingHead(nn.Module):
+    """Q = V + A - mean A (Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9)."""
+
+    def __init__(
+        self,
+        num_features: int,
+        num_actions: int,
+        width: int,
+        layer_norm: bool,
+        activation: Activation = "relu",
+    ):
+        super().__init__()
+        self.value = QHead(num_features, 1, width, layer_norm, activation).values
+        self.advantage = QHead(num_features, num_actions, width, layer_norm, activation).values
+
+    def q_values(self, features_BF: Tensor) -> Tensor:
+        advantage_BA = self.advantage(features_BF)
+        return self.value(features_BF) + advantage_BA - advantage_BA.mean(dim=1, keepdim=True)
+
+
+class QNetwork(nn.Module):
+    """A torso and a head that answers `q_values`: observations to float32 Q (B, A)."""
+
+    def __init__(self, torso: Torso, head: QHead | DuelingHead):
+        super().__init__()
+        self.torso, self.head = torso, head
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.head.q_values(self.torso(obs)).float()
+
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """What it says of observations, to be shown as histograms."""
+        return {"q_values": self(obs_N)}
+
+
+class Body(nn.Module):
+    """A torso, a hidden layer and a core: what a policy or a value is read from.
+
+    Hidden layers are orthogonal with gain √2 (detail 2 of "The 37 implementation details of
+    PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
+    """
+
+    def __init__(self, config: PolicyConfig, obs_shape: tuple[int, ...]):
+        super().__init__()
+        self.torso = make_torso(
+            config.torso,
+            obs_shape,
+            config.torso_width,
+            config.torso_norm,
+            config.activation,
+            config.hidden,
+        )
+        self.hidden = dense_layer(
+            self.torso.num_features, config.hidden, config.layer_norm, config.activation
+        )
+        self.core = make_core(config.core, config.hidden, config.hidden)
+        for module in [*self.torso.modules(), *self.hidden.modules()]:
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                orthogonal_(module.weight, math.sqrt(2))
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.hidden(self.torso(obs_TB.flatten(0, 1)))
+        return self.core(features.unflatten(0, obs_TB.shape[:2]), memory_BS, start_TB)
+
+
+class ActorCritic(nn.Module):
+    """A policy and the value of a state, with a body in common or one for each.
+
+    Attributes:
+        memory_size: width of the memory (B, S) that `forward` takes and gives back.
+        normaliser: what scales vector observations, and is saved with the weights.
+    """
+
+    def __init__(self, config: ActorCriticConfig, spaces: Spaces):
+        super().__init__()
+        self.normaliser = make_normaliser(config, spaces)
+        bodies = [Body(config, spaces.obs_shape) for _ in range(1 + config.separate_value)]
+        self.bodies = nn.ModuleList(bodies)
+        self.memory_size = sum(body.core.memory_size for body in bodies)
+        features = bodies[0].core.num_features
+        self.policy_head = make_policy_head(features, spaces)
+        self.value_head = orthogonal(nn.Linear(features, 1), 1.0)
+
+    def forward(
+        self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
+    ) -> tuple[Policy, Tensor, Tensor]:
+        """The policy (T, B), the float32 values (T, B) and the memory after the last step.
+
+        Args:
+            obs_TB: (T, B, ...) T consecutive observations of B environments.
+            memory_BS: what is remembered of the steps before.
+            start_TB: bool, the step is the first of its episode.
+        """
+        obs_TB = self.normaliser(obs_TB)
+        memories = memory_BS.chunk(len(self.bodies), dim=1)
+        outputs = [
+            body(obs_TB, memory, start_TB)
+            for body, memory in zip(self.bodies, memories, strict=True)
+        ]
+        policy = self.policy_head(outputs[0][0])
+        value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
+        return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
+
+    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Policy, Tensor, Tensor]:
+        """The same of single observations (B, ...), as sequences of one step.
+
+        Whoever keeps the memory has emptied it where an episode starts.
+        """
+        start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
+        return self(obs_B.unsqueeze(0), memory_BS, start_1B)
+
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """As `QNetwork.answers`, within an episode."""
+        policy, value_1N, _ = self.step(obs_N, memory_NS)
+        return {"values": value_1N[0], **answers_of(policy)}
+
+
+class PolicyNetwork(nn.Module):
+    """A policy alone, on single observations: the parts of an actor-critic that choose."""
+
+    def __init__(self, config: PolicyConfig, spaces: Spaces):
+        super().__init__()
+        self.normaliser = make_normaliser(config, spaces)
+        self.body = Body(config, spaces.obs_shape)
+        self.policy_head = make_policy_head(config.hidden, spaces)
+
+    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Policy:
+        """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
+        features_BF = self.body.hidden(self.body.torso(self.normaliser(obs_B)))
+        return self.policy_head(features_BF * kept_BF)
+
+    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
+        """As `QNetwork.answers`."""
+        return answers_of(self(obs_N))
+
+
+class TorsoConfig(Protocol):
+    """The settings that every network reads from an algorithm's config."""
+
+    @property
+    def torso(self) -> TorsoName: ...
+    @property
+    def torso_width(self) -> int: ...
+    @property
+    def torso_norm(self) -> Norm: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def activation(self) -> Activation: ...
+    @property
+    def layer_norm(self) -> bool: ...
+
+
+class QNetworkConfig(TorsoConfig, Protocol):
+    """What a Q-network reads beside them."""
+
+    @property
+    def dueling(self) -> bool: ...
+
+
+class PolicyConfig(TorsoConfig, Protocol):
+    """What a policy network reads beside them."""
+
+    @property
+    def core(self) -> CoreName: ...
+    @property
+    def normalise_observations(self) -> bool: ...
+
+
+class ActorCriticConfig(PolicyConfig, Protocol):
+    """What an actor-critic reads beside them."""
+
+    @property
+    def separate_value(self) -> bool: ...
+
+
+def make_normaliser(config: PolicyConfig, spaces: Spaces) -> ObservationNormaliser:
+    """What scales vector observations, where the config wants it; images are never scaled."""
+    wanted = config.normalise_observations and spaces.obs_dtype != torch.uint8
+    return ObservationNormaliser(spaces.obs_shape, wanted)
+
+
+def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
+    """The Q-function of the chosen parts, with a value for each combination of an action's parts.
+
+    Raises:
+        UserError: actions are continuous, or have too many combinations.
+    """
+    spaces.require_few_combinations()
+    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
+    head = DuelingHead if config.dueling else QHead
+    sizes = (torso.num_features, spaces.combinations, config.hidden)
+    return QNetwork(torso, head(*sizes, config.layer_norm, activation))

@@ -1,0 +1,1 @@
+"""Losses into weights, and weights into actions."""

@@ -1,0 +1,1 @@
+"""Run directories: what is saved of a training, and read again."""

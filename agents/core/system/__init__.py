@@ -1,0 +1,1 @@
+"""The machine: devices, processes, and how state is written."""

@@ -1,0 +1,1 @@
+"""Who owns time: collecting, learning, evaluating, and the command line."""

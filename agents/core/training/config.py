@@ -1,0 +1,222 @@
+"""The settings every agent shares, and the checks of values a person typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import tyro
+
+from agents.core.nets.recurrence import CoreName
+from agents.core.nets.torsos import Activation, Norm, TorsoName
+from envs import schema
+from envs.errors import UserError, did_you_mean
+from envs.flags import EnvFlags
+from envs.make import MOST_ENVS
+
+
+class Schedule(NamedTuple):
+    """The names of the settings that a value changes by: in a line from `start` to `end`.
+
+    Given `start` alone, a command line holds the value there.
+    """
+
+    start: str
+    end: str
+    steps: str = ""
+    """The setting of its own duration, if it has one: given, the value moves too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig(EnvFlags):
+    """What every agent needs to run; an algorithm's Config adds its own.
+
+    Attributes:
+        schedules: pairs of settings with a start and an end. The learning rate is none: its end is
+            a share of its start, so that the preset's share fits any learning rate.
+    """
+
+    schedules: ClassVar[tuple[Schedule, ...]] = ()
+
+    env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
+    """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
+    preset: str = "auto"
+    """Where the other settings' defaults come from."""
+    seed: int = 1
+    """Seed of everything random in the run."""
+    total_steps: int = 1_000_000
+    """Environment steps to train for, over all environments (an Atari step is 4 frames)."""
+    num_envs: int = 8
+    """Environments stepped together."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks and replay live."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of matrix products; auto is bf16 on CPUs that gain by it."""
+    num_threads: int = 0
+    """CPU threads for the network and for the emulator; 0 is one per core."""
+    learn_beside: bool = False
+    """Half of a CPU's cores learn while the others act and emulate; else all do each in turn."""
+    num_groups: Literal[1, 2] = 1
+    """Groups of environments: with two, one steps while actions are chosen for the other."""
+    init_from: str = ""
+    """A run whose best weights are the first ones, of all parts that both networks have."""
+    learning_rate: float = 2.5e-4
+    """Step size of the optimiser at first."""
+    anneal_to: float = 1.0
+    """Share of the learning rate, whatever it is, that is left after anneal_steps: a line."""
+    anneal_from_steps: int = 0
+    """Steps before the schedules begin."""
+    anneal_steps: int = 0
+    """Steps to the schedules' ends; 0 is total_steps, also after a resume."""
+    optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
+    """Adam, plain RMSProp, or the centred one of Mnih et al. 2015."""
+    optimiser_epsilon: float = 1e-5
+    """Added to the optimiser's denominator."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of Adam (https://arxiv.org/abs/1711.05101); in RMSProp an L2 term."""
+    max_grad_norm: float = 0.5
+    """Global gradient norm to clip at; 0 does not clip."""
+    average_updates: int = 0
+    """Updates whose weights are averaged for evaluation, the last the most; 0 does not."""
+    torso: TorsoName = "auto"
+    """Network body: auto is data_efficient for images and mlp for the rest."""
+    torso_width: int = 1
+    """Multiplies the channels of the body's convolutions."""
+    standardise_pixels: bool = True
+    """Standardise images by 1,024 steps of random play, not counted; else scale to [0, 1]."""
+    torso_norm: Norm = "none"
+    """Normalisation within the body."""
+    hidden: int = 256
+    """Width of the hidden layer after the body, and of the core."""
+    activation: Activation = "relu"
+    """Of fully connected layers; convolutions use ReLU."""
+    layer_norm: bool = False
+    """Normalise the hidden layer (https://arxiv.org/abs/1607.06450)."""
+    core: CoreName = "none"
+    """What remembers an episode: a recurrent core sees beyond the stacked frames."""
+    log_every_steps: int = 5_000
+    """Steps between two reports of speed and losses."""
+    eval_every_steps: int = 100_000
+    """Steps between two evaluations; 0 evaluates only at the end."""
+    eval_episodes: int = 10
+    """Full games of an evaluation during training."""
+    final_eval_episodes: int = 30
+    """Full games of the evaluation at the end; 0 for none."""
+    eval_most_steps: int = 0
+    """Steps of an evaluated game at most; 0 is its own limit, 27,000 where it has none."""
+    checkpoint_every_steps: int = 50_000
+    """Steps between two checkpoints."""
+    video: bool = True
+    """Film one game of each evaluation."""
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """Weights & Biases: auto is online when logged in, else offline."""
+    group: str = ""
+    """Group in Weights & Biases; by default <algorithm>-<environment>, whatever the seed."""
+    tags: tuple[str, ...] = ()
+    """Extra tags for Weights & Biases."""
+    runs_dir: Path = Path("runs")
+    """Where run directories go."""
+
+    @property
+    def annealing(self) -> tuple[int, int]:
+        """The last and the first step of the schedules."""
+        return self.anneal_steps or self.total_steps, self.anneal_from_steps
+
+    def validate(self) -> None:
+        """Raise a UserError for the first value that cannot work."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float):
+                require(math.isfinite(value), field.name, value, "a finite number")
+            elif isinstance(value, int):
+                require(abs(value) < 2**63, field.name, value, "a whole number below 2**63")
+        self.check_kwargs()
+        self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
+        self.at_least(1, "eval_episodes", "torso_width", "hidden")
+        self.above_zero("learning_rate", "optimiser_epsilon")
+        self.within_unit("anneal_to")
+        self.at_least(0, "anneal_from_steps", "anneal_steps", "max_grad_norm", "weight_decay")
+        self.at_least(0, "average_updates")
+        last_step, first_step = self.annealing
+        bound = f"less than the {last_step} steps after which schedules end"
+        require(first_step < last_step, "anneal_from_steps", first_step, bound)
+        self.multiple_of("num_groups", "num_envs")
+        for name, most in MOST.items():
+            require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
+        self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
+        self.at_least(0, "eval_most_steps")
+
+    def at_least(self, least: float, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+
+    def at_most(self, bound: str, *names: str) -> None:
+        most = getattr(self, bound)
+        for name in names:
+            require(
+                getattr(self, name) <= most, name, getattr(self, name), f"at most {bound} {most}"
+            )
+
+    def multiple_of(self, divisor: str, *names: str) -> None:
+        unit = getattr(self, divisor)
+        for name in names:
+            value = getattr(self, name)
+            require(value % unit == 0, name, value, f"a multiple of {divisor} {unit}")
+
+    def above_zero(self, *names: str) -> None:
+        for name in names:
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+
+    def within_unit(self, *names: str) -> None:
+        for name in names:
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+
+
+MOST = {"num_envs": MOST_ENVS, "num_threads": 1_024, "hidden": 16_384, "torso_width": 64}
+"""What nobody means to exceed: a machine would be out of memory before it could say so."""
+
+MAY_CHANGE_ON_RESUME = {
+    *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
+    *("eval_most_steps", "final_eval_episodes", "checkpoint_every_steps", "video", "wandb"),
+    *("group", "tags"),
+}
+
+
+def require(condition: bool, name: str, value: Any, allowed: str) -> None:
+    """Raise a UserError that names the flag, its value and what is allowed."""
+    if not condition:
+        raise UserError(f"{flag(name)} {value}: must be {allowed}")
+
+
+def flag(name: str) -> str:
+    """What a setting is called on the command line."""
+    return "--env" if name == "env_id" else "--" + name.replace("_", "-")
+
+
+def to_json(config: BaseConfig) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    plain = dataclasses.asdict(config)
+    return plain | {"runs_dir": str(config.runs_dir), "tags": list(config.tags)}
+
+
+def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
+    """A config from `to_json`, validated.
+
+    Raises:
+        UserError: a field is unknown, of another type, or has a value that cannot work.
+    """
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for name in values:
+        if name not in known:
+            raise UserError(
+                f"config.json has the unknown field '{name}'" + did_you_mean(name, known)
+            )
+    config = schema.convert(values, config_class, "config.json")
+    try:
+        config.validate()
+    except UserError as error:
+        raise UserError(f"config.json: {error}") from None
+    return config

@@ -1,0 +1,231 @@
+"""The training loop: the only place that owns time.
+
+Where experience comes from, environments or demonstrations, it leaves to
+`agents.core.training.experience`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psutil
+from torch import Tensor
+
+from agents.core.logging.averages import Averages
+from agents.core.logging.diagnostics import histograms
+from agents.core.logging.reporter import Reporter
+from agents.core.math.schedules import linear
+from agents.core.runs import artifacts
+from agents.core.runs.run import Run
+from agents.core.runs.snapshots import DamagedCheckpoint
+from agents.core.system import distributed
+from agents.core.training.agent import Agent
+from agents.core.training.config import BaseConfig
+from agents.core.training.evaluation import Evaluator, film_evaluation
+from agents.core.training.experience import Experience
+from envs import EnvSpec, UserError, schema
+from envs.errors import first_line
+from envs.signals import Interrupted, StopSignal
+from envs.text import plain
+
+EVALUATION_SEED = 20_000
+"""Evaluations in training play these games, whatever the run's seed."""
+
+TRAINING_VIDEO_STEPS = 900
+"""A minute of Atari: longer films would slow training."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint says of its training, beside the agent's state and the experience's."""
+
+    best_score: float
+    owes_evaluation: bool = False
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.best_score):
+            raise ValueError("best_score is no number")
+
+
+class Training:
+    """An agent learning from experience, with everything needed to stop and go on exactly.
+
+    Attributes:
+        owes_evaluation: the evaluation of this step was not finished; a resumed run begins with it.
+        saved: the state in which training ended is in a checkpoint.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        spec: EnvSpec,
+        experience: Experience,
+        config: BaseConfig,
+        run: Run | None,
+    ):
+        self.agent, self.spec, self.experience = agent, spec, experience
+        self.config, self.run = config, run
+        self.evaluator = Evaluator(
+            spec, EVALUATION_SEED, config.num_threads or None, config.eval_most_steps
+        )
+        self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
+        self.owes_evaluation = False
+        self.saved = False
+        self.averages = Averages()
+        end = config.learning_rate * config.anneal_to
+        self.learning_rate = linear(config.learning_rate, end, *config.annealing)
+
+    def train(self, logger: Reporter) -> int:
+        """Train to `total_steps`; returns the number of the signal that stopped it, or 0.
+
+        Raises:
+            Diverged: a loss or gradient was not finite; the checkpoints kept are from before.
+        """
+        config, experience = self.config, self.experience
+        self.started_at = (self.step, time.perf_counter())
+        with StopSignal() as stop:
+            if self.owes_evaluation:
+                self.evaluate(logger)
+            while not (self.finished or self.stopped_by(stop)):
+                self.agent.learner.set_learning_rate(self.learning_rate(self.step))
+                self.averages.add(experience.collect(self.step, logger))
+                self.step += experience.round_steps
+                if self.due(config.log_every_steps):
+                    self.report(logger)
+                self.owes_evaluation = self.due(config.eval_every_steps)
+                # What is due is saved before anything that can fail or take long.
+                if self.due(config.checkpoint_every_steps):
+                    self.save(logger)
+                if self.owes_evaluation:
+                    self.evaluate(logger)
+            self.saved = self.save(logger)
+        return self.stopped_by(stop)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no more to do."""
+        return self.step >= self.config.total_steps or self.experience.exhausted
+
+    def stopped_by(self, stop: StopSignal) -> int:
+        """The signal that some rank received, or 0."""
+        return distributed.largest(stop.signum, self.agent.learner.device)
+
+    def due(self, every_steps: int) -> bool:
+        """Whether the last round crossed a multiple of `every_steps` (0: never)."""
+        before = self.step - self.experience.round_steps
+        return every_steps > 0 and self.step // every_steps > before // every_steps
+
+    def report(self, logger: Reporter) -> None:
+        """Log losses and speed since the last report, evaluations and checkpoints left out; and
+        the resident memory."""
+        means, (first_step, start) = self.averages.flush(), self.started_at
+        if self.step > first_step:
+            charts = {
+                "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
+                "charts/learning_rate": self.agent.learner.learning_rate,
+                f"charts/{self.agent.explores_by}": self.agent.exploration(self.step),
+                "charts/memory_gb": psutil.Process().memory_info().rss / 1e9,
+            }
+            logger.metrics(self.step, {**means, **charts})
+        self.started_at = (self.step, time.perf_counter())
+
+    def evaluate(self, logger: Reporter) -> None:
+        """Play full games, keep the weights if they are the best so far, film the first game.
+
+        A signal ends it early: then nothing is kept, and the evaluation stays owed.
+        """
+        self.report(logger)
+        if self.run is None or distributed.rank() > 0:
+            self.evaluated_step = self.step
+            self.owes_evaluation = False
+            return
+        try:
+            result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+        except Interrupted:
+            logger.message(f"the evaluation of step {self.step:,} was stopped; --resume repeats it")
+            return
+        self.evaluated_step = self.step
+        self.owes_evaluation = False
+        logger.metrics(self.step, result.metrics() | self.experience.compared(result.mean))
+        logger.message(f"evaluation: {result}")
+        # Of equal scores that of more training.
+        if result.mean >= self.best_score:
+            self.best_score = result.mean
+            weights = self.agent.learner.weights()
+            self.run.best(self.step, result.mean, weights, result.to_json())
+            logger.artifact(artifacts.model(self.run, result.metrics()), ("best",))
+        evaluator, learner = self.evaluator, self.agent.learner
+        logger.histograms(self.step, lambda: histograms(learner, evaluator.seen))
+        if self.config.video:
+            path = film_evaluation(result, self.run, logger.message, TRAINING_VIDEO_STEPS)
+            if path is not None:
+                logger.video(self.step, path)
+        self.started_at = (self.step, time.perf_counter())
+
+    def save(self, logger: Reporter) -> bool:
+        """Checkpoint; Diverged is raised before anything is written. Returns whether it is saved.
+
+        Whatever keeps the disk from taking it is said, and training goes on.
+        """
+        self.report(logger)
+        run, everywhere = self.run, self.experience.state_dict()
+        saved = True
+        if run is not None and distributed.rank() == 0:
+            # The agent's state is made under the same protection from a full disk.
+            saved = run.checkpoint(
+                self.step,
+                lambda: {
+                    "agent": self.agent.state_dict(run),
+                    "best_score": self.best_score,
+                    "owes_evaluation": self.owes_evaluation,
+                    **everywhere,
+                },
+                self.agent.learner.weights(),
+            )
+        self.started_at = (self.step, time.perf_counter())
+        return saved
+
+    def restore(self, run: Run, fresh_episodes: bool = False) -> None:
+        """Go back to the newest checkpoint of the run that is whole and of this agent.
+
+        Args:
+            fresh_episodes: new episodes begin in place of those that were under way.
+
+        Raises:
+            NotReproduced: the environments do not lead to where they were.
+        """
+        run.restore(partial(self.take_up, fresh_episodes))
+
+    def take_up(
+        self, fresh_episodes: bool, step: int, state: dict[str, Any], weights: dict[str, Tensor]
+    ) -> None:
+        """Go on from a checkpoint's content.
+
+        Raises:
+            DamagedCheckpoint: it is not what such an agent saves, though its checksums are right.
+                The learner and this object are as before. A replay and environments may not be:
+                whatever is taken up next replaces them.
+            UserError: as the environments or the demonstrations say.
+        """
+        take_up = self.experience.begin_anew if fresh_episodes else self.experience.load_state_dict
+        try:
+            about = schema.convert(state, About, f"the checkpoint of step {step}")
+            with self.agent.learner.unless_refused():
+                self.agent.learner.load_weights(weights)
+                self.agent.load_state_dict(state["agent"], self.run)
+                take_up(state)
+        except schema.Malformed as error:
+            raise DamagedCheckpoint(str(error)) from None
+        except (UserError, DamagedCheckpoint):
+            raise
+        except Exception as error:
+            # Content of any other form: what it breaks in torch or numpy has no common error.
+            why = f"{type(error).__name__}: {plain(first_line(error))}"
+            raise DamagedCheckpoint(f"the checkpoint of step {step} does not fit: {why}") from None
+        self.step = step
+        self.best_score = about.best_score
+        self.owes_evaluation = about.owes_evaluation

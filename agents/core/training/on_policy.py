@@ -1,0 +1,103 @@
+"""Agents that learn from what their present policy did, once, and forget it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from agents.core.data.rollouts import Rollout, RolloutConfig
+from agents.core.math import schedules
+from agents.core.nets.networks import ActorCritic, ActorCriticConfig
+from agents.core.optimize.acting import sample_policy
+from agents.core.optimize.learner import Learner, LearnerConfig
+from agents.core.types.batches import Sequences
+from agents.core.types.env_rng import Draws
+from agents.core.types.spaces import Spaces
+from agents.core.types.step import Decision, Obs, Step
+from envs import schema
+
+
+class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
+    """The settings that an on-policy agent reads from an algorithm's config."""
+
+    @property
+    def annealing(self) -> tuple[int, int]: ...
+
+
+class Method(Protocol):
+    """The mathematics of an algorithm."""
+
+    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+        """Update the network on a rollout; returns what to log.
+
+        `progress` is the share of the schedules' steps that were taken, from 0 to 1.
+        """
+        ...
+
+    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each step of a minibatch, and other values of each."""
+        ...
+
+
+C = TypeVar("C", bound=OnPolicyConfig)
+
+
+class OnPolicyAgent:
+    """Draws from an actor-critic's policy, and has a method improve it on what that led to.
+
+    Args:
+        method: what makes the algorithm's mathematics of its config and the learner.
+    """
+
+    explores_by, off_policy = "temperature", False
+
+    def __init__(
+        self,
+        config: C,
+        spaces: Spaces,
+        device: torch.device,
+        method: Callable[[C, Learner], Method],
+    ):
+        self.config, self.spaces = config, spaces
+        self.learner = Learner(ActorCritic(config, spaces), config, device)
+        self.rollout, self.method = (
+            Rollout(config, spaces, self.learner),
+            method(config, self.learner),
+        )
+        self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
+        self.exploration, self.loss = schedules.constant(1.0), self.method.loss
+        self.steps, self.progress = 0, schedules.progress(*config.annealing)
+
+    def prepare(self) -> None:
+        self.rollout.allocate()
+
+    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+
+    def observe(self, step: Step) -> None:
+        self.rollout.add(step)
+
+    def end_episodes(self) -> None:
+        self.rollout.end_episodes()
+
+    def learn(self) -> dict[str, Tensor]:
+        """What the method makes of the rollout."""
+        metrics = self.method.improve(self.rollout, self.progress(self.steps))
+        self.steps += self.rollout.size
+        self.rollout.clear()
+        return metrics
+
+    def state_dict(self, store: Any) -> dict[str, Any]:
+        return {
+            "learner": self.learner.state_dict(),
+            "rollout": self.rollout.state_dict(),
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.rollout.load_state_dict(state["rollout"])
+        self.steps = schema.natural(state["steps"], "steps")

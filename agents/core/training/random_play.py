@@ -1,0 +1,55 @@
+"""What random play looks like: the statistics by which images are standardised.
+
+Inputs of mean zero and of one scale are learned from sooner: LeCun et al. 1998, "Efficient
+BackProp", section 4.3. On Atari the background is most of an image and hardly changes, while what
+matters is a few pixels of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import envs
+from agents.core.nets.normalise import Moments, sums_of
+from agents.core.nets.pixels import Pixels
+from envs import EnvSpec
+
+NUM_ENVS = 2
+STEPS = 512
+
+
+@cache
+def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each pixel of observations (C, H, W) of bytes, float32.
+
+    They are of `STEPS` steps in each of `NUM_ENVS` environments, the same for every run. What
+    never changes has a deviation of 0.
+    """
+    with closing(envs.make(spec, NUM_ENVS, seed=0, num_threads=NUM_ENVS)) as env:
+        env.action_space.seed(0)
+        obs, _ = env.reset(seed=0)
+        mean, variance = torch.zeros(2, *obs.shape[1:], dtype=torch.float64)
+        moments = Moments(mean, variance, torch.zeros((), dtype=torch.float64))
+        for _ in range(STEPS):
+            obs, *_ = env.step(env.action_space.sample())
+            moments.add(sums_of(torch.from_numpy(obs)))
+    return moments.mean.float(), moments.variance.sqrt().float()
+
+
+def standardise(network: nn.Module, spec: EnvSpec) -> None:
+    """Make a network's images those of random play with mean 0 and deviations below 1.
+
+    The deviation of all pixels is added to that of each: what random play hardly ever changes
+    would be large beyond measure when it does.
+    """
+    stages = [module for module in network.modules() if isinstance(module, Pixels)]
+    if stages and envs.spaces_of(spec)[0].dtype == np.uint8:
+        mean, deviation = statistics(spec)
+        of_all = deviation.square().mean().sqrt().clamp_min(1.0)
+        for pixels in stages:
+            pixels.standardise(mean, deviation + of_all)

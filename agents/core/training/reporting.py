@@ -1,0 +1,154 @@
+"""What a run says of itself: its origin as it opens the log, totals and the score as it ends."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from agents.core.logging.diagnostics import updates
+from agents.core.logging.log import Logger
+from agents.core.logging.reporter import Reporter, SilentReporter
+from agents.core.runs import artifacts
+from agents.core.runs.artifacts import Artifact
+from agents.core.runs.run import Run
+from agents.core.system import distributed
+from agents.core.system.device import cpu_name
+from agents.core.training.agent import Agent, OnlineAgent
+from agents.core.training.config import to_json
+from agents.core.training.evaluation import Evaluator, film_evaluation
+from agents.core.training.loop import Training
+from demos import provenance
+from envs import EnvSpec, signals
+
+SCORE_SEED = 30_000
+"""The games of a final score: not those that chose the best weights."""
+
+ORIGIN = {"dataset": "dataset", "model": "initial_model"}
+"""What the config calls an artifact that a run began with."""
+
+BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
+
+
+def open_logger(training: Training) -> Reporter:
+    """What the first rank reports to, from this step on; the others report nothing."""
+    run, config, spec, step = training.run, training.config, training.spec, training.step
+    if run is None or distributed.rank() > 0:
+        return SilentReporter()
+    seconds = run.truncate_metrics(step) if step > 0 else 0.0
+    run.save_config(to_json(config), spec.to_json())
+    online, game = isinstance(training.agent, OnlineAgent), short_name(spec)
+    learner, sources = training.agent.learner, sources_of(training)
+    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[learner.precision]
+    logger = Logger(
+        run,
+        {
+            **to_json(config),
+            "protocol": spec.protocol,
+            "env_spec": spec.to_json(),
+            "hardware": hardware(learner.device) | {"precision": precision},
+            "commit": provenance.commit(),
+            **{ORIGIN[source.type]: source.metadata for source in sources},
+        },
+        total_steps=config.total_steps,
+        frames_per_step=frames_per_step(training),
+        wandb_mode=config.wandb,
+        group=config.group or f"{run.algo}-{game}",
+        job_type="train" if online else "imitate",
+        tags=(run.algo, game, learner.device.type, precision, *config.tags),
+        start_step=step,
+        start_time=seconds,
+    )
+    for source in sources:
+        logger.uses(source)
+    return logger
+
+
+def short_name(spec: EnvSpec) -> str:
+    """`ALE/Pong-v5` as people call it, Pong; any other environment by its id."""
+    return re.sub(r"^ALE/(\w+)-v5$", r"\1", spec.env_id).replace("/", "-")
+
+
+def sources_of(training: Training) -> list[Artifact]:
+    """What training began with: the demonstrations of an agent's lesson, and `--init-from`.
+
+    The latter may since have learned more, or be gone, when a run is resumed.
+    """
+    lesson = getattr(training.agent, "lesson", None)
+    sources = [] if lesson is None else [lesson.dataset]
+    if training.config.init_from and training.step == 0:
+        run = Run.open(training.config.init_from)
+        sources.append(artifacts.model(run, {"path": str(run.path.resolve())}))
+    return sources
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The machine, as JSON values."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": device.type,
+        "gpu": gpu,
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "ranks": distributed.size(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+    }
+
+
+def frames_per_step(training: Training) -> int:
+    """Emulated frames of a step in the environment; a demonstrated step is one."""
+    return training.spec.frameskip if isinstance(training.agent, OnlineAgent) else 1
+
+
+def totals(training: Training, seconds: float) -> dict[str, float]:
+    """How much was trained, in so many seconds, and what it took. Evaluations are part of it."""
+    learner = training.agent.learner
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS
+    values = {
+        "total_steps": training.step,
+        "total_frames": training.step * frames_per_step(training),
+        "updates": updates(learner),
+        "wall_clock_seconds": seconds,
+        "steps_per_second": training.step / max(seconds, 1e-9),
+        "peak_memory_gb": peak_bytes / 1e9,
+    }
+    if learner.device.type == "cuda":
+        values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(learner.device) / 1e9
+    return values
+
+
+def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
+    """Score the best weights on games that did not choose them, and keep the score and a film."""
+    config, run = training.config, training.run
+    assert run is not None
+    if training.evaluated_step != training.step:
+        training.evaluate(logger)
+        signals.check()
+    _, step = run.weights("best", agent.learner.load_weights)
+    threads = config.num_threads or None
+    evaluator = Evaluator(training.spec, SCORE_SEED, threads, config.eval_most_steps)
+    result = evaluator.evaluate(agent, config.final_eval_episodes, step)
+    compared = training.experience.compared(result.mean)
+    run.save_score(result.to_json() | compared)
+    logger.message(f"score: {result}{in_words(compared)}")
+    logger.summary(summary := {**result.summary(), **plain(compared)})
+    if config.video and (path := film_evaluation(result, run, logger.message)):
+        # The film is of the best weights, which may be older than the last.
+        logger.video(result.step, path)
+    logger.artifact(artifacts.model(run, summary), ("best", "final"))
+
+
+def plain(compared: dict[str, float]) -> dict[str, float]:
+    """`eval/of_demonstrator` as "of_demonstrator"."""
+    return {name.rpartition("/")[2]: value for name, value in compared.items()}
+
+
+def in_words(compared: dict[str, float]) -> str:
+    """`eval/of_demonstrator` 0.93 as ", 93.0% of demonstrator"."""
+    return "".join(f", {v:.1%} {n.replace('_', ' ')}" for n, v in plain(compared).items())

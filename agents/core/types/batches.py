@@ -1,0 +1,113 @@
+"""Minibatches: what losses learn from. Each can be split into shards, in order, without copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
+
+    obs: Tensor
+    action_B: Tensor
+    reward_B: Tensor
+    discount_B: Tensor
+    next_obs: Tensor
+    weight_B: Tensor
+    slot_B: Tensor
+
+    @property
+    def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What was done and what came of it: action, n-step reward and discount."""
+        return self.action_B, self.reward_B, self.discount_B
+
+    @property
+    def size(self) -> int:
+        """Transitions in it."""
+        return len(self.slot_B)
+
+    @property
+    def weight(self) -> Tensor:
+        """Importance of each transition's loss."""
+        return self.weight_B
+
+    def split(self, shards: int) -> list[Batch]:
+        """The batch in `shards` nearly equal parts, in order; views, not copies."""
+        return shards_of(self, shards)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A minibatch: B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
+
+    Attributes:
+        memory_BS: what was remembered before the first step of each.
+        start_LB: bool, the step is the first of its episode.
+        return_LB: advantage plus value: what a value is fitted to.
+        size: steps in the minibatch over all ranks.
+    """
+
+    obs_LB: Tensor
+    memory_BS: Tensor
+    start_LB: Tensor
+    action_LBK: Tensor
+    log_prob_LB: Tensor
+    value_LB: Tensor
+    advantage_LB: Tensor
+    return_LB: Tensor
+    size: int
+
+    weight = 1.0
+    """Every step counts the same."""
+
+    def split(self, shards: int) -> list[Sequences]:
+        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
+        return shards_of(self, shards, lambda name: 0 if name == "memory_BS" else 1)
+
+
+@dataclass(frozen=True)
+class Demonstrated:
+    """A minibatch of demonstrated steps.
+
+    Attributes:
+        action_BK: what the demonstrator did, as `agents.core.nets.distributions` has it.
+        kept_BF: float, what dropout leaves of the features, scaled.
+        weight_B: importance of each step's loss.
+    """
+
+    obs: Tensor
+    action_BK: Tensor
+    kept_BF: Tensor
+    weight_B: Tensor
+
+    @property
+    def size(self) -> int:
+        return len(self.weight_B)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.weight_B
+
+    def split(self, shards: int) -> list[Demonstrated]:
+        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
+        return shards_of(self, shards)
+
+
+M = TypeVar("M", Batch, Sequences, Demonstrated)
+
+
+def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:
+    """A minibatch in nearly equal parts, along a dimension of each of its tensors."""
+    parts = {name: t.tensor_split(shards, dim_of(name)) for name, t in tensors(batch).items()}
+    columns = zip(*parts.values(), strict=True)
+    return [replace(batch, **dict(zip(parts, column, strict=True))) for column in columns]
+
+
+def tensors(batch: Any) -> dict[str, Tensor]:
+    """The fields of a minibatch that are tensors."""
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}

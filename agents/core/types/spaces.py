@@ -1,0 +1,159 @@
+"""What an agent is built for: its observations and its actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from envs import EnvSpec
+from envs.errors import UserError
+from envs.tapes import first_and_last
+
+MOST_CHOICES = 100_000
+"""A policy with more outputs is refused: its last layer alone would fill the memory."""
+
+MOST_COMBINATIONS = 1_024
+"""An agent with a value for each action takes that many combinations of the parts of one."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What an agent is built for: N environments, observations of (stack, ...) and actions.
+
+    An agent numbers the choices in each part of a discrete action from 0.
+
+    Attributes:
+        num_actions: how many discrete actions there are; 0 for other kinds.
+        nvec: how many choices there are in each part of another action that is not continuous.
+        first_choices: the environment's number for the first choice in each part; () where all
+            are 0.
+        action_low, action_high: bounds of a continuous action, flattened; infinite where it has
+            none.
+        action_shape: shape of an action as the environment takes it.
+        about: the environment and its actions in words, for errors.
+    """
+
+    num_envs: int
+    obs_shape: tuple[int, ...]
+    obs_dtype: torch.dtype
+    stack: int
+    num_actions: int
+    atari: bool
+    nvec: tuple[int, ...] = ()
+    first_choices: tuple[int, ...] = ()
+    action_low: tuple[float, ...] = ()
+    action_high: tuple[float, ...] = ()
+    action_shape: tuple[int, ...] = ()
+    about: str = ""
+
+    @classmethod
+    def of(cls, spec: EnvSpec, num_envs: int, obs: gym.Space, action: gym.Space) -> Spaces:
+        """Raises a UserError for spaces that no agent here takes."""
+        if not isinstance(obs, gym.spaces.Box):
+            raise UserError(f"{spec.env_id}: observations are {obs}; agents need Box")
+        about = f"{spec.env_id}: actions are {action}"
+        return cls(
+            num_envs=num_envs,
+            obs_shape=obs.shape,
+            obs_dtype=torch.uint8 if obs.dtype == np.uint8 else torch.float32,
+            stack=spec.frame_stack,
+            atari=spec.family == "atari",
+            about=about,
+            **fields_of_actions(action, about),
+        )
+
+    @property
+    def continuous(self) -> bool:
+        return bool(self.action_low)
+
+    @property
+    def action_sizes(self) -> tuple[int, ...]:
+        """The number of choices in each part of an action that is not continuous."""
+        return self.nvec or (self.num_actions,)
+
+    @property
+    def action_parts(self) -> int:
+        """Numbers in an action, K."""
+        return len(self.action_low) or len(self.action_sizes)
+
+    @property
+    def combinations(self) -> int:
+        """How many actions there are, in all combinations of their parts; 0 where continuous."""
+        return 0 if self.continuous else prod(self.action_sizes)
+
+    def require_discrete(self) -> None:
+        """Raise a UserError unless actions are of one discrete kind."""
+        if not self.num_actions:
+            raise UserError(f"{self.about}; this agent needs Discrete")
+
+    def require_few_combinations(self) -> None:
+        """Raise a UserError unless each combination of an action's parts can have a value."""
+        if self.continuous:
+            raise UserError(f"{self.about}; this agent needs discrete actions: use ppo")
+        if self.nvec and self.combinations > MOST_COMBINATIONS:
+            raise UserError(
+                f"{self.about}, of {self.combinations:,} combinations; this agent takes"
+                f" {MOST_COMBINATIONS:,} at most: use ppo"
+            )
+
+    def playable(self, action_NK: np.ndarray) -> np.ndarray:
+        """A policy's actions as the environment takes them: shaped, and clipped to its bounds."""
+        if self.continuous:
+            action_NK = action_NK.clip(self.action_low, self.action_high)
+        elif self.first_choices:
+            action_NK = action_NK + np.array(self.first_choices)
+        return action_NK.reshape(len(action_NK), *self.action_shape)
+
+    def chosen(self, action_N: np.ndarray) -> np.ndarray:
+        """The environment's actions (N, ...) as a policy has them, (N, K): undoes `playable`."""
+        action_NK = action_N.reshape(len(action_N), -1)
+        if self.continuous:
+            return action_NK.astype(np.float32)
+        return action_NK.astype(np.int64) - np.array(self.first_choices or 0)
+
+    def playable_combination(self, index_N: np.ndarray) -> np.ndarray:
+        """Actions by their number among all combinations, as the environment takes them."""
+        if self.num_actions and not self.first_choices:
+            return index_N
+        return self.playable(np.stack(np.unravel_index(index_N, self.action_sizes), axis=-1))
+
+    def combination(self, action_N: np.ndarray) -> np.ndarray:
+        """The numbers int (N,) of actions among all combinations: undoes the former."""
+        if self.num_actions and not self.first_choices:
+            return action_N
+        parts = tuple(self.chosen(action_N).T)
+        return np.asarray(np.ravel_multi_index(parts, self.action_sizes))
+
+
+def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:
+    """The fields of `Spaces` that tell an action space.
+
+    Raises:
+        UserError: no agent takes it; begins with `about`.
+    """
+    if not isinstance(action, gym.spaces.Discrete) and 0 in (action.shape or ()):
+        raise UserError(f"{about}, which have no parts: there is nothing to choose")
+    if isinstance(action, gym.spaces.Box) and action.dtype.kind == "f":
+        low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
+        bounds = {"action_low": low, "action_high": high, "action_shape": action.shape}
+        return {"num_actions": 0, **bounds}
+    if (bounds := first_and_last(action)) is None:
+        kinds = "Discrete, MultiDiscrete, MultiBinary or Box"
+        raise UserError(f"{about}; agents need {kinds}")
+    # As Python's numbers, which do not overflow: int64 has 2^64 of them.
+    first, last = ([int(each) for each in bound.ravel()] for bound in bounds)
+    sizes = tuple(high - low + 1 for low, high in zip(first, last, strict=True))
+    if sum(sizes) > MOST_CHOICES:
+        raise UserError(
+            f"{about}, of {sum(sizes):,} choices; agents take {MOST_CHOICES:,} at most:"
+            " declare a Box of float32 where actions are amounts"
+        )
+    shared = {"first_choices": tuple(first) if any(first) else ()}
+    if isinstance(action, gym.spaces.Discrete):
+        return {"num_actions": sizes[0], **shared}
+    return {"num_actions": 0, "nvec": sizes, "action_shape": action.shape, **shared}
