@@ -15,6 +15,7 @@ from agents.core.nets.networks import make_q_network
 from agents.core.nets.pixels import Pixels
 from agents.core.nets.torsos import Activation
 from agents.core.optimize.learner import Learner, Loss, copy_weights
+from agents.core.system import device as device_module
 from agents.core.system.device import bf16_pays
 from agents.core.types.batches import Batch, Sequences
 from agents.core.types.spaces import Spaces
@@ -347,6 +348,18 @@ def test_the_network_moves_to_the_device_contiguous_and_float32(device: torch.de
 )
 def test_bf16_is_for_cpus_that_gain_by_it(vendor: str, flags: str, pays: bool):
     assert bf16_pays(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse2\n") is pays
+
+
+@pytest.mark.parametrize("gains", [True, False])
+def test_on_such_a_cpu_bf16_is_for_convolutions(gains: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device_module, "cpu_multiplies_bf16", lambda: gains)
+    for_images = torch.bfloat16 if gains else torch.float32
+    networks = {nn.Sequential(nn.Conv2d(1, 1, 1)): for_images, nn.Linear(1, 1): torch.float32}
+    for network, dtype in networks.items():
+        learner = Learner(network, Settings(precision="auto"), CPU)
+        assert learner.precision == dtype
+        learner = Learner(network, Settings(precision="bf16"), CPU)
+        assert learner.precision == torch.bfloat16
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

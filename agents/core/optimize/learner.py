@@ -79,10 +79,12 @@ class Learner:
     """
 
     def __init__(self, network: nn.Module, config: LearnerConfig, device: torch.device):
-        self.device, self.precision = device, resolve_precision(config.precision, device)
+        self.device = device
         self.network = network.to(device)
+        convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        self.precision = resolve_precision(config.precision, device, convolves)
         # Threads pay off in convolutions; what a small MLP does takes less time than waking them.
-        wide = device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in network.modules())
+        wide = device.type == "cpu" and convolves
         learning, _ = roles(config.num_threads, config.learn_beside)
         cores = share_cores(learning, config.batch_size) if wide else (1, 1)
         self.shards, self.threads_per_shard = cores

@@ -54,7 +54,7 @@ class BaseConfig(EnvFlags):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks and replay live."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of matrix products; auto is bf16 on CPUs that gain by it."""
+    """Number format of matrix products; auto is bf16 for convolutions, on CPUs that gain by it."""
     num_threads: int = 0
     """CPU threads for the network and for the emulator; 0 is one per core."""
     learn_beside: bool = False
