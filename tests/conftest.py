@@ -8,6 +8,7 @@ import signal
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +67,20 @@ Images of Catch are small, so that a CPU that emulates bf16 is quick too.
 """
 
 ALGORITHMS = sorted(TINY)
+
+
+def on_each(*cases: Any) -> list[Any]:
+    """Parameters (algorithm, *case): each algorithm on one case and PPO on each; the rest is slow.
+
+    A fault of an algorithm shows on any case, and a fault of a case with any algorithm.
+    """
+    pairs: list[Any] = []
+    for number, algo in enumerate(ALGORITHMS):
+        for place, case in enumerate(cases):
+            values = case if isinstance(case, tuple) else (case,)
+            quick = algo == "ppo" or place == number % len(cases)
+            pairs.append(pytest.param(algo, *values, marks=() if quick else pytest.mark.slow))
+    return pairs
 
 
 def tiny(algo: str, env_id: str) -> list[str]:

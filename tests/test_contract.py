@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, BF16, TINY, module_of, read_metrics, run_tiny
+from conftest import ALGORITHMS, BF16, TINY, module_of, on_each, read_metrics, run_tiny
 
 from agents import evaluate
 from agents.core.data.replay import Replay
@@ -21,8 +21,7 @@ def test_every_algorithm_is_under_contract() -> None:
     assert algorithms() == sorted({module_of(algo) for algo in ALGORITHMS})
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
-@pytest.mark.parametrize("env_id", ENVS)
+@pytest.mark.parametrize(("algo", "env_id"), on_each(*ENVS))
 def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id: str) -> None:
     run = run_tiny(
         tmp_path, algo, "--env", env_id, "--total-steps", "400", "--log-every-steps", "80"
@@ -36,10 +35,9 @@ def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id
     assert run.config()["config"]["env_id"] == env_id
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
 @pytest.mark.parametrize(
-    ("env_id", "threads", "samples"),
-    [("Pong", 1, 8), ("toy/Catch-v0", 2, 32), ("toy/Catch-v0", 2, 64)],
+    ("algo", "env_id", "threads", "samples"),
+    on_each(("Pong", 1, 8), ("toy/Catch-v0", 2, 32), ("toy/Catch-v0", 2, 64)),
 )
 def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
     tmp_path: Path, algo: str, env_id: str, threads: int, samples: int
