@@ -127,10 +127,19 @@ class DQN:
         self.updates_due += self.config.replay_ratio * self.spaces.num_envs / size
         while count := min(int(self.updates_due), every - self.updates % every):
             uniform_UB = self.replay.draw(count, size)
-            metrics = self.learner.repeat(self.replay.fit, self.learner, self.loss, uniform_UB)
+            metrics = self.learner.repeat(self.fit, uniform_UB)
             self.updates, self.updates_due = self.updates + count, self.updates_due - count
             if self.updates % every == 0:
                 copy_weights(self.learner.network, self.target)
+        return metrics
+
+    def fit(self, uniform_UB: Tensor) -> dict[str, Tensor]:
+        """U updates, each on a minibatch drawn by its row; returns the last one's means."""
+        metrics: dict[str, Tensor] = {}
+        for uniform_B in uniform_UB:
+            batch = self.replay.sample(uniform_B)
+            metrics, values = self.learner.update(self.loss, batch)
+            self.replay.update_priorities(batch.slot_B, values["losses/td_error"])
         return metrics
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -120,7 +120,7 @@ def test_there_is_something_to_check():
     assert "agents.dqn" in [name_of(file) for file in ALGORITHMS]
 
 
-CORE_ROOMS = ("math", "types", "system", "nets", "optimize", "runs", "data", "logging", "training")
+CORE_ROOMS = ("math", "types", "system", "nets", "runs", "data", "optimize", "logging", "training")
 """The rooms of agents/core, from the lowest: each imports from itself and from those before it."""
 
 

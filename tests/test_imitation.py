@@ -20,8 +20,8 @@ from agents.bc import PRESETS
 from agents.core.data.augmentation import random_shift, shift
 from agents.core.data.demonstrations import Demonstrations, Minibatches, agreement, load, subset
 from agents.core.nets.distributions import Categorical
+from agents.core.optimize.transfer import part
 from agents.core.runs.run import Run
-from agents.core.runs.transfer import part
 from agents.core.training.experience import spaces_of
 from agents.core.training.launch import train
 from demos import Dataset

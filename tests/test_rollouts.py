@@ -16,6 +16,7 @@ from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.acting import sample_policy, state_values
 from agents.core.optimize.learner import Learner
 from agents.core.training.env_group import Group
+from agents.core.training.on_policy import OnPolicyAgent
 from agents.core.types.batches import Sequences
 from agents.core.types.env_rng import Draws
 from agents.core.types.spaces import Spaces
@@ -59,6 +60,7 @@ class Settings:
     activation: str = "tanh"
     core: str = "none"
     separate_value: bool = False
+    annealing: tuple[int, int] = (1_000, 0)
 
 
 Ends = dict[tuple[int, int], str]
@@ -139,16 +141,31 @@ def spaces_of(num_envs: int = ENVS, width: int = WIDTH, **values: Any) -> Spaces
     return Spaces(num_envs, (width,), torch.float32, stack=1, atari=False, **actions)
 
 
+class Valued(Rollout):
+    """A rollout with the learner that says its values, as an on-policy agent has them."""
+
+    def __init__(self, settings: Settings, spaces: Spaces, learner: Learner):
+        self.learner, self.network = learner, learner.network
+        assert isinstance(self.network, ActorCritic)
+        super().__init__(settings, spaces, learner.device, self.network.memory_size)
+
+    def add(self, step: Step) -> None:
+        beyond = super().add(step)
+        if beyond is not None:
+            value_B = state_values(self.learner, beyond.obs_B, beyond.memory_BS)
+            self.complete(beyond, value_B)
+
+
 def make(
     spaces: Spaces | None = None, device: torch.device = CPU, **values: Any
-) -> tuple[Rollout, Settings]:
+) -> tuple[Valued, Settings]:
     spaces, settings = spaces or spaces_of(), Settings(**values)
     torch.manual_seed(0)
     network = ActorCritic(settings, spaces)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    rollout = Rollout(settings, spaces, Learner(network, settings, device))
+    rollout = Valued(settings, spaces, Learner(network, settings, device))
     rollout.allocate()
     return rollout, settings
 
@@ -349,7 +366,7 @@ def test_rewards_are_clipped_to_their_sign_only_on_atari_and_when_asked(
 ):
     rollout = counting(gamma=0.0)
     settings = replace(rollout.config, clip_reward=clip)
-    rollout = Rollout(settings, replace(rollout.spaces, atari=atari), rollout.learner)
+    rollout = Valued(settings, replace(rollout.spaces, atari=atari), rollout.learner)
     rollout.allocate()
     give(rollout, [8.0, 4.0, 2.0], [7.5, -0.25, 0.0], 16.0)
     # With γ = 0 the return is the reward.
@@ -621,16 +638,28 @@ def test_multi_discrete_actions_are_kept_in_all_their_parts():
 
 
 def test_observations_change_the_normaliser_only_after_they_were_learned_from():
-    rollout, _ = make(normalise_observations=True)
-    normaliser = rollout.network.normaliser
-    play = Play(rollout)
-    play.fill()
-    list(rollout.minibatches(8))
-    assert normaliser.count.item() == 0
-    rollout.clear()
-    assert normaliser.count.item() == rollout.size
-    expected = rollout.kept["obs"].double().mean(dim=(0, 1))
-    torch.testing.assert_close(normaliser.mean, expected)
+    seen: list[float] = []
+
+    class Looks:
+        """Learns nothing, and notes how many observations the normaliser had."""
+
+        def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+            seen.append(agent.network.normaliser.count.item())
+            return {}
+
+        def loss(self, batch: Any) -> Any: ...
+
+    settings = Settings(normalise_observations=True)
+    agent = OnPolicyAgent(settings, spaces_of(), CPU, lambda *_: Looks())
+    agent.prepare()
+    agent.rollout.kept["obs"].normal_()
+    for _ in range(2):
+        agent.learn()
+    size = agent.rollout.size
+    assert seen == [0, size]
+    assert agent.network.normaliser.count.item() == 2 * size
+    expected = agent.rollout.kept["obs"].double().mean(dim=(0, 1))
+    torch.testing.assert_close(agent.network.normaliser.mean, expected)
 
 
 def test_an_empty_rollout_can_be_restored():

@@ -187,7 +187,7 @@ def test_a_rollout_bootstraps_from_the_last_observation_of_a_reused_array(
         seen.append(torch.as_tensor(obs).clone())
         return state_values(learner, obs, memory_NS)
 
-    monkeypatch.setattr("agents.core.data.rollouts.state_values", watched)
+    monkeypatch.setattr("agents.core.training.on_policy.state_values", watched)
     whole = ("--horizon-steps", str(4 * STEPS), "--total-steps", "320")
     run_tiny(tmp_path, algo, "--env", id_of("Counting", ""), *whole)
     assert sum(map(len, seen)) == 320 / STEPS

@@ -7,7 +7,6 @@ with, which makes a truncated episode bootstrap from the frame it really ended o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,15 +16,11 @@ from torch import Tensor
 from agents.core.data.priorities import Priorities
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
-from agents.core.optimize.learner import Learner
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Batch
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Obs, Step
 from envs.errors import UserError
-
-BatchLoss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
-"""The loss of each transition and other values of each (`agents.core.optimize.learner.Loss`)."""
 
 IMPORTANCE_EXPONENT = 0.5
 """β of prioritised replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
@@ -228,18 +223,6 @@ class Replay:
     def sample(self, uniform_B: Tensor) -> Batch:
         """Transitions drawn with replacement, from a replay that is `ready`."""
         return self.gather(self.priorities.sample(uniform_B))
-
-    def fit(self, learner: Learner, loss: BatchLoss, uniform_UB: Tensor) -> dict[str, Tensor]:
-        """U updates, each on a minibatch drawn by its row; returns the last one's means.
-
-        The loss tells "losses/td_error" (B,), the priorities of what was drawn.
-        """
-        metrics: dict[str, Tensor] = {}
-        for uniform_B in uniform_UB:
-            batch = self.sample(uniform_B)
-            metrics, values = learner.update(loss, batch)
-            self.update_priorities(batch.slot_B, values["losses/td_error"])
-        return metrics
 
     def gather(self, slot_B: Tensor) -> Batch:
         """The transitions that start at these slots."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +18,7 @@ from torch import Tensor
 
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
-from agents.core.nets.networks import ActorCritic
 from agents.core.nets.normalise import RewardScaler
-from agents.core.optimize.acting import state_values
-from agents.core.optimize.learner import Learner
 from agents.core.system import distributed
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Sequences
@@ -54,13 +52,36 @@ class RolloutConfig(Protocol):
     def seed(self) -> int: ...
 
 
-class Rollout:
-    """Storage for T steps of N environments, filled in place and used again and again."""
+@dataclass(frozen=True)
+class Beyond:
+    """What lies beyond a truncation, or beyond the rollout: its value completes a return.
 
-    def __init__(self, config: RolloutConfig, spaces: Spaces, learner: Learner):
-        assert isinstance(learner.network, ActorCritic)
-        self.config, self.spaces, self.learner = config, spaces, learner
-        self.network, self.memory_size = learner.network, learner.network.memory_size
+    Attributes:
+        obs_B: observations (B, ...), on the rollout's device.
+        memory_BS: what the agent remembers there.
+        t, rows_B: the step before it, and the environments.
+    """
+
+    obs_B: Tensor
+    memory_BS: Tensor
+    t: int
+    rows_B: np.ndarray
+
+
+class Rollout:
+    """Storage for T steps of N environments, filled in place and used again and again.
+
+    Args:
+        memory_size: numbers S that the agent remembers of an environment.
+    """
+
+    def __init__(
+        self, config: RolloutConfig, spaces: Spaces, device: torch.device, memory_size: int
+    ):
+        self.config = config
+        self.spaces = spaces
+        self.device = device
+        self.memory_size = memory_size
         longest = min(config.sequence_steps, config.horizon_steps)
         self.sequence_steps = 1 if config.core == "none" else longest
         if config.horizon_steps % self.sequence_steps:
@@ -78,7 +99,7 @@ class Rollout:
 
     def allocate(self) -> None:
         """Reserve the memory, or raise a UserError where it is not there."""
-        steps, spaces, device = self.config.horizon_steps, self.spaces, self.learner.device
+        steps, spaces, device = self.config.horizon_steps, self.spaces, self.device
         num_bytes = (
             steps * spaces.num_envs * math.prod(spaces.obs_shape) * spaces.obs_dtype.itemsize
         )
@@ -106,8 +127,11 @@ class Rollout:
         """Steps in a full rollout, over all ranks."""
         return self.config.horizon_steps * self.all_envs
 
-    def add(self, step: Step) -> None:
-        """One step of some environments; a lost life ends the return and not the episode."""
+    def add(self, step: Step) -> Beyond | None:
+        """One step of some environments; a lost life ends the return and not the episode.
+
+        Returns what `complete` needs the values of, None where nothing was cut off.
+        """
         rows, t = step.rows, int(self._time[step.rows][0])
         self._time[rows] += 1
         for name, stored in self.kept.items():
@@ -118,22 +142,23 @@ class Rollout:
         self.terminal_TN[t, rows], self.ended_TN[t, rows] = terminal_N, ended_N
         self.truncated_TN[t, rows] = step.truncated_N & ~step.terminated_N
         cut_N = self.truncated_TN[t, rows] | ((t == self.config.horizon_steps - 1) & ~ended_N)
-        if cut_N.any():
-            self._bootstrap(t, step, np.flatnonzero(cut_N))
+        return self._beyond(t, step, np.flatnonzero(cut_N)) if cut_N.any() else None
 
-    def _bootstrap(self, t: int, step: Step, cut: np.ndarray) -> None:
-        """Value what lies beyond a truncation, or beyond the rollout."""
+    def complete(self, beyond: Beyond, value_B: Tensor) -> None:
+        """Complete the returns that were cut off by the values of what lies beyond."""
+        self.bootstrap_TN[beyond.t, to_device(beyond.rows_B, self.device)] = value_B
+
+    def _beyond(self, t: int, step: Step, cut: np.ndarray) -> Beyond:
         assert step.next_obs is not None and step.next_memory_NS is not None
-        device = self.learner.device
+        device = self.device
         index = to_device(cut, device)
         obs = to_device(step.next_obs, device)[index]
         if step.final_obs is not None:
             truncated = np.flatnonzero(step.truncated_N[cut])
             final_obs = to_device(step.final_obs[cut[truncated]], device)
             obs[to_device(truncated, device)] = final_obs
-        value = state_values(self.learner, obs, step.next_memory_NS[index])
         rows = np.arange(self.spaces.num_envs)[step.rows][cut]
-        self.bootstrap_TN[t, to_device(rows, device)] = value
+        return Beyond(obs, step.next_memory_NS[index], t, rows)
 
     def minibatches(self, batch_size: int) -> Iterator[Sequences]:
         """One pass over the rollout in random order, in minibatches of `batch_size` steps.
@@ -179,7 +204,7 @@ class Rollout:
 
     def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
         """The fields with returns and starts, and the advantages of all environments."""
-        device, value_TN = self.learner.device, self.kept["value"]
+        device, value_TN = self.device, self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
         truncated_TN = to_device(self.truncated_TN, device)
         next_value_TN[:-1] = torch.where(truncated_TN[:-1], next_value_TN[:-1], value_TN[1:])
@@ -202,8 +227,7 @@ class Rollout:
         return self.kept | derived, advantage_TN
 
     def clear(self) -> None:
-        """Begin the next one: the statistics of observations take in this one."""
-        self.network.normaliser.update(self.kept["obs"])
+        """Begin the next one."""
         self._time[:] = 0
         self._prepared = None
 

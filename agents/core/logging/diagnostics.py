@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.core.optimize.learner import Learner
-from agents.core.runs.transfer import part
+from agents.core.optimize.transfer import part
 from agents.core.system.device import to_device
 from agents.core.types.step import Obs
 

@@ -14,8 +14,8 @@ import torch
 
 import envs
 from agents.core.logging.reporter import Reporter
+from agents.core.optimize.transfer import initialise
 from agents.core.runs.run import Run
-from agents.core.runs.transfer import initialise
 from agents.core.system import distributed
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.agent import Agent, OnlineAgent

@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.core.data.rollouts import Rollout, RolloutConfig
 from agents.core.math import schedules
 from agents.core.nets.networks import ActorCritic, ActorCriticConfig
-from agents.core.optimize.acting import sample_policy
+from agents.core.optimize.acting import sample_policy, state_values
 from agents.core.optimize.learner import Learner, LearnerConfig
 from agents.core.types.batches import Sequences
 from agents.core.types.env_rng import Draws
@@ -62,11 +62,10 @@ class OnPolicyAgent:
         method: Callable[[C, Learner], Method],
     ):
         self.config, self.spaces = config, spaces
-        self.learner = Learner(ActorCritic(config, spaces), config, device)
-        self.rollout, self.method = (
-            Rollout(config, spaces, self.learner),
-            method(config, self.learner),
-        )
+        self.network = ActorCritic(config, spaces)
+        self.learner = Learner(self.network, config, device)
+        self.rollout = Rollout(config, spaces, device, self.network.memory_size)
+        self.method = method(config, self.learner)
         self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
         self.exploration, self.loss = schedules.constant(1.0), self.method.loss
         self.steps, self.progress = 0, schedules.progress(*config.annealing)
@@ -78,7 +77,10 @@ class OnPolicyAgent:
         return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
 
     def observe(self, step: Step) -> None:
-        self.rollout.add(step)
+        beyond = self.rollout.add(step)
+        if beyond is not None:
+            value_B = state_values(self.learner, beyond.obs_B, beyond.memory_BS)
+            self.rollout.complete(beyond, value_B)
 
     def end_episodes(self) -> None:
         self.rollout.end_episodes()
@@ -87,6 +89,8 @@ class OnPolicyAgent:
         """What the method makes of the rollout."""
         metrics = self.method.improve(self.rollout, self.progress(self.steps))
         self.steps += self.rollout.size
+        # The statistics of observations take in a rollout after it was learned from.
+        self.network.normaliser.update(self.rollout.kept["obs"])
         self.rollout.clear()
         return metrics
 
