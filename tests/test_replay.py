@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -650,6 +650,12 @@ def whole_slots(world: World, config: Settings, lost: list[set[int]]) -> list[in
 
 
 @settings(max_examples=150, deadline=None)
+@example(
+    stream=(World([[Plan(1, truncated=False)]], "stack"), Settings(buffer_size=7), 1),
+    chunk_frames=1,
+    damaged={0},
+    later_steps=[2],
+)
 @given(
     stream=streams(),
     chunk_frames=st.sampled_from([1, 4]),

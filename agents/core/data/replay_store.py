@@ -147,7 +147,12 @@ class ReplayStore:
     def _require_weight(self) -> None:
         """Draw nothing until new steps are there, where nothing that is there has a weight."""
         if not self.replay.priorities.total() > 0:
-            self.replay.ready_from = self.replay.written.copy()
+            self._wait_for_new_steps()
+
+    def _wait_for_new_steps(self) -> None:
+        # What needs a lost frame still waits longer.
+        replay = self.replay
+        replay.ready_from = np.maximum(replay.ready_from, replay.written)
 
     def _read(self, chunk: Chunk, store: ChunkStore) -> None:
         """Put a chunk's frames where they were; DamagedCheckpoint where it cannot be."""
@@ -186,6 +191,5 @@ class ReplayStore:
         replay = self.replay
         left = int((replay.priorities[torch.arange(replay.length * replay.num_envs)] > 0).sum())
         if left == 0:
-            # Nothing can be drawn until new steps are there.
-            replay.ready_from = replay.written.copy()
+            self._wait_for_new_steps()
         warn(f"the replay goes on with {left:,} transitions; {lost:,} are lost")
