@@ -152,16 +152,18 @@ def test_another_name_of_a_file_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_a_child_that_outlives_its_parent_holds_no_lock(tmp_path: Path) -> None:
-    fork = "import os, time; os.fork() or time.sleep(60)"
+    # The child speaks once it has let go of the lock, which the fork gave it.
+    fork = "import os, time; os.fork() or (print('child', flush=True), time.sleep(60))"
     argv = [sys.executable, "-c", HOLD.replace("    sys.stdin", f"    {fork}\n    sys.stdin")]
     pipe = subprocess.PIPE
+    children: list[psutil.Process] = []
     with subprocess.Popen([*argv, str(tmp_path)], stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "held\n"
-            children: list[psutil.Process] = []
-            while not children:
-                children = psutil.Process(process.pid).children()
+            assert process.stdout.readline() == "child\n"
+            children = psutil.Process(process.pid).children()
+            assert children
             process.kill()
             process.wait()
             with alone(tmp_path):
