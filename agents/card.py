@@ -49,7 +49,8 @@ def card(record: RunRecord, game: str | None, license: str) -> str:
         game: the Atari game as `EnvSpec.game`, whose reference scores are told.
         license: of the weights.
     """
-    score, shown = record.score, film_of(record)
+    score = record.score
+    shown = film_of(record)
     lines = [
         f"# {inline(record.algo)} on {inline(record.protocol)}",
         f"Trained with Joystick for {record.last[0]:,.0f} steps"

@@ -129,7 +129,8 @@ class ReplayStore:
 
     def _require_actions(self) -> None:
         """Passes where every action is one that the agent has."""
-        action, actions = self.replay.fields["action"], self.replay.spaces.combinations
+        action = self.replay.fields["action"]
+        actions = self.replay.spaces.combinations
         if (action < 0).any() or (action >= actions).any():
             raise ValueError(f"an action is none of the {actions} that there are")
 
@@ -146,13 +147,10 @@ class ReplayStore:
 
     def _require_weight(self) -> None:
         """Draw nothing until new steps are there, where nothing that is there has a weight."""
-        if not self.replay.priorities.total() > 0:
-            self._wait_for_new_steps()
-
-    def _wait_for_new_steps(self) -> None:
-        # What needs a lost frame still waits longer.
         replay = self.replay
-        replay.ready_from = np.maximum(replay.ready_from, replay.written)
+        if not replay.priorities.total() > 0:
+            # What needs a lost frame still waits longer.
+            replay.ready_from = np.maximum(replay.ready_from, replay.written)
 
     def _read(self, chunk: Chunk, store: ChunkStore) -> None:
         """Put a chunk's frames where they were; DamagedCheckpoint where it cannot be."""
@@ -190,6 +188,4 @@ class ReplayStore:
     def _say_lost(self, lost: int) -> None:
         replay = self.replay
         left = int((replay.priorities[torch.arange(replay.length * replay.num_envs)] > 0).sum())
-        if left == 0:
-            self._wait_for_new_steps()
         warn(f"the replay goes on with {left:,} transitions; {lost:,} are lost")

@@ -99,7 +99,9 @@ class Rollout:
 
     def allocate(self) -> None:
         """Reserve the memory, or raise a UserError where it is not there."""
-        steps, spaces, device = self.config.horizon_steps, self.spaces, self.device
+        steps = self.config.horizon_steps
+        spaces = self.spaces
+        device = self.device
         num_bytes = (
             steps * spaces.num_envs * math.prod(spaces.obs_shape) * spaces.obs_dtype.itemsize
         )
@@ -232,7 +234,7 @@ class Rollout:
         self._prepared = None
 
     def end_episodes(self) -> None:
-        """The episodes under way are over: the scale of rewards sums those of the next ones."""
+        """All episodes are over: the reward scale sums the next episodes from zero."""
         self.scaler.running_N = torch.zeros_like(self.scaler.running_N)
 
     def state_dict(self) -> dict[str, Any]:

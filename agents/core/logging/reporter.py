@@ -11,7 +11,7 @@ from agents.core.runs.artifacts import Artifact
 
 
 class Reporter(Protocol):
-    """What `agents.core.logging.log.Logger` does, whoever does it."""
+    """The interface of `agents.core.logging.log.Logger`; a test may pass another object."""
 
     @property
     def seconds(self) -> float: ...

@@ -202,7 +202,8 @@ def train(algo: str, args: list[str]) -> int:
     """Train as the command line says; returns the exit code, 128 + n after signal n."""
     module = algorithm(algo)
     command = parse(module, args)
-    config, resumed = command.config, command.resumed
+    config = command.config
+    resumed = command.resumed
     tune_process()
     torch.manual_seed(config.seed)
     device = resolve_device(config.device)

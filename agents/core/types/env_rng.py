@@ -1,4 +1,4 @@
-"""Random numbers that belong to an environment's row, whoever steps it."""
+"""Random numbers that belong to an environment's row, not to a process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from agents.core.math.schedules import stream_seed
 class Draws:
     """Random numbers for the environments `rows` of a run with `total` of them.
 
-    Whoever draws for an environment draws the same: groups and ranks each hold a generator in
-    the same state, draw for all environments and keep their own rows.
+    An environment gets the same numbers in every group and rank: each holds a generator in the
+    same state, draws for all environments and keeps its own rows.
     """
 
     def __init__(self, seed: int, total: int, rows: slice | None = None):
         self.generator = torch.Generator().manual_seed(stream_seed(seed, "actions"))
-        self.total, self.rows = total, rows or slice(total)
+        self.total = total
+        self.rows = rows or slice(total)
 
     def uniform(self, count: int) -> Tensor:
         """In [0, 1), float32 (N, count)."""
