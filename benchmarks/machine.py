@@ -21,6 +21,9 @@ from envs.files import write_atomically
 
 RESULTS = Path(__file__).with_name("results")
 
+WIDTH = 100
+"""Columns of a result file."""
+
 PACKAGES = ("torch", "numpy", "ale-py", "gymnasium", "stable-baselines3")
 
 LOAD_AT_START = os.getloadavg()[0]
@@ -77,5 +80,38 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    write_atomically(path, (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(path, (compact_json(record) + "\n").encode())
     return path
+
+
+def compact_json(value: Any, indent: int = 0) -> str:
+    """JSON whose lines hold as much as fits in `WIDTH` columns: a curve is not a number a line.
+
+    Args:
+        value: JSON values.
+        indent: spaces before the closing bracket.
+    """
+    flat = json.dumps(value)
+    if not isinstance(value, dict | list) or len(flat) + indent <= WIDTH:
+        return flat
+    margin = " " * indent
+    if isinstance(value, dict):
+        opening, closing = "{", "}"
+        lines = [f"{json.dumps(k)}: {compact_json(v, indent + 2)}" for k, v in value.items()]
+    else:
+        opening, closing = "[", "]"
+        lines = _filled([compact_json(item, indent + 2) for item in value], WIDTH - indent - 2)
+    body = ",\n".join(f"{margin}  {line}" for line in lines)
+    return f"{opening}\n{body}\n{margin}{closing}"
+
+
+def _filled(items: list[str], width: int) -> list[str]:
+    """Items joined to lines of at most `width` columns; an item of several lines stands alone."""
+    lines: list[str] = []
+    for item in items:
+        line = f"{lines[-1]}, {item}" if lines else item
+        if lines and "\n" not in line and len(line) < width:
+            lines[-1] = line
+        else:
+            lines.append(item)
+    return lines

@@ -1,0 +1,40 @@
+"""With --learn-beside, half of the cores learn while the others act, and learn the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agents.core.system.device import roles
+from benchmarks.sides import Joystick
+from benchmarks.workloads import make_config
+
+
+def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
+    config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
+    in_turns = Joystick("dqn", config)
+    beside = Joystick("dqn", replace(config, num_threads=2, learn_beside=True))
+    for side in (in_turns, beside):
+        side.advance(64)
+    assert in_turns.counts == beside.counts
+    mine, theirs = (side.agent.learner.network.state_dict() for side in (in_turns, beside))
+    assert any(tensor.any() for tensor in mine.values())
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> None:
+    config = make_config("dqn", precision="fp32", learning_starts_steps=32, learn_beside=True)
+    for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
+        side = Joystick("dqn", replace(config, num_threads=num_threads))
+        loop: Any = side.training.experience
+        assert (side.agent.learner.shards, loop.beside is not None) == (learning, beside)
+        learner = side.agent.learner
+        assert learner.acting is learner.network
+        side.advance(48)
+        assert (learner.acting is not learner.network) == beside
+        assert roles(num_threads, True) == (learning, acting)
+        loop.close()
+    assert [roles(count, True) for count in (3, 4, 16)] == [(2, 1), (2, 2), (8, 8)]
+    assert roles(4, False) == (4, 4)
