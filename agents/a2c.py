@@ -32,9 +32,9 @@ class Config(BaseConfig):
     gae_lambda: float = 1.0  # λ of https://arxiv.org/abs/1506.02438; 1 is the n-step return.
     value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
     entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
-    normalise_advantages: bool = False  # Mean 0 and deviation 1 in each minibatch.
-    normalise_observations: bool = False  # Scale vector observations by their deviation.
-    normalise_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    normalize_advantages: bool = False  # Mean 0 and deviation 1 in each minibatch.
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
+    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
     separate_value: bool = False  # A network of its own for the value.
@@ -52,17 +52,32 @@ class Config(BaseConfig):
         return self.horizon_steps * self.num_envs
 
 
-# fmt: off
 PRESETS = {
-    "atari": Config(num_envs=16, learning_rate=7e-4, optimiser="rmsprop"),
-    "control": Config(env_id="CartPole-v1", total_steps=300_000, learning_rate=1e-3,
-        eval_every_steps=50_000, horizon_steps=16, gae_lambda=0.95, entropy_coefficient=0.0,
-        normalise_advantages=True, activation="tanh", hidden=64, separate_value=True,
-        eval_temperature=0.0),
-    "baselines": Config(num_envs=16, total_steps=10_000_000, learning_rate=7e-4,
-        optimiser="rmsprop", torso="nature", hidden=512, standardise_pixels=False),
+    "atari": Config(num_envs=16, learning_rate=7e-4, optimizer="rmsprop"),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=300_000,
+        learning_rate=1e-3,
+        eval_every_steps=50_000,
+        horizon_steps=16,
+        gae_lambda=0.95,
+        entropy_coefficient=0.0,
+        normalize_advantages=True,
+        activation="tanh",
+        hidden=64,
+        separate_value=True,
+        eval_temperature=0.0,
+    ),
+    "baselines": Config(
+        num_envs=16,
+        total_steps=10_000_000,
+        learning_rate=7e-4,
+        optimizer="rmsprop",
+        torso="nature",
+        hidden=512,
+        standardize_pixels=False,
+    ),
 }
-# fmt: on
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:

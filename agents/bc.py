@@ -1,4 +1,4 @@
-"""Behaviour cloning: a policy fitted to what a demonstrator did, as any classifier is.
+"""Behavior cloning: a policy fitted to what a demonstrator did, as any classifier is.
 
 Efficient training of artificial neural networks for autonomous navigation, Pomerleau 1991,
 https://doi.org/10.1162/neco.1991.3.1.88.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
-from agents.core.data.demonstrations import Minibatches
+from agents.core.data.demonstrations import DemoLoader
 from agents.core.math import schedules
 from agents.core.nets.distributions import join
 from agents.core.nets.networks import PolicyNetwork
@@ -24,10 +24,10 @@ from agents.core.optimize.acting import imitate, policy_of
 from agents.core.optimize.learner import Learner
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.launch import main
-from agents.core.types.batches import Demonstrated
-from agents.core.types.env_rng import Draws
+from agents.core.types.batches import DemoBatch
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision, Obs
+from agents.core.types.step import ActOutput, Obs
 from envs import UserError, schema
 
 VALIDATION_STEPS = 8192
@@ -50,7 +50,7 @@ class Config(BaseConfig):
     shift_pixels: int = 0  # Images are moved by up to this, each way; 4 is usual, Pong wants 0.
     dropout: float = 0.0  # Share of the hidden layer's features that is left out.
     weight_decay: float = 1e-4  # Decoupled (https://arxiv.org/abs/1711.05101).
-    normalise_observations: bool = False  # Scale vector observations by their deviation.
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
     eval_temperature: float = 0.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
 
     def validate(self) -> None:
@@ -63,15 +63,21 @@ class Config(BaseConfig):
         require(self.core == "none", "core", self.core, "none: a clone has no memory yet")
 
 
-# fmt: off
 PRESETS = {
-    "atari": Config(learning_rate=5e-4, total_steps=400_000, eval_every_steps=200_000,
-        layer_norm=True),
-    "control": Config(env_id="CartPole-v1", learning_rate=1e-3, total_steps=400_000, batch_size=64,
-        activation="tanh", hidden=64, eval_every_steps=100_000),
+    "atari": Config(
+        learning_rate=5e-4, total_steps=400_000, eval_every_steps=200_000, layer_norm=True
+    ),
+    "control": Config(
+        env_id="CartPole-v1",
+        learning_rate=1e-3,
+        total_steps=400_000,
+        batch_size=64,
+        activation="tanh",
+        hidden=64,
+        eval_every_steps=100_000,
+    ),
 }
-PRESETS["continuous"] = replace(PRESETS["control"], normalise_observations=True)
-# fmt: on
+PRESETS["continuous"] = replace(PRESETS["control"], normalize_observations=True)
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> BC:
@@ -102,19 +108,19 @@ class BC:
             self.spaces.require_discrete()
             weight_N = training.balancing(self.spaces.num_actions)
         augmented = (config.shift_pixels, config.hidden, config.dropout)
-        self.batches = Minibatches(training, config.batch_size, config.seed, weight_N, *augmented)
+        self.batches = DemoLoader(training, config.batch_size, config.seed, weight_N, *augmented)
         self.horizon_steps = self.batches.batch_size
-        if network.normaliser.enabled:
+        if network.normalizer.enabled:
             seen = training.observations(training.spread(STATISTICS_STEPS))
-            network.normaliser.update(seen.unsqueeze(0))
+            network.normalizer.update(seen.unsqueeze(0))
 
-    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return Decision(imitate(self.learner, self.spaces, obs, draws, exploration), memory_NS)
+    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
+        return ActOutput(imitate(self.learner, self.spaces, obs, rng, exploration), memory_NS)
 
     def learn(self) -> dict[str, Tensor]:
         return self.learner.update(self.loss, self.batches.draw())[0]
 
-    def loss(self, batch: Demonstrated) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: DemoBatch) -> tuple[Tensor, dict[str, Tensor]]:
         policy = self.learner.network(batch.obs, batch.kept_BF)
         loss_B = -policy.smoothed_log_prob(batch.action_BK, self.config.label_smoothing)
         return loss_B, {"losses/bc_loss": loss_B, "losses/entropy": policy.entropy()}

@@ -36,7 +36,7 @@ NOT_TOLD = {"runs_dir", "wandb", "group", "tags"}
 class Arguments:
     run: tyro.conf.Positional[Path]  # The run directory.
     out: Path | None = None  # File to write the card to; None is README.md in the run.
-    push: str = ""  # Repository of the Hub to upload to, "name" or "organisation/name".
+    push: str = ""  # Repository of the Hub to upload to, "name" or "organization/name".
     private: bool = False  # Of a repository that --push makes.
     license: str = "mit"  # Of the weights, as the Hub writes it.
 
@@ -97,7 +97,7 @@ def scores(record: RunRecord, score: Score, known: dict[str, float]) -> str:
     kind = "" if score.final else ", an evaluation during training"
     rows = {
         "Mean return": f"{score.mean:.2f}{interval}",
-        "Human-normalised": human,
+        "Human-normalized": human,
         "Whole episodes": "" if score.episodes is None else f"{score.episodes}{kind}",
         "Exploration": score.how,
         "Protocol": inline(record.protocol),

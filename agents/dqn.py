@@ -23,9 +23,9 @@ from agents.core.system.codec import all_like
 from agents.core.training.config import BaseConfig, Schedule, require
 from agents.core.training.launch import main
 from agents.core.types.batches import Batch
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision, Obs, Step
+from agents.core.types.step import ActOutput, Obs, Step
 from envs import schema
 
 
@@ -36,9 +36,9 @@ class Config(BaseConfig):
         Schedule("epsilon_start", "epsilon_end", "epsilon_decay_steps"),
     )
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: float = 7e-4  # Step size of the optimiser at first.
+    learning_rate: float = 7e-4  # Step size of the optimizer at first.
     batch_size: int = 64  # Transitions in an update.
-    replay_ratio: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
+    samples_per_step: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
     buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
@@ -56,13 +56,13 @@ class Config(BaseConfig):
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
     dueling: bool = False  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
-    layer_norm: bool = True  # Normalise the head's hidden layer.
+    layer_norm: bool = True  # Normalize the head's hidden layer.
 
     def validate(self) -> None:
         super().validate()
         self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
         self.within_unit("gamma", "priority_exponent", "action_gap")
-        self.above_zero("replay_ratio")
+        self.above_zero("samples_per_step")
         self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
         self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
@@ -70,20 +70,67 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=32, learn_beside=True, buffer_size=40_000, n_step_end=5, anneal_to=0.1,
-        anneal_from_steps=200_000, anneal_steps=900_000, action_gap=0.5, average_updates=1_000),
-    "control": Config(env_id="CartPole-v1", total_steps=100_000, learning_rate=5e-4, n_step=10,
-        replay_ratio=8, priority_exponent=0, target_every_updates=500, double=True, dueling=True),
-    "atari-gpu": Config(num_envs=128, batch_size=512, replay_ratio=8, epsilon_decay_steps=250_000,
-        buffer_size=1_000_000, anneal_to=0.1, anneal_from_steps=500_000, anneal_steps=2_000_000,
-        n_step_end=5, action_gap=0.5, average_updates=1_000, learning_starts_steps=50_000),
-    "nature": Config(total_steps=50_000_000, num_envs=4, torso="nature", hidden=512, n_step=1,
-        layer_norm=False, optimiser="nature_rmsprop", optimiser_epsilon=0.1 / 32, gamma=0.99,
-        learning_rate=2.5e-4, batch_size=32, replay_ratio=8.0, max_grad_norm=0.0,
-        buffer_size=1_000_000, learning_starts_steps=50_000, priority_exponent=0.0,
-        target_every_updates=10_000, epsilon_end=0.1, epsilon_decay_steps=1_000_000,
-        eval_epsilon=0.05, eval_every_steps=1_000_000, standardise_pixels=False),
-}  # fmt: skip
+    "atari": Config(
+        num_envs=32,
+        overlap_learning=True,
+        buffer_size=40_000,
+        n_step_end=5,
+        anneal_to=0.1,
+        anneal_from_steps=200_000,
+        anneal_steps=900_000,
+        action_gap=0.5,
+        ema_updates=1_000,
+    ),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=100_000,
+        learning_rate=5e-4,
+        n_step=10,
+        samples_per_step=8,
+        priority_exponent=0,
+        target_every_updates=500,
+        double=True,
+        dueling=True,
+    ),
+    "atari-gpu": Config(
+        num_envs=128,
+        batch_size=512,
+        samples_per_step=8,
+        epsilon_decay_steps=250_000,
+        buffer_size=1_000_000,
+        anneal_to=0.1,
+        anneal_from_steps=500_000,
+        anneal_steps=2_000_000,
+        n_step_end=5,
+        action_gap=0.5,
+        ema_updates=1_000,
+        learning_starts_steps=50_000,
+    ),
+    "nature": Config(
+        total_steps=50_000_000,
+        num_envs=4,
+        torso="nature",
+        hidden=512,
+        n_step=1,
+        layer_norm=False,
+        optimizer="nature_rmsprop",
+        optimizer_epsilon=0.1 / 32,
+        gamma=0.99,
+        learning_rate=2.5e-4,
+        batch_size=32,
+        samples_per_step=8.0,
+        max_grad_norm=0.0,
+        buffer_size=1_000_000,
+        learning_starts_steps=50_000,
+        priority_exponent=0.0,
+        target_every_updates=10_000,
+        epsilon_end=0.1,
+        epsilon_decay_steps=1_000_000,
+        eval_epsilon=0.05,
+        eval_every_steps=1_000_000,
+        standardize_pixels=False,
+    ),
+}
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
@@ -94,7 +141,7 @@ def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
 class DQN:
     """Acts ε-greedily, remembers, and fits Q to its own bootstrapped n-step returns."""
 
-    explores_by, horizon_steps, off_policy, memory_size = "epsilon", 1, True, 0
+    explores_by, horizon_steps, can_overlap, memory_size = "epsilon", 1, True, 0
 
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
@@ -108,9 +155,9 @@ class DQN:
         self.replay.allocate()
         copy_weights(self.learner.network, self.target)
 
-    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        index_N = epsilon_greedy(self.learner, obs, draws, exploration)
-        return Decision(self.spaces.playable_combination(index_N), memory_NS)
+    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
+        index_N = epsilon_greedy(self.learner, obs, rng, exploration)
+        return ActOutput(self.spaces.playable_combination(index_N), memory_NS)
 
     def observe(self, step: Step) -> None:
         self.replay.add(step)
@@ -124,7 +171,7 @@ class DQN:
         if self.steps < self.config.learning_starts_steps or not self.replay.ready:
             return metrics
         self.replay.set_n_step(round(self.n_step(self.steps)))
-        self.updates_due += self.config.replay_ratio * self.spaces.num_envs / size
+        self.updates_due += self.config.samples_per_step * self.spaces.num_envs / size
         while count := min(int(self.updates_due), every - self.updates % every):
             uniform_UB = self.replay.draw(count, size)
             metrics = self.learner.repeat(self.fit, uniform_UB)

@@ -1,8 +1,8 @@
-"""Proximal policy optimisation: several epochs on each rollout, kept near the policy that made it.
+"""Proximal policy optimization: several epochs on each rollout, kept near the policy that made it.
 
 Proximal Policy Optimization Algorithms, Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
   L(θ) = E[ -min(ρ Â, clip(ρ, 1 ± ε) Â) + c₁ ½(V - R)² - c₂ H(π) ],   ρ = π(a|s) / π_old(a|s)
-It differs from A2C by ρ's clipping, by epochs of minibatches and by normalised advantages.
+It differs from A2C by ρ's clipping, by epochs of minibatches and by normalized advantages.
 
 The 13 core and 9 Atari ones of "The 37 implementation details of PPO" are here, in `core` and in
 `envs`, but: values are clipped only with `--value-clip`, since it seldom helps; a lost life ends
@@ -44,9 +44,9 @@ class Config(BaseConfig):
     gae_lambda: float = 0.95  # λ of https://arxiv.org/abs/1506.02438.
     value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
     entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
-    normalise_advantages: bool = True  # Mean 0 and deviation 1 in each minibatch.
-    normalise_observations: bool = False  # Scale vector observations by their deviation.
-    normalise_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    normalize_advantages: bool = True  # Mean 0 and deviation 1 in each minibatch.
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
+    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
     separate_value: bool = False  # A network of its own for the value.
@@ -61,23 +61,55 @@ class Config(BaseConfig):
         self.at_least(0, "clip_end", "eval_temperature")
 
 
-# fmt: off
-CONTROL = Config(env_id="CartPole-v1", total_steps=150_000, learning_rate=1e-3, batch_size=128,
-    epochs=6, clip=0.2, clip_end=0.2, entropy_coefficient=0.0, activation="tanh", hidden=64,
-    separate_value=True, eval_temperature=0.0)
+CONTROL = Config(
+    env_id="CartPole-v1",
+    total_steps=150_000,
+    learning_rate=1e-3,
+    batch_size=128,
+    epochs=6,
+    clip=0.2,
+    clip_end=0.2,
+    entropy_coefficient=0.0,
+    activation="tanh",
+    hidden=64,
+    separate_value=True,
+    eval_temperature=0.0,
+)
 PRESETS = {
-    "atari": Config(learning_rate=7e-4, total_steps=2_500_000, num_envs=16, clip=0.2, clip_end=0.2,
-        layer_norm=True),
-    "atari-gpu": Config(learning_rate=7e-4, total_steps=10_000_000, num_envs=128, horizon_steps=64,
-        batch_size=2048, clip=0.2, clip_end=0.2, layer_norm=True, torso="nature", hidden=512,
-        eval_every_steps=1_000_000),
+    "atari": Config(
+        learning_rate=7e-4,
+        total_steps=2_500_000,
+        num_envs=16,
+        clip=0.2,
+        clip_end=0.2,
+        layer_norm=True,
+    ),
+    "atari-gpu": Config(
+        learning_rate=7e-4,
+        total_steps=10_000_000,
+        num_envs=128,
+        horizon_steps=64,
+        batch_size=2048,
+        clip=0.2,
+        clip_end=0.2,
+        layer_norm=True,
+        torso="nature",
+        hidden=512,
+        eval_every_steps=1_000_000,
+    ),
     "control": CONTROL,
-    "continuous": replace(CONTROL, env_id="Pendulum-v1", total_steps=1_000_000, epochs=10,
-        normalise_observations=True, normalise_rewards=True),
-    "baselines": Config(total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512,
-        standardise_pixels=False),
+    "continuous": replace(
+        CONTROL,
+        env_id="Pendulum-v1",
+        total_steps=1_000_000,
+        epochs=10,
+        normalize_observations=True,
+        normalize_rewards=True,
+    ),
+    "baselines": Config(
+        total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512, standardize_pixels=False
+    ),
 }
-# fmt: on
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:

@@ -32,9 +32,9 @@ class Config(BaseConfig):
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
     value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
-    normalise_advantages: bool = True  # Mean 0 and deviation 1 in each rollout.
-    normalise_observations: bool = False  # Scale vector observations by their deviation.
-    normalise_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    normalize_advantages: bool = True  # Mean 0 and deviation 1 in each rollout.
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
+    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
     separate_value: bool = False  # A network of its own for the value.
@@ -57,13 +57,18 @@ class Config(BaseConfig):
         return self.horizon_steps * self.num_envs
 
 
-# fmt: off
 PRESETS = {
     "atari": Config(learning_rate=1e-3, total_steps=10_000_000),
-    "control": Config(env_id="CartPole-v1", total_steps=400_000, learning_rate=1e-2,
-        activation="tanh", hidden=64, separate_value=True, eval_temperature=0.0),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=400_000,
+        learning_rate=1e-2,
+        activation="tanh",
+        hidden=64,
+        separate_value=True,
+        eval_temperature=0.0,
+    ),
 }
-# fmt: on
 
 
 def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:

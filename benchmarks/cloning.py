@@ -1,4 +1,4 @@
-"""How good a clone is after so many demonstrations: behaviour cloning at several fractions.
+"""How good a clone is after so many demonstrations: behavior cloning at several fractions.
 
     python -m benchmarks.cloning --env Pong -- --num-threads 1
 

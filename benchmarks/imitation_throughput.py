@@ -1,4 +1,4 @@
-"""Demonstrated steps per second that behaviour cloning trains on, beside what its learner could.
+"""DemoBatch steps per second that behavior cloning trains on, beside what its learner could.
 
     python -m benchmarks.imitation_throughput --env Pong
 
@@ -24,8 +24,8 @@ from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.config import require, to_json
 from agents.core.training.experience import spaces_of
 from agents.core.training.launch import one_line_errors
+from benchmarks.contenders import learner_update, plain_update
 from benchmarks.machine import write_result
-from benchmarks.sides import learner_update, plain_update
 from envs import command_line, spec
 
 

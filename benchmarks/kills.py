@@ -67,7 +67,7 @@ AGENTS: dict[str, tuple[str, ...]] = {
     "a2c": ("a2c", *ROLLOUT),
     "bc": ("bc", "--batch-size", "8"),
     "dqn": ("dqn", *REPLAY),
-    "dqn beside": ("dqn", *REPLAY, "--learn-beside", "--num-threads", "2"),
+    "dqn beside": ("dqn", *REPLAY, "--overlap-learning", "--num-threads", "2"),
     "ppo": ("ppo", *ROLLOUT, "--batch-size", "32"),
     "ppo lstm": ("ppo", *ROLLOUT, "--batch-size", "32", "--core", "lstm", "--hidden", "32"),
     "reinforce": ("reinforce", *ROLLOUT),

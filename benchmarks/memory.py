@@ -26,14 +26,14 @@ from agents.core.training.launch import one_line_errors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from agents.dqn import Config
-from benchmarks.apart import apart
+from benchmarks.isolated_process import apart
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 
 FRAME_BYTES, STACK = 84 * 84, 4
 
 PEERS = {
-    "Stable-Baselines3, optimised": STACK,
+    "Stable-Baselines3, optimized": STACK,
     "Stable-Baselines3": 2 * STACK,
 }
 """Frames that each keeps for a transition."""
@@ -107,7 +107,7 @@ def fill(arguments: Arguments) -> dict[str, Any]:
     return measure(make_replay(arguments))
 
 
-def fill_peer(transitions: int, optimised: bool) -> dict[str, Any]:
+def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:
     """Fill Stable-Baselines3's replay of so many transitions: how many it took, and bytes."""
     from stable_baselines3.common.buffers import (  # pyright: ignore[reportMissingImports]
         ReplayBuffer,
@@ -123,9 +123,9 @@ def fill_peer(transitions: int, optimised: bool) -> dict[str, Any]:
         spaces.Discrete(6),
         device="cpu",
         n_envs=PEER_ENVS,
-        optimize_memory_usage=optimised,
+        optimize_memory_usage=optimized,
         # It refuses both.
-        handle_timeout_termination=not optimised,
+        handle_timeout_termination=not optimized,
     )
     while not replay.full:
         replay.add(obs, obs, zeros, zeros, zeros, infos)

@@ -20,9 +20,9 @@ from unittest import mock
 from torch import nn
 
 from agents.core.system.device import resolve_device
-from agents.core.training.experience import Interaction
+from agents.core.training.experience import Collector
 from agents.core.training.launch import algorithm, parse
-from benchmarks.sides import Joystick
+from benchmarks.contenders import Joystick
 from benchmarks.workloads import NEVER
 from envs import UserError, spec
 
@@ -123,12 +123,12 @@ def points(side: Joystick) -> Iterator[Point]:
     - storing: keeping a step, or valuing what lies beyond a rollout's end, and emptying it;
     - sampling: drawing and gathering minibatches, of a rollout its advantages too;
     - forward, backward: an update, all waiting for its shards included;
-    - optimiser: clipping gradients, and the optimiser's step;
+    - optimizer: clipping gradients, and the optimizer's step;
     - priorities, target copies, validation: where an algorithm has them;
     - learning: what is none of these, and all of it where it is one CUDA graph.
     """
     agent, experience = side.agent, side.training.experience
-    if isinstance(experience, Interaction):
+    if isinstance(experience, Collector):
         for env in experience.envs:
             yield from (("emulator", env, name) for name in ("send", "recv"))
         if experience.beside:
@@ -145,8 +145,8 @@ def points(side: Joystick) -> Iterator[Point]:
         yield "storing", agent.rollout, "clear"
     yield "learning", agent, "learn"
     yield "forward, backward", agent.learner, "update"
-    yield "optimiser", nn.utils, "clip_grad_norm_"
-    yield "optimiser", agent.learner.optimiser, "step"
+    yield "optimizer", nn.utils, "clip_grad_norm_"
+    yield "optimizer", agent.learner.optimizer, "step"
 
 
 def settings(algo: str, env_id: str, options: list[str]) -> Any:

@@ -4,7 +4,7 @@
 
 The agent trains in its own loop, with the options after `--`, in turns with and without its phases
 being timed (`benchmarks.phases` says what they are), and then once more under torch's profiler. For
-behaviour cloning a step is a demonstrated step.
+behavior cloning a step is a demonstrated step.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from agents.core.training.config import require, to_json
 from agents.core.training.launch import one_line_errors
+from benchmarks.contenders import Joystick
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
-from benchmarks.sides import Joystick
 from envs import command_line, spec
 
 TURNS = 4

@@ -29,7 +29,7 @@ from agents.report.reading import Reader
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
 from envs import command_line
-from envs.scores import human_normalised
+from envs.scores import human_normalized
 
 GAMES = ("Breakout", "Pong", "Seaquest", "SpaceInvaders")
 AGENTS = {"dqn": 0.75, "ppo": 1.0, "a2c": 0.5}
@@ -92,14 +92,14 @@ def make_run(
                 file.write(f'"losses/loss": {losses[k]:.5f}}}\n')
             if (k + 1) % every == 0:
                 mean = random + (human - random) * level[k]
-                normalised = human_normalised(spec.game, mean)
+                normalized = human_normalized(spec.game, mean)
                 file.write(f'{head}"eval/return_mean": {mean:.3f}, ')
-                file.write(f'"eval/human_normalised": {normalised:.5f}}}\n')
+                file.write(f'"eval/human_normalized": {normalized:.5f}}}\n')
     final = random + (human - random) * level[-1]
     score = {
         "eval/return_mean": final,
         "eval/return_ci95": abs(human - random) * 0.05,
-        "eval/human_normalised": human_normalised(spec.game, final),
+        "eval/human_normalized": human_normalized(spec.game, final),
         "checkpoint_step": TOTAL_STEPS,
         "episodes": 30,
         "temperature": 1.0,
@@ -111,7 +111,7 @@ def make_run(
 
 def _score(game: str | None, level: float) -> float:
     """The return that is so much of a person's."""
-    zero, one = human_normalised(game, 0.0), human_normalised(game, 1.0)
+    zero, one = human_normalized(game, 0.0), human_normalized(game, 1.0)
     assert zero is not None and one is not None
     return (level - zero) / (one - zero)
 

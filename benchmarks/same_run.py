@@ -32,6 +32,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from agents.core.runs import earlier_names
 from agents.core.training.config import require
 from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
@@ -40,14 +41,13 @@ from envs.errors import did_you_mean, first_line
 
 TREE = Path(__file__).parents[1]
 
-FLAGS: tuple[tuple[str, ...], ...] = (
-    ("--replay-ratio", "--samples-per-step"),
-    ("--num-groups", "--env-splits"),
-    ("--learn-beside", "--overlap-learning"),
+FLAGS = tuple(
+    ("--" + earlier.replace("_", "-"), "--" + now.replace("_", "-"))
+    for earlier, now in earlier_names.SETTINGS.items()
 )
 """Spellings of one setting; a tree is given the one that its help has."""
 
-METRICS: dict[str, str] = {}
+METRICS = earlier_names.METRICS
 """Names of metrics in the older commit, and what the working tree calls them."""
 
 NOT_COMPARED = {"time", "charts/SPS", "charts/memory_gb"}
@@ -91,7 +91,7 @@ CASES = {
     "dqn Pong, options": Case(
         "dqn",
         "Pong",
-        (*REPLAY, "--double", "--dueling", "--priority-exponent", "0.5", "--no-learn-beside"),
+        (*REPLAY, "--double", "--dueling", "--priority-exponent", "0.5", "--no-overlap-learning"),
         1_024,
     ),
     "a2c CartPole": Case("a2c", "CartPole-v1", ROLLOUT),
@@ -105,7 +105,7 @@ CASES = {
     "ppo LSTM": Case("ppo", "toy/Recall-v0", (*SMALL, "--core", "lstm")),
     "ppo LSTM, resumed": Case("ppo", "toy/Recall-v0", (*SMALL, "--core", "lstm"), resumed=True),
     "ppo GRU, 2 groups": Case(
-        "ppo", "toy/CartPolePositions-v0", (*SMALL, "--core", "gru", "--num-groups", "2")
+        "ppo", "toy/CartPolePositions-v0", (*SMALL, "--core", "gru", "--env-splits", "2")
     ),
     "reinforce CartPole": Case("reinforce", "CartPole-v1", ROLLOUT),
     "reinforce Pendulum": Case("reinforce", "Pendulum-v1", ROLLOUT),

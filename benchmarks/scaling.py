@@ -22,10 +22,10 @@ from rich.table import Table
 
 from agents.core.training.config import require, to_json
 from agents.core.training.launch import one_line_errors
-from benchmarks.apart import apart
+from benchmarks.contenders import Joystick
+from benchmarks.isolated_process import apart
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
-from benchmarks.sides import Joystick
 from benchmarks.throughput import CALIBRATION_STEPS, turn
 from benchmarks.workloads import WORKLOADS
 from envs import UserError, command_line, spec
@@ -36,7 +36,7 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
     "dqn": {
         "num_envs": NUM_ENVS,
         "batch_size": (16, 32, 64, 128, 256),
-        "replay_ratio": (1.0, 2.0, 4.0, 8.0, 16.0),
+        "samples_per_step": (1.0, 2.0, 4.0, 8.0, 16.0),
     },
     "ppo": {
         "num_envs": NUM_ENVS,
@@ -57,7 +57,7 @@ class Arguments:
     # Without a list, all of the algorithm's axes are measured at values that suit it.
     num_envs: tuple[int, ...] = ()  # Numbers of environments.
     batch_size: tuple[int, ...] = ()  # Samples in an update.
-    replay_ratio: tuple[float, ...] = ()  # Of DQN: transitions trained on per step.
+    samples_per_step: tuple[float, ...] = ()  # Of DQN: transitions trained on per step.
     epochs: tuple[int, ...] = ()  # Of PPO: passes over a rollout.
 
     def axes(self) -> dict[str, tuple[float, ...]]:

@@ -32,9 +32,9 @@ import envs
 from agents.core.system.device import resolve_device
 from agents.core.training.config import require, to_json
 from agents.core.training.launch import one_line_errors
+from benchmarks.contenders import SIDES, Side
+from benchmarks.contenders_sb3 import StableBaselines
 from benchmarks.machine import write_result
-from benchmarks.sides import SIDES, Side
-from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError, command_line
 
@@ -57,14 +57,14 @@ class Arguments:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Ours; the peer's is fp32.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # Where both sides train.
     num_envs: int = 0  # Our environments; 0 is the algorithm's: 8, A2C's 16.
-    num_groups: Literal[1, 2] = 1  # Ours: of two groups one steps while the other is served.
+    env_splits: Literal[1, 2] = 1  # Ours: of two groups one steps while the other is served.
     seconds: float = 20.0  # Length of a turn.
     rounds: int = 3  # Turns of each side, after one that does not count.
 
     def config(self) -> Any:
         """What our side is to do."""
         changed: dict[str, Any] = {"num_envs": self.num_envs} if self.num_envs else {}
-        for name in ("precision", "device", "num_groups"):
+        for name in ("precision", "device", "env_splits"):
             changed[name] = getattr(self, name)
         return make_config(self.algo, self.game, **changed)
 

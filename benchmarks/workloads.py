@@ -28,7 +28,7 @@ EVERYWHERE: dict[str, Any] = {
 }
 
 ACTOR_CRITIC: dict[str, Any] = {
-    "optimiser_epsilon": 1e-5,
+    "optimizer_epsilon": 1e-5,
     "max_grad_norm": 0.5,
     "value_coefficient": 0.5,
     "entropy_coefficient": 0.01,
@@ -59,7 +59,7 @@ WORKLOADS = {
         settings={
             "num_envs": 8,
             "batch_size": 32,
-            "replay_ratio": 8.0,
+            "samples_per_step": 8.0,
             "buffer_size": 100_000,
             "learning_starts_steps": 1_000,
             "target_every_updates": 250,
@@ -72,7 +72,7 @@ WORKLOADS = {
             "epsilon_start": 0.05,
             "epsilon_end": 0.05,
         },
-        samples_per_step=lambda config: config.replay_ratio,
+        samples_per_step=lambda config: config.samples_per_step,
         batch=lambda agent: agent.replay.sample(agent.replay.draw(agent.config.batch_size)),
         warm_up_steps=1_256,
         # As its users run DQN, and with the environments together.
@@ -92,7 +92,7 @@ WORKLOADS = {
             "value_clip": 0.0,
             "target_kl": 0.0,
             "gae_lambda": 0.95,
-            "normalise_advantages": True,
+            "normalize_advantages": True,
         },
         samples_per_step=lambda config: config.epochs,
         batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
@@ -103,11 +103,11 @@ WORKLOADS = {
             **ACTOR_CRITIC,
             "num_envs": 16,
             "horizon_steps": 5,
-            "optimiser": "rmsprop",
+            "optimizer": "rmsprop",
             "learning_rate": 7e-4,
             "anneal_to": 1.0,
             "gae_lambda": 1.0,
-            "normalise_advantages": False,
+            "normalize_advantages": False,
         },
         samples_per_step=lambda config: 1.0,
         batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),

@@ -14,10 +14,10 @@ from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
 from demos.metadata import FILE, Metadata
 from envs import EnvSpec, UserError
-from envs.controls import action_name
+from envs.action_names import action_name
 from envs.files import TEMPORARY, is_regular
 from envs.output import MOST_OF_A_LINE, cell
-from envs.scores import human_normalised, reference_scores
+from envs.scores import human_normalized, reference_scores
 from envs.text import plain
 
 # By whether the episodes are replayable.
@@ -44,7 +44,7 @@ def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool)
         "episodes": f"{len(episodes)} ({sum(len(each) - 1 for each in twice)} twice)",
         "the same": shortened([" = ".join(map(str, each)) for each in twice]),
         "return": f"{scores.mean():.2f} on average, {scores.min():g} to {scores.max():g}",
-        "human-normalised": normalised(spec, scores),
+        "human-normalized": normalized(spec, scores),
         "steps": f"{lengths.sum():,} ({lengths.min()} to {lengths.max()} an episode)",
         "terminated": f"{sum(e.terminated for e in episodes)}",
         "observations": "replayed" if dataset.metadata.replayable else "stored",
@@ -79,9 +79,9 @@ def shortened(items: list[str], most: int = 10) -> str:
     return ", ".join(items[:most]) + left_out
 
 
-def normalised(spec: EnvSpec, scores: np.ndarray) -> str:
-    """The human-normalised mean return and what it is measured by; "" where nobody knows."""
-    human = human_normalised(spec.scored_game, float(scores.mean()))
+def normalized(spec: EnvSpec, scores: np.ndarray) -> str:
+    """The human-normalized mean return and what it is measured by; "" where nobody knows."""
+    human = human_normalized(spec.scored_game, float(scores.mean()))
     if human is None:
         return ""
     known = (f"{who} {score:g}" for who, score in reference_scores(spec.scored_game).items())
@@ -134,9 +134,9 @@ def card(dataset: Dataset) -> str:
     references = "".join(
         f"| Mean return, {who} | {score:g} |\n" for who, score in about.reference_scores.items()
     )
-    of_human = normalised(about.spec, scores)
+    of_human = normalized(about.spec, scores)
     command = plain(about.command, MOST_OF_A_LINE)
-    human = f"| Human-normalised | {of_human} |\n" if of_human else ""
+    human = f"| Human-normalized | {of_human} |\n" if of_human else ""
     return f"""---
 license: {plain(about.license).lower()}
 task_categories: [reinforcement-learning]

@@ -67,7 +67,7 @@ def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadat
     """All episodes of several datasets, each game once, and what is true of all of them.
 
     Raises:
-        UserError: their environments or licences differ (the field is named), or only some of them
+        UserError: their environments or licenses differ (the field is named), or only some of them
             have stored observations.
     """
     first = datasets[0]
@@ -75,7 +75,7 @@ def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadat
         first.metadata.spec.require_same(other.metadata.spec, f"{other.path} is")
         if other.metadata.license != first.metadata.license:
             raise UserError(
-                f"{other.path} has the licence {other.metadata.license}, but {first.path}"
+                f"{other.path} has the license {other.metadata.license}, but {first.path}"
                 f" {first.metadata.license}"
             )
         if other.metadata.replayable != first.metadata.replayable:

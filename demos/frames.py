@@ -26,9 +26,9 @@ import zstandard
 from demos.episode import Episode, newest
 from demos.verification import frames_of
 from envs import EnvSpec, UserError, signals, spaces_of
+from envs.batched_replay import replay_together
 from envs.files import TEMPORARY, entries, open_regular, remove, write_atomically
 from envs.tapes import playable_actions
-from envs.together import replay_together
 
 PREPROCESSING = ("frame_stack", "screen_size", "grayscale", "maxpool")
 """Fields of an EnvSpec that change what is seen of a life, and not the life."""

@@ -21,8 +21,8 @@ from demos.keys import Controls, controls_of
 from demos.replaying import Moment
 from demos.window import Screen, window
 from envs import EnvSpec, Tape, UserError, replay
-from envs.controls import action_name
-from envs.families import open_pool
+from envs.action_names import action_name
+from envs.backends import open_pool
 from envs.output import tell
 from envs.pool import Pool
 from envs.screens import shows_windows, wished_driver

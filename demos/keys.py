@@ -11,7 +11,7 @@ from gymnasium import Space, spaces
 from demos.actions import fitting, in_words
 from demos.window import Keys
 from envs import EnvSpec, UserError
-from envs.controls import action_meanings, action_name, keys_to_action
+from envs.action_names import action_meanings, action_name, keys_to_action
 from envs.observations import Unfit, described
 
 ARROWS = {

@@ -10,7 +10,7 @@ import numpy as np
 from demos.dataset import Dataset, write
 from demos.episode import Episode
 from envs import UserError
-from envs.controls import action_name
+from envs.action_names import action_name
 from envs.scores import reference_scores
 from envs.text import plain
 

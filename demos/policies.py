@@ -22,7 +22,7 @@ SOURCES = ("random", "human", FORM, "sb3:FILE.zip", "runs/<run>")
 
 
 class RandomPolicy:
-    """Draws from the action space, evenly."""
+    """EnvRng from the action space, evenly."""
 
     name = "random"
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from demos.dataset import Dataset, at_least_one, require_numbers
 from demos.episode import Episode
 from envs import UserError, render
-from envs.controls import action_name
+from envs.action_names import action_name
 
 LEAST_WIDTH, USUAL_SIDE = 320, 480
 """Pixels: captions have room on the first, and small pictures are enlarged up to the second."""
@@ -69,7 +69,7 @@ def captioned(moment: Moment) -> np.ndarray:
 
     Returns:
         uint8 (H', W', 3), both even. Small pictures are enlarged by a whole number, narrow ones are
-        centred.
+        centered.
     """
     height, width = moment.picture.shape[:2]
     factor = max(1, USUAL_SIDE // max(height, width))

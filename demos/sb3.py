@@ -124,7 +124,7 @@ def require_raw_observations(settings: dict[str, Any], family: Family, obs: Spac
     if settings.get("_last_original_obs") is None:
         return
     why = "learned behind VecNormalize"
-    if family.off_policy:
+    if family.can_overlap:
         if not out_of_bounds(settings.get("_last_obs"), obs):
             return
         if out_of_bounds(settings.get("_last_original_obs"), obs):

@@ -58,7 +58,7 @@ class Family:
     activation: str = "ReLU"
     """Between the layers of an MLP, by default."""
     explores_by: str = "epsilon"
-    off_policy: bool = True
+    can_overlap: bool = True
     """It learns from a replay, and keeps the observation before as if it were an original one."""
 
 
@@ -83,7 +83,7 @@ FAMILIES = {
         ),
         activation="Tanh",
         explores_by="temperature",
-        off_policy=False,
+        can_overlap=False,
     ),
 }
 

@@ -33,9 +33,9 @@ class HalfBlocks:
         lines = self.moment.lines
         rows = max(1, console.height - len(lines))
         for row in fitted(self.moment.picture, options.max_width, rows):
-            # Equal characters share their colours' escape codes.
-            for colours, cells in groupby(row.reshape(len(row), 6).tolist()):
-                above, below = Color.from_rgb(*colours[:3]), Color.from_rgb(*colours[3:])
+            # Equal characters share their colors' escape codes.
+            for colors, cells in groupby(row.reshape(len(row), 6).tolist()):
+                above, below = Color.from_rgb(*colors[:3]), Color.from_rgb(*colors[3:])
                 yield Segment("▀" * len(list(cells)), Style(color=above, bgcolor=below))
             yield Segment.line()
         yield Segment("\n".join(plain(line)[: options.max_width] for line in lines))
@@ -45,7 +45,7 @@ def fitted(picture: np.ndarray, columns: int, rows: int) -> np.ndarray:
     """A picture (H, W, 3) in so many characters at most, its shape kept.
 
     Returns:
-        uint8 (R, C, 2, 3): the colours of each character's upper and lower half.
+        uint8 (R, C, 2, 3): the colors of each character's upper and lower half.
     """
     height, width = picture.shape[:2]
     scale = min(columns / width, 2 * rows / height)

@@ -10,7 +10,7 @@ import numpy as np
 
 from demos.episode import DIGEST_EVERY_STEPS, Episode, Witness, newest
 from envs import UserError
-from envs.together import Lived, replay_together
+from envs.batched_replay import Lived, replay_together
 
 
 @dataclass(frozen=True)

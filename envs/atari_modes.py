@@ -1,7 +1,7 @@
 """Atari games in another mode or difficulty, which ale-py's vector environment does not offer.
 
 The emulators step one after the other. Preprocessing is ale-py's own, in its order; an image is
-shrunk by the same averages over areas, to within a grey level.
+shrunk by the same averages over areas, to within a gray level.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium import Space
 
-from envs.families import open_pool
+from envs.backends import open_pool
 from envs.pool import Pool
 from envs.spec import EnvSpec
 from envs.tapes import playable_actions

@@ -22,7 +22,7 @@ def reference_scores(game: str | None) -> dict[str, float]:
     return dict(_table().get(game or "", {}))
 
 
-def human_normalised(game: str | None, score: float) -> float | None:
+def human_normalized(game: str | None, score: float) -> float | None:
     """(score - random) / (human - random) (Mnih et al. 2015); None outside the table."""
     if not (known := reference_scores(game)):
         return None

@@ -141,7 +141,7 @@ class EnvSpec:
 
     @property
     def protocol(self) -> str:
-        """What a reported score is to be labelled with: all that is not usual for the name."""
+        """What a reported score is to be labeled with: all that is not usual for the name."""
         if self.family == "gymnasium":
             cap = self.max_episode_frames
             arguments = [kwargs.in_words(self.env_kwargs)] if self.env_kwargs else []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import Space, spaces
 
+from envs.backends import open_pool
 from envs.errors import UserError
-from envs.families import open_pool
 from envs.spec import EnvSpec
 
 

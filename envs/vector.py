@@ -10,12 +10,12 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.backends import open_pool
 from envs.errors import NotReproduced, UserError, at_least
-from envs.families import open_pool
-from envs.open_tapes import OpenTapes
 from envs.pool import Transition
 from envs.probe import digest
 from envs.spec import EnvSpec
+from envs.tape_recorder import OpenTapes
 from envs.tapes import Tape, playable_actions
 
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]

@@ -39,7 +39,7 @@ def fps_of(spec: EnvSpec) -> float:
 def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     """Write RGB uint8 (H, W, 3) frames; the file appears only when it is whole.
 
-    A name in .mp4 is H.264, and one in .gif a GIF that keeps up to 256 colours a frame as they are.
+    A name in .mp4 is H.264, and one in .gif a GIF that keeps up to 256 colors a frame as they are.
 
     Raises:
         UserError: another ending.

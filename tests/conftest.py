@@ -41,7 +41,7 @@ TINY = {
     "ppo": [*ROLLOUT, "--batch-size", "32"],
     "ppo-lstm": [
         *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
-        *("--num-groups", "2", "--hidden", "32", "--separate-value"),
+        *("--env-splits", "2", "--hidden", "32", "--separate-value"),
     ],
     "reinforce": ROLLOUT,
 }
@@ -49,13 +49,13 @@ TINY = {
 
 IN_BF16 = ["--env", "toy/Catch-v0", "--precision", "bf16", "--num-threads", "2"]
 SHARDS = [*IN_BF16, "--batch-size", "64"]
-Q_LEARNING = [*SHARDS, "--replay-ratio", "2"]
+Q_LEARNING = [*SHARDS, "--samples-per-step", "2"]
 POLICY = [*SHARDS, "--epochs", "2", "--hidden", "32"]
 BF16 = {
     "a2c": ("a2c", IN_BF16),
     "bc": ("bc", SHARDS),
     "dqn": ("dqn", [*Q_LEARNING, "--double", "--dueling"]),
-    "dqn beside": ("dqn", [*Q_LEARNING, "--learn-beside", "--average-updates", "20"]),
+    "dqn beside": ("dqn", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),
     "ppo": ("ppo", POLICY),
     "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
     "ppo lstm": ("ppo-lstm", POLICY),
@@ -107,7 +107,7 @@ QUIET = ["--wandb", "disabled", "--no-video", "--final-eval-episodes", "0", "--n
 # On every machine the same: `auto` is bf16 on some. Tests of bf16 ask for it (`BF16`).
 QUIET += ["--precision", "fp32"]
 # A second of random play in every process would be minutes of the suite (`test_random_play.py`).
-QUIET += ["--no-standardise-pixels"]
+QUIET += ["--no-standardize-pixels"]
 
 
 @pytest.fixture(autouse=True)

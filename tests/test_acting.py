@@ -17,10 +17,10 @@ import envs
 from agents.core.nets.networks import ActorCritic, make_q_network
 from agents.core.optimize.acting import epsilon_greedy, sample_policy, state_values
 from agents.core.optimize.learner import Learner
-from agents.core.training.env_group import Group, Screens
-from agents.core.types.env_rng import Draws
+from agents.core.training.env_group import DeviceFrameStack, EnvGroup
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision
+from agents.core.types.step import ActOutput
 from envs.tapes import playable_actions
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -42,15 +42,15 @@ CONTINUOUS = Spaces(
 
 @dataclass(frozen=True)
 class Settings:
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float = 1e-3
-    optimiser_epsilon: float = 1e-8
+    optimizer_epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 0.5
     precision: str = "fp32"
     num_threads: int = 1
-    learn_beside: bool = False
-    average_updates: int = 0
+    overlap_learning: bool = False
+    ema_updates: int = 0
     batch_size: int = 32
     torso: str = "auto"
     torso_width: int = 1
@@ -61,7 +61,7 @@ class Settings:
     activation: str = "tanh"
     core: str = "none"
     separate_value: bool = False
-    normalise_observations: bool = False
+    normalize_observations: bool = False
 
 
 def q_learner(device: torch.device = CPU) -> Learner:
@@ -89,14 +89,14 @@ def vectors(batch: int, width: int = 3) -> np.ndarray:
 
 
 class TestDraws:
-    """Draws for some of a run's environments."""
+    """EnvRng for some of a run's environments."""
 
     @pytest.mark.parametrize("kind", ["uniform", "normal"])
     @pytest.mark.parametrize("total", [2, 7, 40])
     def test_two_halves_draw_the_rows_of_the_whole(self, kind: str, total: int) -> None:
         half = total // 2
-        whole = Draws(3, total)
-        parts = [Draws(3, total, slice(half)), Draws(3, total, slice(half, total))]
+        whole = EnvRng(3, total)
+        parts = [EnvRng(3, total, slice(half)), EnvRng(3, total, slice(half, total))]
         for count in (1, 4, 4, 3):
             expected = getattr(whole, kind)(count)
             got = [getattr(part, kind)(count) for part in parts]
@@ -105,11 +105,11 @@ class TestDraws:
             assert torch.equal(torch.cat(got), expected)
 
     def test_a_seed_says_what_is_drawn(self) -> None:
-        assert torch.equal(Draws(3, 8).uniform(4), Draws(3, 8).uniform(4))
-        assert not torch.equal(Draws(3, 8).uniform(4), Draws(4, 8).uniform(4))
+        assert torch.equal(EnvRng(3, 8).uniform(4), EnvRng(3, 8).uniform(4))
+        assert not torch.equal(EnvRng(3, 8).uniform(4), EnvRng(4, 8).uniform(4))
 
     def test_uniform_draws_are_of_the_unit_interval_and_normal_ones_of_deviation_one(self) -> None:
-        uniform, normal = Draws(0, 20_000).uniform(2), Draws(0, 20_000).normal(2)
+        uniform, normal = EnvRng(0, 20_000).uniform(2), EnvRng(0, 20_000).normal(2)
         assert uniform.dtype == normal.dtype == torch.float32
         assert 0 <= uniform.min() < 0.001
         assert 0.999 < uniform.max() < 1
@@ -154,14 +154,14 @@ class Counter:
     memory_size = 2
     learner = SimpleNamespace(device=CPU)
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
+    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
         action_N = (10 * obs[:, 0] + obs[:, 1]).astype(np.int64)
         kept = {"exploration": torch.full((len(obs),), exploration)}
-        return Decision(action_N, memory_NS + 1, kept)
+        return ActOutput(action_N, memory_NS + 1, kept)
 
 
-def group_of(script: Script, rows: slice | None = None) -> Group:
-    group = Group(Counter(), script, Draws(0, script.num_envs), rows)  # type: ignore[arg-type]
+def group_of(script: Script, rows: slice | None = None) -> EnvGroup:
+    group = EnvGroup(Counter(), script, EnvRng(0, script.num_envs), rows)  # type: ignore[arg-type]
     group.reset()
     return group
 
@@ -200,7 +200,7 @@ class TestGroup:
             assert step.reward_N.tolist() == [t + 1, t + 1]
             assert step.terminated_N.tolist() == [False, t == 1]
             assert not step.truncated_N.any()
-            assert step.kept["exploration"].tolist() == [exploration] * 2
+            assert step.extras["exploration"].tolist() == [exploration] * 2
             assert step.rows == slice(4, 6)
         assert step.final_obs is not None
         assert step.final_obs.tolist() == [[-1.0, 0.0], [-1.0, -1.0]]
@@ -227,7 +227,7 @@ class TestGroup:
 def test_frames_that_travelled_alone_make_up_the_emulators_observations() -> None:
     spec = replace(envs.spec("Breakout"), max_episode_frames=36)
     env, rng = envs.make(spec, 3, seed=1), np.random.default_rng(0)
-    screens, ended = Screens(env.reset()[0], CPU), 0
+    screens, ended = DeviceFrameStack(env.reset()[0], CPU), 0
     for _ in range(50):
         env.send(rng.integers(0, 4, 3))
         obs_N, _, terminated_N, truncated_N, _ = env.recv()
@@ -249,24 +249,24 @@ class PolicyAgent:
     def memory_size(self) -> int:
         return self.learner.network.memory_size
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
 
 
 RECALL = Spaces(4, (4,), torch.float32, stack=1, num_actions=3, atari=False)
 
 
-def recall(first: int, num_envs: int) -> Group:
+def recall(first: int, num_envs: int) -> EnvGroup:
     """These of four environments of which each step must be remembered."""
     env = envs.make("toy/Recall-v0", num_envs, seed=5, tape_steps=15, first_env=first)
-    draws = Draws(5, 4, slice(first, first + num_envs))
+    rng = EnvRng(5, 4, slice(first, first + num_envs))
     agent = PolicyAgent(policy_learner(RECALL, core="lstm"), RECALL)
-    group = Group(agent, env, draws, draws.rows)  # type: ignore[arg-type]
+    group = EnvGroup(agent, env, rng, rng.rows)  # type: ignore[arg-type]
     group.reset()
     return group
 
 
-def watch(group: Group, steps: int) -> list[list[np.ndarray]]:
+def watch(group: EnvGroup, steps: int) -> list[list[np.ndarray]]:
     """Observations, actions, rewards and memories of some steps."""
     seen = []
     for _ in range(steps):
@@ -311,7 +311,7 @@ def test_a_restored_group_goes_on_where_the_run_was(shares: list[slice]) -> None
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_without_exploration_the_action_is_the_one_of_highest_value(device: torch.device) -> None:
     learner, obs = q_learner(device), images(16)
-    action_N = epsilon_greedy(learner, obs, Draws(0, 16), 0.0)
+    action_N = epsilon_greedy(learner, obs, EnvRng(0, 16), 0.0)
     assert action_N.dtype == np.int64
     q_NA = learner.network(torch.from_numpy(obs).to(device))
     assert action_N.tolist() == q_NA.argmax(dim=1).tolist()
@@ -335,7 +335,7 @@ def test_exploration_takes_a_share_epsilon_of_uniform_actions(
             parameter.zero_()
         learner.network.head.advantage[1].bias[2] = 1.0
     obs = np.zeros((3_000, *IMAGES.obs_shape), np.uint8)
-    counts = np.bincount(epsilon_greedy(learner, obs, Draws(0, 3_000), epsilon), minlength=3)
+    counts = np.bincount(epsilon_greedy(learner, obs, EnvRng(0, 3_000), epsilon), minlength=3)
     assert counts.tolist() == pytest.approx(expected, abs=80)  # 3 to 4 deviations
 
 
@@ -343,9 +343,9 @@ def test_exploration_takes_a_share_epsilon_of_uniform_actions(
 def test_draws_do_not_depend_on_epsilon(device: torch.device) -> None:
     learner, states = q_learner(device), []
     for epsilon in (0.0, 0.3, 1.0):
-        draws = Draws(5, 8)
-        epsilon_greedy(learner, images(8), draws, epsilon)
-        states.append(draws.generator.get_state())
+        rng = EnvRng(5, 8)
+        epsilon_greedy(learner, images(8), rng, epsilon)
+        states.append(rng.generator.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
 
@@ -356,8 +356,8 @@ def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_wer
 ) -> None:
     learner, obs = policy_learner(CONTINUOUS, device), vectors(16)
     memory_NS = torch.zeros(16, 0, device=device)
-    decision = sample_policy(learner, CONTINUOUS, obs, memory_NS, Draws(0, 16), 1.0)
-    raw_NK = decision.kept["action"].cpu().numpy()
+    decision = sample_policy(learner, CONTINUOUS, obs, memory_NS, EnvRng(0, 16), 1.0)
+    raw_NK = decision.extras["action"].cpu().numpy()
     assert decision.action_N.shape == (16, 2, 1)
     clipped_NK = decision.action_N.reshape(16, 2)
     assert (raw_NK[:, 0] > 0.25).any()
@@ -369,8 +369,8 @@ def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_wer
         start_1N = torch.zeros(1, 16, dtype=torch.bool, device=device)
         obs_1N = torch.from_numpy(obs).to(device).unsqueeze(0)
         policy, _, _ = learner.network(obs_1N, memory_NS, start_1N)
-        log_prob_N = policy.log_prob(decision.kept["action"].unsqueeze(0))[0]
-    torch.testing.assert_close(decision.kept["log_prob"], log_prob_N)
+        log_prob_N = policy.log_prob(decision.extras["action"].unsqueeze(0))[0]
+    torch.testing.assert_close(decision.extras["log_prob"], log_prob_N)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -379,8 +379,8 @@ def test_a_choice_keeps_what_it_was_made_on_and_remembers_what_it_led_to(
 ) -> None:
     learner, obs = policy_learner(RECALL, device, core="lstm"), vectors(4, 4)
     memory_NS = torch.randn(4, 32).to(device)
-    decision = sample_policy(learner, RECALL, obs, memory_NS, Draws(0, 4), 1.0)
-    kept = decision.kept
+    decision = sample_policy(learner, RECALL, obs, memory_NS, EnvRng(0, 4), 1.0)
+    kept = decision.extras
     assert kept.keys() == {"obs", "memory", "action", "log_prob", "value"}
     assert kept["obs"].cpu().numpy().tolist() == obs.tolist()
     assert torch.equal(kept["memory"], memory_NS)
@@ -400,9 +400,9 @@ def test_multi_discrete_actions_have_the_environments_shape() -> None:
     shape = {"num_actions": 0, "nvec": (2, 3, 2, 3), "action_shape": (2, 2)}
     spaces = Spaces(8, (3,), torch.float32, stack=1, atari=False, **shape)
     learner = policy_learner(spaces)
-    decision = sample_policy(learner, spaces, vectors(8), torch.zeros(8, 0), Draws(0, 8), 1.0)
+    decision = sample_policy(learner, spaces, vectors(8), torch.zeros(8, 0), EnvRng(0, 8), 1.0)
     assert decision.action_N.shape == (8, 2, 2)
-    assert decision.action_N.reshape(8, 4).tolist() == decision.kept["action"].tolist()
+    assert decision.action_N.reshape(8, 4).tolist() == decision.extras["action"].tolist()
     assert (decision.action_N < np.array([[2, 3], [2, 3]])).all()
     assert spaces.action_parts == 4
 
@@ -412,7 +412,7 @@ def test_the_values_of_observations_are_those_that_a_choice_keeps(device: torch.
     learner, obs = policy_learner(RECALL, device, core="gru"), vectors(4, 4)
     memory_NS = torch.randn(4, 16).to(device)
     value_N = state_values(learner, obs, memory_NS)
-    kept = sample_policy(learner, RECALL, obs, memory_NS, Draws(0, 4), 1.0).kept
+    kept = sample_policy(learner, RECALL, obs, memory_NS, EnvRng(0, 4), 1.0).extras
     assert value_N.shape == (4,)
     assert not value_N.requires_grad
     torch.testing.assert_close(value_N, kept["value"])

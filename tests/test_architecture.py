@@ -15,7 +15,7 @@ OURS = {*ROOMS, "tests"}
 FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 TREES = {file: ast.parse(file.read_text("utf-8")) for file in FILES}
 
-SERIALISERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+SERIALIZERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
 def name_of(file: Path) -> str:
@@ -176,7 +176,7 @@ def test_only_envs_knows_the_emulator(file: Path):
 @each(FILES)
 def test_nothing_unpickles(file: Path):
     modules = list(imports(file))
-    assert [m for m in modules if m.split(".")[0] in SERIALISERS] == []
+    assert [m for m in modules if m.split(".")[0] in SERIALIZERS] == []
     assert [m for m in modules if m in ("torch.load", "torch.serialization.load")] == []
     calls = [node for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
     assert [c.lineno for c in calls if dotted(c.func) == "pd.read_pickle"] == []

@@ -19,11 +19,11 @@ from conftest import run_tiny
 from agents.core.math import losses
 from agents.core.runs.run import Run
 from agents.core.training.launch import algorithms
-from benchmarks import machine, memory, profile, scaling, sides_sb3, throughput, time_to_score
-from benchmarks.apart import apart
+from benchmarks import contenders_sb3, machine, memory, profile, scaling, throughput, time_to_score
+from benchmarks.contenders import SIDES, Joystick, Side
+from benchmarks.contenders_sb3 import StableBaselines
+from benchmarks.isolated_process import apart
 from benchmarks.phases import ELSE, Phases, points, settings
-from benchmarks.sides import SIDES, Joystick, Side
-from benchmarks.sides_sb3 import StableBaselines
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError
 
@@ -74,14 +74,14 @@ def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
 
 
 @pytest.mark.parametrize("algo", WORKLOADS)
-def test_the_peer_has_as_large_a_network_and_the_same_optimiser(algo: str) -> None:
+def test_the_peer_has_as_large_a_network_and_the_same_optimizer(algo: str) -> None:
     pytest.importorskip("stable_baselines3")
     config = small(algo)
     ours, theirs = Joystick(algo, config).agent.learner, StableBaselines(algo, config)
     their_group = theirs.model.policy.optimizer.param_groups[0]
     assert sum(p.numel() for p in ours.parameters) == sum(p.numel() for p in their_group["params"])
     same = {"lr", "eps", "betas", "alpha", "centered", "momentum", "weight_decay"}
-    for name, value in ours.optimiser.param_groups[0].items():
+    for name, value in ours.optimizer.param_groups[0].items():
         assert name not in same or value == their_group[name], name
 
 
@@ -89,12 +89,12 @@ def test_the_peer_has_as_large_a_network_and_the_same_optimiser(algo: str) -> No
 def test_values_count_the_same_in_both_losses(algo: str) -> None:
     config = small(algo)
     ours = config.value_coefficient * losses.squared(torch.tensor(3.0))
-    assert sides_sb3.ARGUMENTS[algo](config)["vf_coef"] * 3.0**2 == ours
+    assert contenders_sb3.ARGUMENTS[algo](config)["vf_coef"] * 3.0**2 == ours
 
 
 def test_every_algorithm_can_be_measured() -> None:
     names = get_args(get_type_hints(throughput.Arguments)["algo"])
-    assert list(names) == list(WORKLOADS) == list(sides_sb3.ARGUMENTS)
+    assert list(names) == list(WORKLOADS) == list(contenders_sb3.ARGUMENTS)
     for algo in names:
         throughput.Arguments(algo=algo).config().validate()
 
@@ -139,12 +139,12 @@ def test_a_replay_that_cannot_be_is_an_error_and_not_skipped(
     assert "--memory-share 2.0: must be" in refusal(memory.main, ["--memory-share", "2"], capsys)
 
 
-@pytest.mark.parametrize("optimised", [True, False])
-def test_the_peers_full_replay_takes_its_stacks(optimised: bool) -> None:
+@pytest.mark.parametrize("optimized", [True, False])
+def test_the_peers_full_replay_takes_its_stacks(optimized: bool) -> None:
     pytest.importorskip("stable_baselines3")
-    result = apart(memory.fill_peer, 2_004, optimised)
+    result = apart(memory.fill_peer, 2_004, optimized)
     assert result["transitions"] == 2_000
-    stacks = (1 if optimised else 2) * 4 * 7056
+    stacks = (1 if optimized else 2) * 4 * 7056
     assert stacks < result["bytes_per_transition"] < 1.1 * stacks
 
 
@@ -250,7 +250,7 @@ def test_a_workers_time_is_not_the_main_threads() -> None:
     assert phases.seconds == {"inner": 0.0, ELSE: 10.0}
 
 
-LEARNING = {"sampling", "forward, backward", "optimiser", "learning", ELSE}
+LEARNING = {"sampling", "forward, backward", "optimizer", "learning", ELSE}
 ON_POLICY = LEARNING | {"emulator", "acting", "storing"}
 PROFILED = {
     "dqn": (
@@ -291,7 +291,7 @@ def test_a_profile_finds_all_phases_of_an_algorithm(
     spent = [row["us_per_step"] for row in result["operators"]]
     assert spent == sorted(spent, reverse=True) and spent[-1] > 0
     events = json.loads(trace.read_text())["traceEvents"]
-    assert {"forward, backward", "optimiser"} <= {event["name"] for event in events}
+    assert {"forward, backward", "optimizer"} <= {event["name"] for event in events}
     profile.show(result)
     assert len(capsys.readouterr().out.splitlines()) <= 30
     json.dumps(result)
@@ -349,12 +349,12 @@ def test_given_lists_are_the_axes_instead_of_all() -> None:
 def test_settings_are_varied_one_at_a_time_and_measured_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    default = settings("dqn", "CartPole-v1", ["--num-envs", "8", "--replay-ratio", "4"])
+    default = settings("dqn", "CartPole-v1", ["--num-envs", "8", "--samples-per-step", "4"])
     measured, speeds = [], itertools.count(100)
 
     def stand_in(function: object, algo: str, config: Any, seconds: float) -> dict[str, Any]:
-        measured.append((config.num_envs, config.replay_ratio))
-        if config.replay_ratio > 4:
+        measured.append((config.num_envs, config.samples_per_step))
+        if config.samples_per_step > 4:
             raise UserError("too much")
         speed = next(speeds)
         shares = {"acting": 0.75, ELSE: 0.25}
@@ -362,23 +362,23 @@ def test_settings_are_varied_one_at_a_time_and_measured_once(
         return {**rates, "shares": shares, "resident_bytes": 5e8}
 
     monkeypatch.setattr(scaling, "apart", stand_in)
-    arguments = scaling.Arguments(num_envs=(1, 8), replay_ratio=(4.0, 16.0))
+    arguments = scaling.Arguments(num_envs=(1, 8), samples_per_step=(4.0, 16.0))
     records = scaling.measure_all(arguments, default)
     assert measured == [(1, 4.0), (8, 4.0), (8, 16.0)]
     at = [(each["axis"], each["value"], each.get("steps_per_second")) for each in records]
     assert at == [
         ("num_envs", 1, 100),
         ("num_envs", 8, 101),
-        ("replay_ratio", 4.0, 101),
-        ("replay_ratio", 16.0, None),
+        ("samples_per_step", 4.0, 101),
+        ("samples_per_step", 16.0, None),
     ]
     capsys.readouterr()
     scaling.show(records)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["num_envs", "8", "101", "404", "0.50", "75%", "25%"]
-    assert lines[-1] == "skipped replay_ratio 16: too much"
+    assert lines[-1] == "skipped samples_per_step 16: too much"
     with pytest.raises(UserError, match="too much"):
-        scaling.measure_all(scaling.Arguments(replay_ratio=(16.0,)), default)
+        scaling.measure_all(scaling.Arguments(samples_per_step=(16.0,)), default)
 
 
 def test_a_point_is_measured_in_a_process_of_its_own() -> None:

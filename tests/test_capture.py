@@ -20,7 +20,7 @@ from torch.utils._pytree import register_dataclass, tree_leaves
 from agents import dqn
 from agents.core.nets.distributions import Categorical, DiagonalGaussian
 from agents.core.optimize import learner
-from agents.core.optimize.cuda_graphs import EAGER_CALLS, Captured, leaves, named
+from agents.core.optimize.cuda_graphs import EAGER_CALLS, GraphedFunction, leaves, named
 from agents.core.types.batches import Batch, tensors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
@@ -29,14 +29,14 @@ for policy in (Categorical, DiagonalGaussian):
     register_dataclass(policy)
 
 
-class Eager(Captured):
+class Eager(GraphedFunction):
     """Calls the function each time, with a step size that is a tensor, as a recording needs."""
 
     def __call__(self, *given: Any) -> Any:
         self.calls += 1
         owner: Any = self.function.__self__  # pyright: ignore[reportFunctionMemberAccess]
         if isinstance(owner, learner.Learner):
-            group = owner.optimiser.param_groups[0]
+            group = owner.optimizer.param_groups[0]
             group["lr"] = torch.as_tensor(group["lr"])
         return self.again(given) if self.calls > EAGER_CALLS else self.function(*given)
 
@@ -92,11 +92,11 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     if algo.startswith("ppo"):
         settings += ["--clip-end", "0.01"]
     if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
-        settings += ["--total-steps", "160", "--num-envs", "4", "--replay-ratio", "4"]
+        settings += ["--total-steps", "160", "--num-envs", "4", "--samples-per-step", "4"]
         settings += ["--target-every-updates", "7", "--n-step", "5", "--n-step-end", "1"]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
-        monkeypatch.setattr(learner, "Captured", steps)
+        monkeypatch.setattr(learner, "GraphedFunction", steps)
         return run_tiny(tmp_path, algo, *settings).weights("last")[0]
 
     eager = weights(Eager)
@@ -130,9 +130,16 @@ def weights_after_a_life(device: torch.device) -> dict[str, Tensor]:
     rng = np.random.default_rng(1)
     spaces = Spaces(4, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
     config = dqn.Config(
-        num_envs=4, batch_size=32, replay_ratio=16.0, buffer_size=1_000, learning_starts_steps=100,
-        priority_exponent=0.0, target_every_updates=7, precision="fp32", num_threads=1,
-    )  # fmt: skip
+        num_envs=4,
+        batch_size=32,
+        samples_per_step=16.0,
+        buffer_size=1_000,
+        learning_starts_steps=100,
+        priority_exponent=0.0,
+        target_every_updates=7,
+        precision="fp32",
+        num_threads=1,
+    )
     agent = dqn.build(config, spaces, device)
     agent.prepare()
     for _ in range(50):

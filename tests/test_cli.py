@@ -45,7 +45,7 @@ EVERYONE = [
     (["--max-grad-norm", "-1"], "--max-grad-norm -1.0: must be at least 0"),
     (["--init-from", "runs/no-such-run"], "no run directory at runs/no-such-run"),
     (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
-    (["--num-envs", "7", "--num-groups", "2"], "--num-envs 7: must be a multiple of num_groups 2"),
+    (["--num-envs", "7", "--env-splits", "2"], "--num-envs 7: must be a multiple of env_splits 2"),
     (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
     (["--hidden", "0"], "--hidden 0: must be at least 1"),
     (["--torso-width", "0"], "--torso-width 0: must be at least 1"),
@@ -65,7 +65,7 @@ POLICIES = [
         "multiple of the 3 steps",
     ),
     (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
-    (["--learn-beside"], "has no replay to learn from while it acts"),
+    (["--overlap-learning"], "has no replay to learn from while it acts"),
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
     (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
     (

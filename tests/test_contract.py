@@ -147,13 +147,13 @@ def test_every_core_is_evaluated_as_it_was_trained(tmp_path: Path, core: str) ->
 
 @pytest.mark.parametrize("algo", ["a2c", "ppo", "reinforce"])
 def test_continuous_actions_train_and_keep_their_scales(tmp_path: Path, algo: str) -> None:
-    scales = ("--normalise-observations", "--normalise-rewards", "--separate-value")
+    scales = ("--normalize-observations", "--normalize-rewards", "--separate-value")
     run = run_tiny(tmp_path, algo, "--env", "Pendulum-v1", "--total-steps", "512", *scales)
     weights, _ = run.weights("last")
-    assert weights["normaliser.count"] == 512
-    assert (weights["normaliser.variance"] != 1).all()
+    assert weights["normalizer.count"] == 512
+    assert (weights["normalizer.variance"] != 1).all()
     evaluate.evaluate(evaluate.Arguments(run=run.path, episodes=2, checkpoint="last", video=False))
-    assert run.weights("last")[0]["normaliser.count"] == 512
+    assert run.weights("last")[0]["normalizer.count"] == 512
 
 
 def test_half_cheetah_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,13 +204,13 @@ def test_everything_shown_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     logged = {name for each in runs for record in read_metrics(each) for name in record}
     plots = content.CURVES, content.THROUGHPUT, content.LOSSES, content.EXPLORATION
     shown = set(chain.from_iterable(chain(*(each.values() for each in plots))))
-    assert shown - logged == {"eval/human_normalised"}, "that is of Atari games alone"
+    assert shown - logged == {"eval/human_normalized"}, "that is of Atari games alone"
 
     (offline,) = fragments(runs[-1])
     assert {content.ENVIRONMENT, *content.SAME_LEARNER} <= set(offline.config)
     assert offline.config[content.ENVIRONMENT] == "CartPole-v1"
     assert content.SCORES["Score of the best weights"] in offline.summary
-    assert set(content.SCORES.values()) - set(offline.summary) == {"human_normalised"}
+    assert set(content.SCORES.values()) - set(offline.summary) == {"human_normalized"}
     assert offline.metrics["*"].step_metric == content.X_AXIS
     for name in content.MEDIA:
         assert any(f"{name}/path" in record for record in offline.history)

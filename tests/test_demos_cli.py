@@ -214,7 +214,7 @@ def test_what_cannot_be_edited_is_one_line_and_leaves_nothing(
     assert not Path("x").exists()
 
 
-def test_every_game_that_was_begun_is_kept_so_that_short_ones_are_not_favoured(
+def test_every_game_that_was_begun_is_kept_so_that_short_ones_are_not_favored(
     cartpole: Path,
 ) -> None:
     first_four = {tape_seed(0, env_index, 0) for env_index in range(4)}
@@ -235,7 +235,7 @@ def test_statistics_name_what_people_score_and_what_actions_are_called(
     assert all(name in said for name in ("0 NOOP", "1 FIRE", "2 RIGHT", "3 LEFT", human))
     assert demos("card", out, "--out", tmp_path / "card.md") == 0
     card = (tmp_path / "card.md").read_text()
-    assert f"| Human-normalised | {human} |" in card and "| Mean return, human | 30.5 |" in card
+    assert f"| Human-normalized | {human} |" in card and "| Mean return, human | 30.5 |" in card
 
 
 def test_episodes_that_are_there_twice_are_named(

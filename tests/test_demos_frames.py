@@ -57,7 +57,7 @@ def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.Mo
     episodes = episodes_of("CartPole-v1")
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()
 
-    monkeypatch.setattr("envs.together.open_pool", None)
+    monkeypatch.setattr("envs.batched_replay.open_pool", None)
     assert np.array_equal(decode(episodes, episodes[0].spec, tmp_path).data, first)
 
 
@@ -111,7 +111,7 @@ def test_stored_observations_need_no_environment(
 ) -> None:
     (episode, *_) = episodes_of("CartPole-v1")
     stored = dataclasses.replace(episode, observations=lived(episode))
-    monkeypatch.setattr("envs.families.RegisteredPool", None)
+    monkeypatch.setattr("envs.backends.RegisteredPool", None)
     frames = decode([stored], stored.spec, tmp_path)
     np.testing.assert_array_equal(frames.data, stored.observations)
     assert not list(tmp_path.iterdir())

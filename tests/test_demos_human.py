@@ -25,8 +25,8 @@ from demos.replaying import Moment
 from demos.verification import verify
 from demos.window import Keys, Window, window
 from envs import EnvSpec, Tape, UserError
-from envs.controls import action_name
-from envs.families import open_pool
+from envs.action_names import action_name
+from envs.backends import open_pool
 from envs.tapes import tape_seed
 
 

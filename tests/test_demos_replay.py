@@ -109,7 +109,7 @@ def test_a_film_has_every_step_at_the_right_speed(
     expected = [captioned(each) for each in moments(Dataset.open(catch).episodes()[1])]
     assert frames[0].shape == expected[0].shape
     error = np.abs(np.subtract(frames, expected, dtype=np.int16))
-    # H.264 blurs, and a GIF keeps its colours.
+    # H.264 blurs, and a GIF keeps its colors.
     assert error.max() <= 1 if ending == ".gif" else error.mean() < 3
 
 

@@ -24,7 +24,7 @@ from demos.dataset import Dataset
 from demos.keys import controls_of
 from demos.policies import RandomPolicy
 from envs import UserError
-from envs.controls import keys_to_action
+from envs.action_names import keys_to_action
 from envs.user_env import UserEnv
 
 PLAYED = """

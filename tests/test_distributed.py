@@ -59,8 +59,8 @@ def assert_close(ours: Run, theirs: Run) -> None:
 
 @pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
 def test_two_ranks_agree_with_one_process(tmp_path: Path, algo: str) -> None:
-    args = ("--env", "CartPole-v1", "--total-steps", "512", "--normalise-observations")
-    args = (*args, "--normalise-rewards", "--target-kl", "0.01")
+    args = ("--env", "CartPole-v1", "--total-steps", "512", "--normalize-observations")
+    args = (*args, "--normalize-rewards", "--target-kl", "0.01")
     args = (*args, "--eval-every-steps", "128", "--eval-episodes", "1")
     two = finish(start(algo, tmp_path / "two", *args), tmp_path / "two")
     assert_close(run_tiny(tmp_path / "one", algo, *args), two)

@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode
 
 import envs
 from envs import video
+from envs.action_names import action_meanings, action_name, keys_to_action
 from envs.atari import atari_vector_env
-from envs.controls import action_meanings, action_name, keys_to_action
-from envs.scores import human_normalised, reference_scores
+from envs.scores import human_normalized, reference_scores
 
 
 def short(name: str, frames: int) -> envs.EnvSpec:
@@ -91,7 +91,7 @@ def test_a_spec_survives_json(name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colour": 1}, "unknown field 'colour'"),
+        ({"color": 1}, "unknown field 'color'"),
         ({"frameskip": "4"}, "frameskip is '4', but must be of type int"),
         ({"noop_max": True}, "noop_max is True, but must be of type int"),
         ({"frameskip": 0}, "frameskip is 0, at least 1 is allowed"),
@@ -392,10 +392,10 @@ def test_the_keys_of_a_game_are_those_of_ale_py() -> None:
     }
 
 
-def test_scores_are_normalised_between_chance_and_people() -> None:
-    assert [human_normalised("pong", score) for score in (-20.7, 14.6)] == [0.0, 1.0]
-    assert human_normalised("breakout", 400.0) == pytest.approx((400 - 1.7) / (30.5 - 1.7))
-    assert human_normalised("adventure", 1.0) is None is human_normalised(None, 1.0)
+def test_scores_are_normalized_between_chance_and_people() -> None:
+    assert [human_normalized("pong", score) for score in (-20.7, 14.6)] == [0.0, 1.0]
+    assert human_normalized("breakout", 400.0) == pytest.approx((400 - 1.7) / (30.5 - 1.7))
+    assert human_normalized("adventure", 1.0) is None is human_normalized(None, 1.0)
     assert reference_scores("pong") == {"random": -20.7, "human": 14.6}
     assert reference_scores(None) == {}
 

@@ -43,7 +43,7 @@ def test_every_command_is_one_that_its_benchmark_takes(
         assert config.device == ("cpu" if dry_run else "cuda")
         if not dry_run:
             assert (config.num_envs, config.preset) == (128, "atari-gpu")
-            assert getattr(config, "replay_ratio", 8) == 8 and getattr(config, "epochs", 4) == 4
+            assert getattr(config, "samples_per_step", 8) == 8 and getattr(config, "epochs", 4) == 4
     for command, target in ((pong, "18"), (breakout, "350")):
         flags, rest = options(command)
         assert flags["--target"] == target

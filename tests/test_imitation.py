@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import envs
 from agents.bc import PRESETS
 from agents.core.data.augmentation import random_shift, shift
-from agents.core.data.demonstrations import Demonstrations, Minibatches, agreement, load, subset
+from agents.core.data.demonstrations import DemoLoader, Demonstrations, agreement, load, subset
 from agents.core.nets.distributions import Categorical
 from agents.core.optimize.transfer import part
 from agents.core.runs.run import Run
@@ -49,10 +49,10 @@ def test_observations_and_actions_are_those_of_the_episodes(env_id: str) -> None
     assert at == source.size
 
 
-def minibatches(source: Demonstrations, **changed: object) -> Minibatches:
+def minibatches(source: Demonstrations, **changed: object) -> DemoLoader:
     settings = {"batch_size": 16, "seed": 1, "weight_N": torch.arange(source.size).float()}
     still = {"shift_pixels": 0, "num_features": 5, "dropout": 0.0}
-    return Minibatches(source, **(settings | still | changed))  # pyright: ignore
+    return DemoLoader(source, **(settings | still | changed))  # pyright: ignore
 
 
 def test_an_epoch_shows_every_step_once_and_each_in_another_order() -> None:
@@ -265,7 +265,7 @@ import numpy as np, torch
 import envs
 from pathlib import Path
 from agents.core.training.experience import spaces_of
-from agents.core.data.demonstrations import Demonstrations, Minibatches
+from agents.core.data.demonstrations import Demonstrations, DemoLoader
 from demos import record
 from demos.frames import decode
 from demos.policies import RandomPolicy
@@ -287,7 +287,7 @@ except MemoryError:
 else:
     raise AssertionError("memory is not limited")
 source = Demonstrations(frames, episodes, spaces_of(spec), torch.device("cpu"))
-batches = Minibatches(
+batches = DemoLoader(
     source, batch_size=32, seed=1, weight_N=torch.ones(source.size),
     shift_pixels=0, num_features=4, dropout=0.0,
 )

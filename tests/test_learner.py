@@ -1,4 +1,4 @@
-"""The optimisation step against arithmetic done by hand; precision, targets, state."""
+"""The optimization step against arithmetic done by hand; precision, targets, state."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ SPACES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
 
 @dataclass(frozen=True)
 class Settings:
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float = 0.5
-    optimiser_epsilon: float = 1e-8
+    optimizer_epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 0.0
     precision: str = "fp32"
     num_threads: int = 1
-    learn_beside: bool = False
+    overlap_learning: bool = False
     batch_size: int = 128
-    average_updates: int = 0
+    ema_updates: int = 0
     torso: str = "nature"
     torso_width: int = 1
     torso_norm: str = "none"
@@ -122,15 +122,15 @@ def assert_same_parameters(a: nn.Module, b: nn.Module) -> None:
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_the_first_step_of_adam(device: torch.device):
-    learner, w = two_weights(device, learning_rate=0.1, optimiser_epsilon=1.0)
+    learner, w = two_weights(device, learning_rate=0.1, optimizer_epsilon=1.0)
     descend(learner, [3.0, -1.0])
     # Without bias the moments are g and g²: w - 0.1 * g / (|g| + 1) = 1 - 0.3/4 and 1 + 0.1/2.
     assert w.tolist() == pytest.approx([0.925, 1.05])
 
 
 def test_weight_decay_shrinks_weights_beside_adams_step():
-    plain, w = two_weights(learning_rate=0.1, optimiser_epsilon=1.0)
-    decayed, v = two_weights(learning_rate=0.1, optimiser_epsilon=1.0, weight_decay=0.5)
+    plain, w = two_weights(learning_rate=0.1, optimizer_epsilon=1.0)
+    decayed, v = two_weights(learning_rate=0.1, optimizer_epsilon=1.0, weight_decay=0.5)
     descend(plain, [3.0, -1.0])
     descend(decayed, [3.0, -1.0])
     # Decoupled: 1 shrinks by 0.1 * 0.5, whatever its gradient is.
@@ -140,7 +140,7 @@ def test_weight_decay_shrinks_weights_beside_adams_step():
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_natures_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.device):
     learner, w = two_weights(
-        device, optimiser="nature_rmsprop", learning_rate=0.1, optimiser_epsilon=1e-12
+        device, optimizer="nature_rmsprop", learning_rate=0.1, optimizer_epsilon=1e-12
     )
     descend(learner, [2.0, -1.0])
     # mean = 0.05 * 2 = 0.1, square = 0.05 * 4 = 0.2, deviation = √(0.2 - 0.01) = √0.19, and
@@ -154,7 +154,7 @@ def test_natures_rmsprop_divides_by_the_deviation_of_the_gradient(device: torch.
 
 
 def test_natures_rmsprop_adds_epsilon_to_the_deviation():
-    learner, w = two_weights(optimiser="nature_rmsprop", learning_rate=0.1, optimiser_epsilon=0.01)
+    learner, w = two_weights(optimizer="nature_rmsprop", learning_rate=0.1, optimizer_epsilon=0.01)
     descend(learner, [2.0, 0.02])
     # For 2:    0.1 * 2 / (√(0.2 - 0.01) + 0.01) = 0.2 / (√0.19 + 0.01).
     # For 0.02: mean = 0.001, square = 0.00002, 0.1 * 0.02 / (√(0.00002 - 0.000001) + 0.01).
@@ -164,7 +164,7 @@ def test_natures_rmsprop_adds_epsilon_to_the_deviation():
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_rmsprop_divides_by_the_root_of_the_mean_square_of_the_gradient(device: torch.device):
-    learner, w = two_weights(device, optimiser="rmsprop", learning_rate=0.1, optimiser_epsilon=0.5)
+    learner, w = two_weights(device, optimizer="rmsprop", learning_rate=0.1, optimizer_epsilon=0.5)
     descend(learner, [2.0, -5.0])
     # mean square = 0.01 * 4 = 0.04 and 0.01 * 25 = 0.25, roots 0.2 and 0.5:
     # 1 - 0.1 * 2 / (0.2 + 0.5) and 1 + 0.1 * 5 / (0.5 + 0.5)
@@ -174,11 +174,11 @@ def test_rmsprop_divides_by_the_root_of_the_mean_square_of_the_gradient(device: 
     assert w.tolist() == pytest.approx([1 - 0.2 / 0.7 - 0.1 / (math.sqrt(0.0496) + 0.5), 1.5])
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "nature_rmsprop"])
-def test_the_step_is_in_proportion_to_the_learning_rate_that_was_set_last(optimiser: str):
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+def test_the_step_is_in_proportion_to_the_learning_rate_that_was_set_last(optimizer: str):
     steps = []
     for learning_rate in (0.25, 0.5):
-        learner, w = two_weights(optimiser=optimiser, learning_rate=0.1)
+        learner, w = two_weights(optimizer=optimizer, learning_rate=0.1)
         descend(learner, [3.0, -1.0])
         before = w.detach().clone()
         learner.set_learning_rate(learning_rate)
@@ -409,12 +409,12 @@ def test_threads_that_learn_at_once_in_bf16_round_alike(core: str):
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "nature_rmsprop"])
-def test_a_restored_learner_goes_on_bit_for_bit(optimiser: str, device: torch.device):
-    learner = q_learner(device, optimiser=optimiser)
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+def test_a_restored_learner_goes_on_bit_for_bit(optimizer: str, device: torch.device):
+    learner = q_learner(device, optimizer=optimizer)
     for seed in range(3):
         regress(learner, seed)
-    other = q_learner(device, seed=1, optimiser=optimiser)
+    other = q_learner(device, seed=1, optimizer=optimizer)
     other.load_weights(through_disk(learner.weights()))
     other.load_state_dict(through_disk(learner.state_dict()))
     for seed in range(3, 6):
@@ -484,7 +484,7 @@ def test_a_target_takes_no_gradient():
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_the_average_moves_its_share_of_the_way_to_each_new_weights(device: torch.device):
     # The first step of Adam is the learning rate against the gradient's sign.
-    learner, w = two_weights(device, learning_rate=0.5, average_updates=4)
+    learner, w = two_weights(device, learning_rate=0.5, ema_updates=4)
     descend(learner, [1.0, -1.0])
     assert w.tolist() == pytest.approx([0.5, 1.5])
     # 1 + (0.5 - 1) / 4 and 1 + (1.5 - 1) / 4.
@@ -497,7 +497,7 @@ def test_the_average_moves_its_share_of_the_way_to_each_new_weights(device: torc
 
 
 def test_the_average_acts_in_evaluations_and_only_there():
-    averaged, plain = q_learner(average_updates=100), q_learner()
+    averaged, plain = q_learner(ema_updates=100), q_learner()
     regress(averaged, seed=1)
     assert averaged.acting is averaged.network
     with averaged.evaluated():
@@ -511,24 +511,24 @@ def test_the_average_acts_in_evaluations_and_only_there():
 
 
 def test_what_is_not_learned_is_the_networks_own_in_its_copies():
-    learner = q_learner(average_updates=100)
+    learner = q_learner(ema_updates=100)
     pixels = learner.network.get_submodule("torso.pixels")
     assert isinstance(pixels, Pixels)
     target = learner.target_copy()
     shape = SPACES.obs_shape
-    pixels.standardise(torch.full(shape, 3.0), torch.full(shape, 2.0))
+    pixels.standardize(torch.full(shape, 3.0), torch.full(shape, 2.0))
     for copied in (learner.average, target):
         assert torch.equal(copied.get_submodule("torso.pixels").scale_HWC, pixels.scale_HWC)
         assert all(not parameter.requires_grad for parameter in copied.parameters())
 
 
 def test_a_learner_goes_on_with_its_weights_and_their_average():
-    one = q_learner(average_updates=10)
+    one = q_learner(ema_updates=10)
     for seed in range(3):
         regress(one, seed)
     weights = {name: tensor.clone() for name, tensor in one.weights().items()}
     state = copy.deepcopy(one.state_dict())
-    other = q_learner(seed=1, average_updates=10)
+    other = q_learner(seed=1, ema_updates=10)
     other.load_weights(weights)
     other.load_state_dict(state)
     for learner in (one, other):

@@ -1,4 +1,4 @@
-"""With --learn-beside, half of the cores learn while the others act, and learn the same."""
+"""With --overlap-learning, half of the cores learn while the others act, and learn the same."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from agents.core.system.device import roles
-from benchmarks.sides import Joystick
+from benchmarks.contenders import Joystick
 from benchmarks.workloads import make_config
 
 
 def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
     config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
     in_turns = Joystick("dqn", config)
-    beside = Joystick("dqn", replace(config, num_threads=2, learn_beside=True))
+    beside = Joystick("dqn", replace(config, num_threads=2, overlap_learning=True))
     for side in (in_turns, beside):
         side.advance(64)
     assert in_turns.counts == beside.counts
@@ -25,7 +25,7 @@ def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
 
 
 def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> None:
-    config = make_config("dqn", precision="fp32", learning_starts_steps=32, learn_beside=True)
+    config = make_config("dqn", precision="fp32", learning_starts_steps=32, overlap_learning=True)
     for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
         side = Joystick("dqn", replace(config, num_threads=num_threads))
         loop: Any = side.training.experience

@@ -85,7 +85,7 @@ def test_piped_output_is_one_plain_line_for_each_report(
     report = {"charts/SPS": 312.4, "charts/epsilon": 0.82, "losses/loss": 0.0041}
     logger.metrics(50_000, report)
     logger.metrics(50_312, {"eval/return_mean": 18.25, "eval/return_ci95": 2.1})
-    logger.metrics(50_312, {"eval/human_normalised": 1.054})
+    logger.metrics(50_312, {"eval/human_normalized": 1.054})
     logger.message("saved [bold] as it is")
     logger.close()
     start = "step 50,000 | frames 200,000 | 312 steps/s | return 19.5 | epsilon 0.82 | loss 0.0041"

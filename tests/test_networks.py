@@ -48,7 +48,7 @@ class Settings:
     activation: Activation = "relu"
     core: str = "none"
     separate_value: bool = False
-    normalise_observations: bool = False
+    normalize_observations: bool = False
 
 
 def spaces(obs_shape: tuple[int, ...], actions: str = "discrete", **values: Any) -> Spaces:
@@ -118,8 +118,8 @@ def test_width_and_norm_reach_the_torso_of_a_q_network():
 
 
 def test_layer_norm_adds_a_gain_and_an_offset_for_each_hidden_unit():
-    plain, normalised = (QHead(10, 3, 8, layer_norm=flag) for flag in (False, True))
-    assert count(normalised) - count(plain) == 2 * 8
+    plain, normalized = (QHead(10, 3, 8, layer_norm=flag) for flag in (False, True))
+    assert count(normalized) - count(plain) == 2 * 8
     assert count(DuelingHead(10, 3, 8, layer_norm=True)) == (
         2 * (10 * 8 + 8 + 2 * 8) + (8 * 1 + 1) + (8 * 3 + 3)
     )
@@ -324,8 +324,8 @@ def test_of_separate_bodies_each_has_its_own_part_of_the_memory():
 
 
 def test_the_hidden_layer_has_the_norm_and_activation_that_are_asked_for():
-    plain, normalised = actor_critic(), actor_critic(layer_norm=True)
-    assert count(normalised) - count(plain) == 2 * 16
+    plain, normalized = actor_critic(), actor_critic(layer_norm=True)
+    assert count(normalized) - count(plain) == 2 * 16
     network = actor_critic(activation="tanh")
     fill(network.bodies[0], weight=100.0, bias=0.0)
     obs_TB = torch.tensor([[[1.0] * 5, [-1.0] * 5]])
@@ -341,27 +341,27 @@ def test_the_fully_connected_torso_of_an_actor_critic_is_as_wide_as_its_hidden_l
     assert count(actor_critic(core="gru")) - count(actor_critic()) == 2 * (48 * 16) + 2 * 48
 
 
-def test_observations_are_normalised_only_where_asked_and_only_vectors():
+def test_observations_are_normalized_only_where_asked_and_only_vectors():
     obs_TB = 100 + observations(6, 2, 5)
     seen = []
     for asked in (False, True):
-        network = actor_critic(normalise_observations=asked)
-        assert ("normaliser.mean" in network.state_dict()) == asked
+        network = actor_critic(normalize_observations=asked)
+        assert ("normalizer.mean" in network.state_dict()) == asked
         before = network(obs_TB, torch.zeros(2, 0), no_start(6, 2))[1]
-        network.normaliser.update(obs_TB)
+        network.normalizer.update(obs_TB)
         after = network(obs_TB, torch.zeros(2, 0), no_start(6, 2))[1]
         seen.append(torch.equal(before, after))
     assert seen == [True, False]
-    images = actor_critic((1, 36, 36), normalise_observations=True)
-    assert "normaliser.mean" not in images.state_dict()
+    images = actor_critic((1, 36, 36), normalize_observations=True)
+    assert "normalizer.mean" not in images.state_dict()
 
 
-def test_normalised_observations_do_not_know_their_scale():
+def test_normalized_observations_do_not_know_their_scale():
     obs_TB = observations(6, 2, 5)
     values = []
     for scaled_TB in (obs_TB, 7.0 * obs_TB - 30.0):
-        network = actor_critic(normalise_observations=True)
-        network.normaliser.update(scaled_TB)
+        network = actor_critic(normalize_observations=True)
+        network.normalizer.update(scaled_TB)
         values.append(network(scaled_TB, torch.zeros(2, 0), no_start(6, 2))[1])
     torch.testing.assert_close(values[0], values[1], atol=1e-4, rtol=1e-4)
 

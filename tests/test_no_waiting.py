@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 
 import envs
 from agents.core.optimize import learner
-from agents.core.training.env_group import Group
+from agents.core.training.env_group import EnvGroup
 from agents.core.training.launch import algorithm
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 
@@ -63,7 +63,7 @@ def agent_on(algo: str, device: torch.device) -> Any:
         settings[name] = True if option == "--separate-value" else next(given)
     default = module.Config()
     if algo == "dqn":
-        settings |= {"replay_ratio": 2, "n_step": 10}
+        settings |= {"samples_per_step": 2, "n_step": 10}
     typed = {n: type(getattr(default, n))(value) for n, value in settings.items()}
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
     agent = module.build(module.Config(**typed, num_threads=1), spaces, device)
@@ -73,23 +73,25 @@ def agent_on(algo: str, device: torch.device) -> Any:
 
 def life(agent: Any, steps: int) -> dict[str, Tensor]:
     """Acts, observes and learns; returns the last that was learned."""
-    rng, draws, learned = np.random.default_rng(0), Draws(1, ENVS), {}
+    chance = np.random.default_rng(0)
+    rng = EnvRng(1, ENVS)
+    learned: dict[str, Tensor] = {}
     memory_NS = torch.zeros(ENVS, agent.memory_size, device=agent.learner.device)
-    obs = rng.integers(0, 256, (ENVS, 4, 84, 84), np.uint8)
+    obs = chance.integers(0, 256, (ENVS, 4, 84, 84), np.uint8)
     for t in range(1, steps + 1):
-        decision = agent.act(obs, memory_NS, draws, 0.5)
-        ends = rng.random((3, ENVS)) < 0.05
+        decision = agent.act(obs, memory_NS, rng, 0.5)
+        ends = chance.random((3, ENVS)) < 0.05
         step = Step(
             obs=obs,
             action_N=np.zeros(ENVS, np.int64),
-            reward_N=rng.standard_normal(ENVS).astype(np.float32),
+            reward_N=chance.standard_normal(ENVS).astype(np.float32),
             terminated_N=ends[0],
             truncated_N=ends[1] & ~ends[0],
             life_lost_N=ends[2],
-            final_obs=rng.integers(0, 256, obs.shape, np.uint8),
-            next_obs=(next_obs := rng.integers(0, 256, obs.shape, np.uint8)),
+            final_obs=chance.integers(0, 256, obs.shape, np.uint8),
+            next_obs=(next_obs := chance.integers(0, 256, obs.shape, np.uint8)),
             next_memory_NS=decision.memory_NS,
-            kept=decision.kept,
+            extras=decision.extras,
             rows=slice(ENVS),
         )
         agent.observe(step)
@@ -113,7 +115,7 @@ def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPa
 
     clip = nn.utils.clip_grad_norm_
     monkeypatch.setattr(Tensor, "cpu", cpu)
-    monkeypatch.setattr(learner, "OPTIMISERS", dict.fromkeys(learner.OPTIMISERS, plain))
+    monkeypatch.setattr(learner, "OPTIMIZERS", dict.fromkeys(learner.OPTIMIZERS, plain))
     one_by_one = lambda parameters, norm, foreach: clip(parameters, norm, foreach=False)  # noqa: E731
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", one_by_one)
     agent = agent_on(algo, torch.device("meta"))
@@ -129,7 +131,7 @@ def test_of_each_environment_one_frame_travels_a_step(
 ) -> None:
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
     agent, env = agent_on(algo, torch.device("meta")), envs.make("Pong", ENVS)
-    group = Group(agent, env, Draws(1, ENVS))
+    group = EnvGroup(agent, env, EnvRng(1, ENVS))
     group.reset()
     with NoWaiting() as watch:
         # One less than a rollout, at whose end what lies beyond it is valued.

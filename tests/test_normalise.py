@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.core.nets.normalise import Moments, ObservationNormaliser, RewardScaler, sums_of
+from agents.core.nets.normalize import Moments, ObservationNormalizer, RewardScaler, sums_of
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
@@ -21,95 +21,95 @@ def rollouts(count: int) -> list[Tensor]:
     return [torch.randn(4 + t, 2, 3, generator=generator) * SCALE + SHIFT for t in range(count)]
 
 
-def trained(count: int, device: torch.device | str = "cpu") -> ObservationNormaliser:
-    normaliser = ObservationNormaliser((3,), enabled=True).to(device)
+def trained(count: int, device: torch.device | str = "cpu") -> ObservationNormalizer:
+    normalizer = ObservationNormalizer((3,), enabled=True).to(device)
     for obs_TN in rollouts(count):
-        normaliser.update(obs_TN.to(device))
-    return normaliser
+        normalizer.update(obs_TN.to(device))
+    return normalizer
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_observations_are_normalised_by_the_mean_and_deviation_of_all_of_them(
+def test_observations_are_normalized_by_the_mean_and_deviation_of_all_of_them(
     count: int, device: torch.device
 ):
-    normaliser = trained(count, device)
+    normalizer = trained(count, device)
     every = np.concatenate([obs.numpy().reshape(-1, 3) for obs in rollouts(count)]).astype(float)
-    np.testing.assert_allclose(normaliser.mean.cpu(), every.mean(axis=0), rtol=1e-9)
-    np.testing.assert_allclose(normaliser.variance.cpu(), every.var(axis=0), rtol=1e-9)
-    assert normaliser.count.item() == len(every)
+    np.testing.assert_allclose(normalizer.mean.cpu(), every.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(normalizer.variance.cpu(), every.var(axis=0), rtol=1e-9)
+    assert normalizer.count.item() == len(every)
     obs = rollouts(1)[0]
     expected = (obs.numpy() - every.mean(axis=0)) / np.sqrt(every.var(axis=0) + 1e-8)
-    np.testing.assert_allclose(normaliser(obs.to(device)).cpu(), expected, atol=2e-5)
+    np.testing.assert_allclose(normalizer(obs.to(device)).cpu(), expected, atol=2e-5)
 
 
 def test_the_numbers_of_two_updates():
-    normaliser = ObservationNormaliser((1,), enabled=True)
-    normaliser.update(torch.tensor([[[1.0]], [[3.0]]]))
+    normalizer = ObservationNormalizer((1,), enabled=True)
+    normalizer.update(torch.tensor([[[1.0]], [[3.0]]]))
     # Mean 2, variance ((1 - 2)² + (3 - 2)²) / 2 = 1.
-    assert [normaliser.mean.item(), normaliser.variance.item()] == [2.0, 1.0]
-    normaliser.update(torch.tensor([[[8.0]]]))
+    assert [normalizer.mean.item(), normalizer.variance.item()] == [2.0, 1.0]
+    normalizer.update(torch.tensor([[[8.0]]]))
     # Mean 12 / 3 = 4, variance (9 + 1 + 16) / 3.
-    assert normaliser.mean.item() == 4.0
-    assert normaliser.variance.item() == pytest.approx(26 / 3)
-    assert normaliser(torch.tensor([[4.0], [8.0]])).flatten().tolist() == pytest.approx(
+    assert normalizer.mean.item() == 4.0
+    assert normalizer.variance.item() == pytest.approx(26 / 3)
+    assert normalizer(torch.tensor([[4.0], [8.0]])).flatten().tolist() == pytest.approx(
         [0.0, 4 / (26 / 3) ** 0.5]
     )
 
 
 def test_before_the_first_update_observations_are_as_they_were():
-    normaliser, obs = ObservationNormaliser((3,), enabled=True), torch.tensor([[1.0, -2.0, 0.5]])
-    torch.testing.assert_close(normaliser(obs), obs)
+    normalizer, obs = ObservationNormalizer((3,), enabled=True), torch.tensor([[1.0, -2.0, 0.5]])
+    torch.testing.assert_close(normalizer(obs), obs)
 
 
-def test_normalised_observations_are_clipped_at_ten():
-    normaliser = ObservationNormaliser((1,), enabled=True)
+def test_normalized_observations_are_clipped_at_ten():
+    normalizer = ObservationNormalizer((1,), enabled=True)
     obs = torch.tensor([[9.9], [10.5], [-9.9], [-1e6]])
-    assert normaliser(obs).flatten().tolist() == pytest.approx([9.9, 10.0, -9.9, -10.0])
+    assert normalizer(obs).flatten().tolist() == pytest.approx([9.9, 10.0, -9.9, -10.0])
 
 
 def test_a_number_that_never_changes_becomes_zero():
-    normaliser = ObservationNormaliser((2,), enabled=True)
+    normalizer = ObservationNormalizer((2,), enabled=True)
     obs_TN = torch.stack([torch.full((4, 2), 7.0), torch.randn(4, 2)], dim=2)
-    normaliser.update(obs_TN)
-    assert normaliser.variance[0] == 0.0
-    assert not normaliser(obs_TN)[..., 0].any()
+    normalizer.update(obs_TN)
+    assert normalizer.variance[0] == 0.0
+    assert not normalizer(obs_TN)[..., 0].any()
 
 
 def test_only_an_update_changes_the_statistics():
-    normaliser = trained(2)
-    before = {name: value.clone() for name, value in normaliser.state_dict().items()}
+    normalizer = trained(2)
+    before = {name: value.clone() for name, value in normalizer.state_dict().items()}
     for obs in rollouts(3):
-        normaliser.train()(obs)
+        normalizer.train()(obs)
     assert before.keys() == {"mean", "variance", "count"}
-    assert all(torch.equal(before[name], v) for name, v in normaliser.state_dict().items())
-    normaliser.update(rollouts(3)[2])
-    assert not any(torch.equal(before[name], v) for name, v in normaliser.state_dict().items())
+    assert all(torch.equal(before[name], v) for name, v in normalizer.state_dict().items())
+    normalizer.update(rollouts(3)[2])
+    assert not any(torch.equal(before[name], v) for name, v in normalizer.state_dict().items())
 
 
 def test_the_statistics_are_saved_with_the_weights():
-    normaliser, other = trained(3), ObservationNormaliser((3,), enabled=True)
-    other.load_state_dict(normaliser.state_dict())
+    normalizer, other = trained(3), ObservationNormalizer((3,), enabled=True)
+    other.load_state_dict(normalizer.state_dict())
     obs = rollouts(4)[3]
-    assert torch.equal(other(obs), normaliser(obs))
-    for each in (normaliser, other):
+    assert torch.equal(other(obs), normalizer(obs))
+    for each in (normalizer, other):
         each.update(obs)
-    assert torch.equal(other(obs), normaliser(obs))
-    assert not list(normaliser.parameters())
+    assert torch.equal(other(obs), normalizer(obs))
+    assert not list(normalizer.parameters())
 
 
-def test_a_disabled_normaliser_does_nothing_and_saves_nothing():
-    normaliser, obs = ObservationNormaliser((3,), enabled=False), rollouts(1)[0]
-    normaliser.update(obs)
-    assert normaliser(obs) is obs
-    assert not normaliser.state_dict()
+def test_a_disabled_normalizer_does_nothing_and_saves_nothing():
+    normalizer, obs = ObservationNormalizer((3,), enabled=False), rollouts(1)[0]
+    normalizer.update(obs)
+    assert normalizer(obs) is obs
+    assert not normalizer.state_dict()
 
 
 def test_images_as_observations_keep_their_shape():
-    normaliser, obs_TN = ObservationNormaliser((2, 3), enabled=True), torch.randn(5, 4, 2, 3)
-    normaliser.update(obs_TN)
-    torch.testing.assert_close(normaliser.mean, obs_TN.double().mean(dim=(0, 1)))
-    assert normaliser(obs_TN).shape == obs_TN.shape
+    normalizer, obs_TN = ObservationNormalizer((2, 3), enabled=True), torch.randn(5, 4, 2, 3)
+    normalizer.update(obs_TN)
+    torch.testing.assert_close(normalizer.mean, obs_TN.double().mean(dim=(0, 1)))
+    assert normalizer(obs_TN).shape == obs_TN.shape
 
 
 def test_moments_hold_for_a_large_mean_and_a_small_deviation():

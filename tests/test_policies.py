@@ -18,7 +18,7 @@ from agents.core.nets.distributions import (
     orthogonal,
     sum_of,
 )
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -108,19 +108,19 @@ def test_gradients_are_those_of_torchs_distributions():
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_temperature_zero_is_the_mode(device: torch.device):
     raws = [logits(1, 16, size, seed=size).to(device) for size in (5, 2)]
-    chosen = categorical(*raws).sample(Draws(0, 16), 0.0)
+    chosen = categorical(*raws).sample(EnvRng(0, 16), 0.0)
     assert chosen.dtype == torch.int64
     assert chosen.shape == (1, 16, 2)
     assert torch.equal(chosen, torch.stack([raw.argmax(dim=-1) for raw in raws], dim=-1))
     mean = logits(1, 16, 2).to(device)
-    assert torch.equal(DiagonalGaussian(mean, mean.new_ones(2)).sample(Draws(0, 16), 0.0), mean)
+    assert torch.equal(DiagonalGaussian(mean, mean.new_ones(2)).sample(EnvRng(0, 16), 0.0), mean)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_actions_are_drawn_as_often_as_the_tempered_policy_says(temperature: float):
     probability_A = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
     policy = categorical(probability_A.float().log().expand(MANY, 4))
-    counts = policy.sample(Draws(0, MANY), temperature).flatten().bincount(minlength=4)
+    counts = policy.sample(EnvRng(0, MANY), temperature).flatten().bincount(minlength=4)
     tempered_A = probability_A ** (1 / temperature)
     expected = MANY * tempered_A / tempered_A.sum()
     assert stats.chisquare(counts, expected).pvalue > 0.01
@@ -132,7 +132,7 @@ def test_actions_are_drawn_as_often_as_the_tempered_policy_says(temperature: flo
 def test_the_parts_of_a_multi_discrete_action_are_drawn_independently():
     first_A, second_A = torch.tensor([0.7, 0.3]), torch.tensor([0.2, 0.3, 0.5])
     policy = categorical(first_A.log().expand(MANY, 2), second_A.log().expand(MANY, 3))
-    action_NK = policy.sample(Draws(0, MANY), 1.0)
+    action_NK = policy.sample(EnvRng(0, MANY), 1.0)
     counts = (3 * action_NK[:, 0] + action_NK[:, 1]).bincount(minlength=6)
     expected = MANY * torch.outer(first_A.double(), second_A.double()).flatten()
     assert stats.chisquare(counts, expected * MANY / expected.sum()).pvalue > 0.01
@@ -142,7 +142,7 @@ def test_the_parts_of_a_multi_discrete_action_are_drawn_independently():
 def test_continuous_actions_have_the_policys_mean_and_the_tempered_deviation(temperature: float):
     mean_K, std_K = torch.tensor([3.0, -1.0]), torch.tensor([0.5, 2.0])
     policy = DiagonalGaussian(mean_K.expand(MANY, 2), std_K.log())
-    action_NK = policy.sample(Draws(0, MANY), temperature)
+    action_NK = policy.sample(EnvRng(0, MANY), temperature)
     for k in range(2):
         scale = math.sqrt(temperature) * float(std_K[k])
         assert stats.kstest(action_NK[:, k], "norm", (float(mean_K[k]), scale)).pvalue > 0.01
@@ -153,28 +153,28 @@ def test_continuous_actions_have_the_policys_mean_and_the_tempered_deviation(tem
 def test_draws_do_not_depend_on_the_temperature(policy: Categorical | DiagonalGaussian):
     states = []
     for temperature in (0.0, 0.5, 1.0):
-        draws = Draws(5, 8)
-        policy.sample(draws, temperature)
-        states.append(draws.generator.get_state())
+        rng = EnvRng(5, 8)
+        policy.sample(rng, temperature)
+        states.append(rng.generator.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
-    assert not torch.equal(states[0], Draws(5, 8).generator.get_state())
+    assert not torch.equal(states[0], EnvRng(5, 8).generator.get_state())
 
 
 def test_the_temperature_scales_one_and_the_same_draw():
     policy = gaussian(8, 2)
-    warm, hot = (policy.sample(Draws(5, 8), t) - policy.mean for t in (0.5, 1.0))
+    warm, hot = (policy.sample(EnvRng(5, 8), t) - policy.mean for t in (0.5, 1.0))
     torch.testing.assert_close(math.sqrt(2) * warm, hot)
 
 
 def test_samples_of_a_step_of_a_sequence_have_its_shape():
-    draws = Draws(0, 4)
-    assert categorical(logits(1, 4, 5), logits(1, 4, 2)).sample(draws, 1.0).shape == (1, 4, 2)
-    assert gaussian(1, 4, 3).sample(draws, 1.0).shape == (1, 4, 3)
+    rng = EnvRng(0, 4)
+    assert categorical(logits(1, 4, 5), logits(1, 4, 2)).sample(rng, 1.0).shape == (1, 4, 2)
+    assert gaussian(1, 4, 3).sample(rng, 1.0).shape == (1, 4, 3)
 
 
-class Fixed(Draws):
-    """Draws the smallest and the largest numbers that there are."""
+class Fixed(EnvRng):
+    """EnvRng the smallest and the largest numbers that there are."""
 
     def uniform(self, count: int) -> Tensor:
         return torch.tensor([[0.0, 1 - 2**-24]])[:, :count]
@@ -188,7 +188,7 @@ def test_policies_of_some_observations_join_to_the_policy_of_all(sizes: tuple[in
     parts = [head(features[:, :2]), head(features[:, 2:])]
     joined, whole = parts[0].join(parts), head(features)
     assert type(joined) is type(whole)
-    action = whole.sample(Draws(0, 5), 1.0)
+    action = whole.sample(EnvRng(0, 5), 1.0)
     torch.testing.assert_close(joined.log_prob(action), whole.log_prob(action))
     torch.testing.assert_close(joined.entropy(), whole.entropy())
 
@@ -219,7 +219,7 @@ def test_heads_fit_the_actions():
     assert continuous(torch.randn(6, 7)).mean.shape == (6, 2)
 
 
-def test_a_categorical_head_gives_normalised_log_probabilities_of_its_layer():
+def test_a_categorical_head_gives_normalized_log_probabilities_of_its_layer():
     head, features = CategoricalHead(7, (2, 3)), torch.randn(4, 7)
     with torch.no_grad():
         head.logits.weight.mul_(300.0)

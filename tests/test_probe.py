@@ -95,7 +95,7 @@ def test_a_resume_keeps_all_but_the_episodes(
 
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo"])
-def test_weights_optimiser_and_counters_are_those_of_the_checkpoint(
+def test_weights_optimizer_and_counters_are_those_of_the_checkpoint(
     algo: str, tmp_path: Path
 ) -> None:
     run = run_tiny(tmp_path, algo, "--env", id_of("reward"), "--total-steps", str(FIRST_STEPS))

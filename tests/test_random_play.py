@@ -1,4 +1,4 @@
-"""Images are standardised by what random play looks like."""
+"""Images are standardized by what random play looks like."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import envs
 from agents.core.nets.torsos import ConvTorso, MlpTorso
 from agents.core.runs.run import Run
 from agents.core.training.launch import train
-from agents.core.training.random_play import NUM_ENVS, STEPS, standardise, statistics
+from agents.core.training.random_play import NUM_ENVS, STEPS, standardize, statistics
 
 CATCH = envs.spec("toy/Catch-v0")
 SMALL = ["--env", "toy/Catch-v0", "--preset", "atari", "--buffer-size", "1000", "--seed", "3"]
@@ -44,9 +44,9 @@ def test_statistics_are_the_same_for_every_run():
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_standardised_random_play_has_mean_zero_and_is_of_one_scale():
+def test_standardized_random_play_has_mean_zero_and_is_of_one_scale():
     torso = catch_torso()
-    standardise(torso, CATCH)
+    standardize(torso, CATCH)
     env = envs.make(CATCH, NUM_ENVS, seed=0)
     env.action_space.seed(0)
     env.reset(seed=0)
@@ -63,9 +63,9 @@ def test_what_never_changes_is_not_blown_up(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr("agents.core.training.random_play.statistics", still)
     torso = catch_torso()
-    standardise(torso, CATCH)
-    grey = torch.full((1, 1, 42, 42), 8, dtype=torch.uint8)
-    torch.testing.assert_close(torso.pixels(grey), torch.ones(1, 1, 42, 42))
+    standardize(torso, CATCH)
+    gray = torch.full((1, 1, 42, 42), 8, dtype=torch.uint8)
+    torch.testing.assert_close(torso.pixels(gray), torch.ones(1, 1, 42, 42))
 
 
 @pytest.mark.parametrize("network", [MlpTorso((1, 42, 42)), nn.Linear(2, 2)])
@@ -73,7 +73,7 @@ def test_a_network_without_images_plays_no_games(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("agents.core.training.random_play.statistics", pytest.fail)
-    standardise(network, CATCH)
+    standardize(network, CATCH)
 
 
 def pixels_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +90,7 @@ def trained(folder: Path, *options: str) -> Run:
 def test_a_run_keeps_the_statistics_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = trained(tmp_path, "--total-steps", "100")
     expected = catch_torso()
-    standardise(expected, CATCH)
+    standardize(expected, CATCH)
     for saved, buffer in zip(pixels_of(run), expected.pixels.buffers(), strict=True):
         assert torch.equal(saved, buffer)
     monkeypatch.setattr("agents.core.training.random_play.statistics", pytest.fail)
@@ -100,6 +100,6 @@ def test_a_run_keeps_the_statistics_it_began_with(tmp_path: Path, monkeypatch: p
 
 
 def test_images_can_be_left_between_zero_and_one(tmp_path: Path):
-    scale, offset = pixels_of(trained(tmp_path, "--total-steps", "100", "--no-standardise-pixels"))
+    scale, offset = pixels_of(trained(tmp_path, "--total-steps", "100", "--no-standardize-pixels"))
     assert torch.equal(scale, torch.full_like(scale, 1 / 255))
     assert not offset.any()

@@ -204,7 +204,7 @@ def test_a_damaged_score_is_said_and_the_last_evaluation_is_taken(root: Path, te
 
 def test_a_foreign_directory_is_named_and_left_alone(root: Path):
     (root / "holiday" / "photos").mkdir(parents=True)
-    (root / "holiday" / "config.json").write_text('{"colour": "blue"}')
+    (root / "holiday" / "config.json").write_text('{"color": "blue"}')
     (root / "loop").symlink_to(root)
     runs, foreign = find(root)
     assert len(runs) == 12
@@ -271,7 +271,7 @@ def test_no_number_is_too_large_for_the_page(root: Path, name: str, value: float
     for run in sorted(root.iterdir())[:5]:
         with (run / "metrics.jsonl").open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-    scored = {"eval/return_mean": value, "eval/human_normalised": -value, "episodes": value}
+    scored = {"eval/return_mean": value, "eval/human_normalized": -value, "episodes": value}
     (root / NAME / "eval.json").write_text(json.dumps(scored | {"checkpoint_step": value}))
     numbers = list(numbers_in(shown(root)))
     # What a plot computes with them, an axis from one to the other and steps in frames, is finite.

@@ -202,9 +202,9 @@ def test_values_that_are_all_the_same_have_an_axis_from_zero(root: Path):
 
 
 def test_no_axis_counts_in_thousandths_of_a_unit(root: Path):
-    colours = "getComputedStyle = () => ({ getPropertyValue: () => '#000000' })"
+    colors = "getComputedStyle = () => ({ getPropertyValue: () => '#000000' })"
     media = "matchMedia = () => ({ matches: false })"
-    axes = f"({colours}, {media}, layout({{ xaxis: {{}}, yaxis: {{}} }}))"
+    axes = f"({colors}, {media}, layout({{ xaxis: {{}}, yaxis: {{}} }}))"
     drawn = evaluate(root, axes)
     assert {drawn[axis]["exponentformat"] for axis in ("xaxis", "yaxis")} == {"e"}
 

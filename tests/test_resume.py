@@ -50,7 +50,7 @@ def start_and_signal(argv: list[str], runs_dir: Path, signum: int) -> tuple[Run,
 
 
 def assert_same_state(a: Run, b: Run) -> None:
-    """Every parameter, optimiser moment, counter, RNG state, tape and replay slot is equal."""
+    """Every parameter, optimizer moment, counter, RNG state, tape and replay slot is equal."""
     (step_a, state_a, weights_a), (step_b, state_b, weights_b) = a.restore(), b.restore()
     assert step_a == step_b
     assert_equal(weights_a, weights_b, "weights")

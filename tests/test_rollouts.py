@@ -15,12 +15,12 @@ from agents.core.data.rollouts import Rollout
 from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.acting import sample_policy, state_values
 from agents.core.optimize.learner import Learner
-from agents.core.training.env_group import Group
+from agents.core.training.env_group import EnvGroup
 from agents.core.training.on_policy import OnPolicyAgent
 from agents.core.types.batches import Sequences
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision, Step
+from agents.core.types.step import ActOutput, Step
 from envs.errors import UserError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -38,19 +38,19 @@ class Settings:
     gae_lambda: float = 0.8
     clip_reward: bool = False
     life_loss_ends_return: bool = True
-    normalise_rewards: bool = False
-    normalise_advantages: bool = False
-    normalise_observations: bool = False
+    normalize_rewards: bool = False
+    normalize_advantages: bool = False
+    normalize_observations: bool = False
     seed: int = 0
-    optimiser: str = "adam"
+    optimizer: str = "adam"
     learning_rate: float = 1e-2
-    optimiser_epsilon: float = 1e-5
+    optimizer_epsilon: float = 1e-5
     weight_decay: float = 0.0
     max_grad_norm: float = 0.5
     precision: str = "fp32"
     num_threads: int = 1
-    learn_beside: bool = False
-    average_updates: int = 0
+    overlap_learning: bool = False
+    ema_updates: int = 0
     batch_size: int = 128
     torso: str = "auto"
     torso_width: int = 1
@@ -132,8 +132,8 @@ class Player:
     spaces: Spaces
     memory_size: int
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
 
 
 def spaces_of(num_envs: int = ENVS, width: int = WIDTH, **values: Any) -> Spaces:
@@ -179,8 +179,8 @@ class Play:
         for first in range(0, rollout.spaces.num_envs, each):
             rows = slice(first, first + each)
             player = Player(rollout.learner, rollout.spaces, rollout.memory_size)
-            draws = Draws(3, rollout.spaces.num_envs, rows)
-            self.groups.append(Group(player, Script(rows, **script), draws, rows))  # type: ignore[arg-type]
+            rng = EnvRng(3, rollout.spaces.num_envs, rows)
+            self.groups.append(EnvGroup(player, Script(rows, **script), rng, rows))  # type: ignore[arg-type]
             self.groups[-1].reset()
 
     def fill(self) -> list[Step]:
@@ -254,8 +254,8 @@ def give(
         flags = {f"{k}_N": np.array([k in end]) for k in ("terminated", "truncated", "life_lost")}
         over = flags["terminated_N"][0] or flags["truncated_N"][0]
         memory = torch.zeros(1, rollout.memory_size)
-        draws = Draws(0, 1)
-        choice = sample_policy(rollout.learner, rollout.spaces, row, memory, draws, 1.0)
+        rng = EnvRng(0, 1)
+        choice = sample_policy(rollout.learner, rollout.spaces, row, memory, rng, 1.0)
         rollout.add(
             Step(
                 obs=row,
@@ -264,7 +264,7 @@ def give(
                 final_obs=np.array([[final]], np.float32) if over else None,
                 next_obs=np.array([[(*observed, beyond)[t + 1]]], np.float32),
                 next_memory_NS=choice.memory_NS,
-                kept=choice.kept,
+                extras=choice.extras,
                 rows=slice(0, 1),
                 **flags,
             )
@@ -374,7 +374,7 @@ def test_rewards_are_clipped_to_their_sign_only_on_atari_and_when_asked(
 
 
 def test_rewards_are_scaled_over_all_environments_when_asked():
-    rollout = counting(gamma=0.0, normalise_rewards=True)
+    rollout = counting(gamma=0.0, normalize_rewards=True)
     give(rollout, [8.0, 4.0, 2.0], [2.0, 4.0, 6.0], 16.0)
     # With γ = 0 the sums are the rewards: mean 4, variance (4 + 0 + 4) / 3.
     deviation = math.sqrt(8 / 3)
@@ -403,7 +403,7 @@ def slow_advantages(rollout: Rollout, steps: list[Step]) -> np.ndarray:
                     step.life_lost_N[row] and config.life_loss_ends_return
                 )
                 gamma = 0.0 if terminal else config.gamma
-                value = step.kept["value"][row].item()
+                value = step.extras["value"][row].item()
                 error = float(step.reward_N[row]) + gamma * beyond - value
                 running = error + (0.0 if ended else gamma * config.gae_lambda * running)
                 result[t, first + row] = running
@@ -537,12 +537,12 @@ def test_before_it_learns_the_network_says_of_a_minibatch_what_it_said_when_acti
 
 @pytest.mark.parametrize("core", ["none", "lstm"])
 def test_advantages_of_a_minibatch_are_brought_to_mean_0_and_deviation_1(core: str):
-    (plain, _), (normalised, _) = (
-        make(core=core, normalise_advantages=asked) for asked in (False, True)
+    (plain, _), (normalized, _) = (
+        make(core=core, normalize_advantages=asked) for asked in (False, True)
     )
     Play(plain).fill()
-    Play(normalised).fill()
-    for raw, batch in zip(plain.minibatches(8), normalised.minibatches(8), strict=True):
+    Play(normalized).fill()
+    for raw, batch in zip(plain.minibatches(8), normalized.minibatches(8), strict=True):
         assert torch.equal(raw.obs_LB, batch.obs_LB)
         assert batch.advantage_LB.mean().item() == pytest.approx(0.0, abs=1e-6)
         assert batch.advantage_LB.std().item() == pytest.approx(1.0, abs=1e-4)
@@ -554,10 +554,10 @@ def test_advantages_of_a_minibatch_are_brought_to_mean_0_and_deviation_1(core: s
 
 
 def test_a_minibatch_of_one_step_keeps_its_advantage():
-    (plain, _), (normalised, _) = (make(normalise_advantages=asked) for asked in (False, True))
+    (plain, _), (normalized, _) = (make(normalize_advantages=asked) for asked in (False, True))
     Play(plain).fill()
-    Play(normalised).fill()
-    for raw, batch in zip(plain.minibatches(1), normalised.minibatches(1), strict=True):
+    Play(normalized).fill()
+    for raw, batch in zip(plain.minibatches(1), normalized.minibatches(1), strict=True):
         assert batch.advantage_LB.item() == raw.advantage_LB.item() != 0.0
 
 
@@ -637,19 +637,19 @@ def test_multi_discrete_actions_are_kept_in_all_their_parts():
     assert rollout.kept["action"].tolist() == [step.action_N.tolist() for step in steps]
 
 
-def test_observations_change_the_normaliser_only_after_they_were_learned_from():
+def test_observations_change_the_normalizer_only_after_they_were_learned_from():
     seen: list[float] = []
 
     class Looks:
-        """Learns nothing, and notes how many observations the normaliser had."""
+        """Learns nothing, and notes how many observations the normalizer had."""
 
         def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
-            seen.append(agent.network.normaliser.count.item())
+            seen.append(agent.network.normalizer.count.item())
             return {}
 
         def loss(self, batch: Any) -> Any: ...
 
-    settings = Settings(normalise_observations=True)
+    settings = Settings(normalize_observations=True)
     agent = OnPolicyAgent(settings, spaces_of(), CPU, lambda *_: Looks())
     agent.prepare()
     agent.rollout.kept["obs"].normal_()
@@ -657,13 +657,13 @@ def test_observations_change_the_normaliser_only_after_they_were_learned_from():
         agent.learn()
     size = agent.rollout.size
     assert seen == [0, size]
-    assert agent.network.normaliser.count.item() == 2 * size
+    assert agent.network.normalizer.count.item() == 2 * size
     expected = agent.rollout.kept["obs"].double().mean(dim=(0, 1))
-    torch.testing.assert_close(agent.network.normaliser.mean, expected)
+    torch.testing.assert_close(agent.network.normalizer.mean, expected)
 
 
 def test_an_empty_rollout_can_be_restored():
-    values = {"normalise_rewards": True, "core": "gru"}
+    values = {"normalize_rewards": True, "core": "gru"}
     (rollout, _), (other, _) = make(**values), make(seed=9, **values)
     play = Play(rollout)
     play.fill()

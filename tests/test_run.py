@@ -90,9 +90,9 @@ def every_kind_of_leaf() -> dict:
     dtypes = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8, torch.int8]
     dtypes += [torch.int16, torch.int32, torch.int64, torch.bool]
     linear = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.Adam(linear.parameters())
+    optimizer = torch.optim.Adam(linear.parameters())
     linear(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
+    optimizer.step()
     generator = np.random.default_rng(3)
     return {
         "tensors": {str(dtype): torch.tensor([[0, 1], [1, 0]]).to(dtype) for dtype in dtypes},
@@ -103,7 +103,7 @@ def every_kind_of_leaf() -> dict:
         "tied": [linear.weight.detach(), linear.weight.detach()],
         "torch rng": torch.Generator().manual_seed(5).get_state(),
         "numpy rng": generator.bit_generator.state,
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "arrays": [
             np.arange(5).astype(kind)[::2]
             for kind in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "?")

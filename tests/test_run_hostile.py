@@ -195,7 +195,7 @@ def test_a_setting_of_another_type_is_one_line(stranger: Path, values: dict[str,
 
 IMPOSSIBLE: list[dict[str, Any]] = [
     *({"hidden": -5}, {"hidden": 0}, {"hidden": 10**9}, {"torso_width": 65}, {"num_envs": 0}),
-    *({"num_envs": 3, "num_groups": 2}, {"learning_rate": -1.0}, {"total_steps": 0}),
+    *({"num_envs": 3, "env_splits": 2}, {"learning_rate": -1.0}, {"total_steps": 0}),
     *({"gamma": 2.0}, {"horizon_steps": 0}, {"seed": -1}, {"num_threads": 10**6}),
 ]
 """Settings of the right types that no command line takes."""

@@ -32,8 +32,8 @@ def test_each_difference_is_named() -> None:
 
 
 def test_a_tree_is_given_the_spelling_that_it_knows() -> None:
-    settings = ("--replay-ratio", "8", "--no-learn-beside", "--double")
-    now = "--replay-ratio INT  --learn-beside, --no-learn-beside  --double"
+    settings = ("--samples-per-step", "8", "--no-overlap-learning", "--double")
+    now = "--samples-per-step INT  --overlap-learning, --no-overlap-learning  --double"
     later = "--samples-per-step INT  --overlap-learning, --no-overlap-learning  --double"
     assert spelled(settings, now) == list(settings)
     assert spelled(settings, later) == [

@@ -101,7 +101,7 @@ def chosen(out: Path, file: Path) -> list[dict[str, Any]]:
 def test_an_algorithm_takes_its_sweep_as_wandb_writes_it(file: Path) -> None:
     wanted = plan.read(file)
     assert wanted.algo == file.stem
-    assert (wanted.metric, wanted.maximise) == ("eval/return_mean", True)
+    assert (wanted.metric, wanted.maximize) == ("eval/return_mean", True)
     for corner in (0, -1):
         values = {name: plan.corners(each)[corner] for name, each in wanted.parameters.items()}
         config = parse(algorithm(wanted.algo), wanted.arguments(values)).config

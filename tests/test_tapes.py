@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import envs
-from envs.open_tapes import join_states, rows_of_state
 from envs.spec import EnvSpec
+from envs.tape_recorder import join_states, rows_of_state
 from envs.tapes import _relive, tape_seed
 from envs.vector import TapedVectorEnv
 
@@ -366,7 +366,7 @@ def test_render_shows_the_reset_and_what_each_step_led_to(name: str) -> None:
     assert {frame.shape for frame in frames} == {shape}
     assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
     assert len({frame.tobytes() for frame in frames}) > 5
-    assert any((frame[..., 0] != frame[..., 2]).any() for frame in frames), "no colours"
+    assert any((frame[..., 0] != frame[..., 2]).any() for frame in frames), "no colors"
     env.close()
 
 

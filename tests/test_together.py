@@ -12,8 +12,8 @@ import envs
 from demos import Dataset, Episode, verify
 from demos.verification import verify_together
 from envs import Tape, UserError
+from envs.batched_replay import Lived, replay_together
 from envs.registered import RegisteredPool
-from envs.together import Lived, replay_together
 
 
 def episodes_of(env_id: str, count: int = 3) -> list[Episode]:

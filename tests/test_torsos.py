@@ -1,4 +1,4 @@
-"""The torsos: sizes verified by hand, scaling, normalisation, what they read and refuse."""
+"""The torsos: sizes verified by hand, scaling, normalization, what they read and refuse."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def test_width_multiplies_the_channels_of_every_layer():
     ],
 )
 def test_layer_norm_adds_a_gain_and_an_offset_for_each_channel(name: str, gains: int):
-    plain, normalised = (make_torso(name, ATARI, norm=norm) for norm in ("none", "layer"))
-    assert count(normalised) - count(plain) == 2 * gains
-    assert plain.num_features == normalised.num_features
+    plain, normalized = (make_torso(name, ATARI, norm=norm) for norm in ("none", "layer"))
+    assert count(normalized) - count(plain) == 2 * gains
+    assert plain.num_features == normalized.num_features
 
 
 @pytest.mark.parametrize("name", ["nature", "data_efficient", "mlp"])
@@ -118,7 +118,7 @@ def test_layer_norm_comes_before_each_convolution_of_a_residual_block():
     leaves = [type(m) for m in torso.modules() if not list(m.children())]
     block = [nn.GroupNorm, nn.ReLU, nn.Conv2d] * 2
     assert leaves == [Pixels, *([nn.Conv2d, nn.MaxPool2d, *block, *block] * 3), nn.ReLU]
-    assert all(m.num_groups == 1 for m in torso.modules() if isinstance(m, nn.GroupNorm))
+    assert all(m.env_splits == 1 for m in torso.modules() if isinstance(m, nn.GroupNorm))
 
 
 @pytest.mark.parametrize("name", IMAGE_TORSOS)
@@ -171,11 +171,11 @@ def test_bytes_in_channels_last_are_the_same_bytes(channels: int):
     assert torch.equal(image, bytes_of(3, channels, 6, 7))
 
 
-def test_standardised_pixels_are_their_distance_from_the_mean_in_deviations():
+def test_standardized_pixels_are_their_distance_from_the_mean_in_deviations():
     pixels = Pixels((1, 1, 2))
     image = torch.tensor([[[[51, 102]]]], dtype=torch.uint8)
     torch.testing.assert_close(pixels(image), torch.tensor([[[[0.2, 0.4]]]]))  # of 255
-    pixels.standardise(torch.tensor([[[50.0, 112.0]]]), torch.tensor([[[2.0, 5.0]]]))
+    pixels.standardize(torch.tensor([[[50.0, 112.0]]]), torch.tensor([[[2.0, 5.0]]]))
     # (51 - 50) / 2 and (102 - 112) / 5
     torch.testing.assert_close(pixels(image), torch.tensor([[[[0.5, -2.0]]]]))
     assert pixels(image.float()).tolist() == [[[[51.0, 102.0]]]]
@@ -184,10 +184,10 @@ def test_standardised_pixels_are_their_distance_from_the_mean_in_deviations():
     assert torch.equal(other(image), pixels(image))
 
 
-def test_weights_of_before_images_were_standardised_are_of_images_up_to_one():
+def test_weights_of_before_images_were_standardized_are_of_images_up_to_one():
     torso, obs = make_torso("nature", (4, 36, 36)), bytes_of(2, 4, 36, 36)
     before, saved = torso(obs), dict(torso.state_dict())
-    torso.pixels.standardise(torch.full((4, 36, 36), 9.0), torch.full((4, 36, 36), 2.0))
+    torso.pixels.standardize(torch.full((4, 36, 36), 9.0), torch.full((4, 36, 36), 2.0))
     assert not torch.allclose(torso(obs), before)
     for name in [name for name in saved if name.startswith("pixels.")]:
         del saved[name]
@@ -199,7 +199,7 @@ def test_weights_of_before_images_were_standardised_are_of_images_up_to_one():
 def test_each_channel_has_its_own_statistics():
     pixels, image = Pixels((4, 3, 2)), bytes_of(2, 4, 3, 2)
     mean, deviation = image.float().mean(dim=0), 1 + bytes_of(4, 3, 2, seed=1).float()
-    pixels.standardise(mean, deviation)
+    pixels.standardize(mean, deviation)
     expected = (image.float() - mean) / deviation
     torch.testing.assert_close(pixels(image), expected, rtol=1e-5, atol=1e-4)
 

@@ -23,7 +23,7 @@ from agents.core.training.demonstrator import load_agent
 from agents.core.training.evaluation import Evaluator
 from demos import record
 from demos.policies import RandomPolicy
-from envs.families import open_pool
+from envs.backends import open_pool
 
 
 def walk(env_id: str, steps: int = 12, num_envs: int = 2) -> list[Any]:
@@ -124,7 +124,7 @@ def test_observations_of_no_fixed_shape_are_refused_with_a_way_out(name: str) ->
         envs.make(id_of("Refused", name), 1)
 
 
-def test_images_that_are_not_recognised_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_are_not_recognized_are_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     unbounded = spaces.Box(-np.inf, np.inf, (40, 36, 3), np.float32)
     kwargs = {"obs": unbounded, "action": spaces.Discrete(2)}
     gymnasium.register("test/Unbounded-v0", user_envs.Shaped, kwargs=kwargs)

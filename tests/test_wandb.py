@@ -91,7 +91,7 @@ def test_offline_wandb_holds_metrics_config_labels_film_and_summary(
 def test_everything_is_over_global_step_and_evaluations_keep_their_best(run: Run) -> None:
     logger = open_logger(run, "offline", console=False)
     for step, mean in ((100, 3.0), (200, 21.0), (300, 5.0)):
-        means = ("eval/return_mean", "eval/human_normalised", "validation/loss")
+        means = ("eval/return_mean", "eval/human_normalized", "validation/loss")
         logger.metrics(step, dict.fromkeys(means, mean))
     logger.close()
     (fragment,) = fragments(run)
@@ -100,7 +100,7 @@ def test_everything_is_over_global_step_and_evaluations_keep_their_best(run: Run
     assert {each.step_metric for each in others} == {"global_step"}
     assert "*" in fragment.metrics
     assert fragment.summary["eval/return_mean"] == 5.0
-    assert fragment.summary["eval/human_normalised"] == {"max": 21.0, "last": 5.0}
+    assert fragment.summary["eval/human_normalized"] == {"max": 21.0, "last": 5.0}
     assert fragment.summary["validation/loss"] == {"min": 3.0, "last": 5.0}
 
 

@@ -18,7 +18,7 @@ from wandb_workspaces.workspaces import interface as ws
 X_AXIS = "global_step"
 
 ENVIRONMENT = "protocol"
-"""The config entry that scores are labelled with, e.g. "ALE/Pong-v5, sticky 0.25, frameskip 4"."""
+"""The config entry that scores are labeled with, e.g. "ALE/Pong-v5, sticky 0.25, frameskip 4"."""
 
 SAME_LEARNER = ("exp_name", "preset")
 """Config entries that are equal in the seeds of one learner."""
@@ -26,13 +26,13 @@ SAME_LEARNER = ("exp_name", "preset")
 CURVES = {
     "Return of whole games, evaluated": ["eval/return_mean"],
     "Return while training, last 20 episodes": ["charts/episodic_return_20"],
-    "Human-normalised return, evaluated": ["eval/human_normalised"],
+    "Human-normalized return, evaluated": ["eval/human_normalized"],
     "Share of the demonstrator, evaluated": ["eval/of_demonstrator"],
 }
 
 SCORES = {
     "Score of the best weights": "score",
-    "Human-normalised score": "human_normalised",
+    "Human-normalized score": "human_normalized",
 }
 """Bars: entries of the summary."""
 

@@ -40,7 +40,7 @@ MOST_SETTINGS = 500
 
 FIRST_METRICS = (
     *("eval/return_mean", "charts/episodic_return_20", "charts/episodic_return"),
-    *("eval/human_normalised", "eval/of_demonstrator", "charts/SPS", "charts/episodic_length"),
+    *("eval/human_normalized", "eval/of_demonstrator", "charts/SPS", "charts/episodic_length"),
 )
 """In the order in which they are offered; the others follow by name."""
 
@@ -193,7 +193,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def _scores(runs: Sequence[RunRecord], groups: Sequence[Group]) -> dict[str, Any]:
-    """Human-normalised scores by group, and over all games of each variant."""
+    """Human-normalized scores by group, and over all games of each variant."""
     by_game, games = [], defaultdict(list)
     for number, group in enumerate(groups):
         scores = [runs[i].score for i in group.runs]

@@ -18,7 +18,7 @@ from demos.dataset import Damage
 from demos.describing import datasets_below
 from demos.shipped import located, of_environment
 from envs import UserError, render, video
-from envs.controls import action_name
+from envs.action_names import action_name
 
 MOST_STEPS = 3_000
 """Of a film; the page says where it ends before the episode does."""

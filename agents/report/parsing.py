@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
 
+from agents.core.runs import earlier_names
 from envs.files import open_regular, read_regular
 from envs.text import MOST_CHARACTERS, plain
 
@@ -137,7 +138,7 @@ def _take(line: bytes, columns: dict[str, array[float]]) -> int | None:
     too_large = 0
     for name, value in record.items():
         if is_number(value):
-            column = columns.setdefault(printable(name), array("d"))
+            column = columns.setdefault(earlier_names.metric(printable(name)), array("d"))
             column.extend((float(step), float(seconds), float(value)))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             too_large += value == value

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.core.runs import earlier_names
 from agents.report.liveness import is_training
 from agents.report.parsing import Series, is_count, is_number, printable, read_json, read_metrics
 from envs import EnvSpec, UserError
@@ -48,7 +49,7 @@ class Score:
     ci95: float | None = None
     """Half of the mean's 95% interval."""
     human: float | None = None
-    """Human-normalised: 0 is random play, 1 a person."""
+    """Human-normalized: 0 is random play, 1 a person."""
     step: int = 0
     """Of the weights."""
     episodes: int | None = None
@@ -179,6 +180,7 @@ def read_run(path: Path, root: Path) -> RunRecord:
     saved, problem = read_json(path / "config.json")
     problems = [problem] if problem else []
     config, fields = (_dictionary(saved, name, problems) for name in ("config", "env_spec"))
+    config = earlier_names.settings(config)
     metrics = read_metrics(path / "metrics.jsonl")
     series = metrics.series
     problems += metrics.problems
@@ -215,7 +217,7 @@ def _dictionary(saved: dict[str, Any], name: str, problems: list[str]) -> dict[s
 
 
 def protocol_of(fields: dict[str, Any], otherwise: str) -> str:
-    """What scores of an environment are labelled with, from its spec as JSON."""
+    """What scores of an environment are labeled with, from its spec as JSON."""
     try:
         return printable(EnvSpec.from_json(fields).protocol)
     except (UserError, TypeError):
@@ -230,7 +232,9 @@ def videos_of(path: Path) -> tuple[Path, ...]:
 
 def _final_score(values: dict[str, Any]) -> Score | None:
     """The score of eval.json; None where there is none."""
-    known = {name: value for name, value in values.items() if is_number(value)}
+    known = {
+        earlier_names.metric(name): value for name, value in values.items() if is_number(value)
+    }
     counts = {name: int(value) for name, value in values.items() if is_count(value)}
     if "eval/return_mean" not in known:
         return None
@@ -238,7 +242,7 @@ def _final_score(values: dict[str, Any]) -> Score | None:
     return Score(
         mean=float(known["eval/return_mean"]),
         ci95=known.get("eval/return_ci95"),
-        human=_human(known.get("eval/human_normalised")),
+        human=_human(known.get("eval/human_normalized")),
         step=counts.get("checkpoint_step", 0),
         episodes=counts.get("episodes"),
         how="".join(hows),
@@ -247,7 +251,7 @@ def _final_score(values: dict[str, Any]) -> Score | None:
 
 
 def _human(value: float | None) -> float | None:
-    """A human-normalised score, which is shown in percent; None where it is absurd."""
+    """A human-normalized score, which is shown in percent; None where it is absurd."""
     return value if value is not None and abs(value) <= MOST_TIMES_HUMAN else None
 
 
@@ -278,7 +282,7 @@ def _evaluation(series: dict[str, Series], step: float) -> Score | None:
     return Score(
         mean=mean,
         ci95=value("eval/return_ci95"),
-        human=_human(value("eval/human_normalised")),
+        human=_human(value("eval/human_normalized")),
         step=int(step),
         final=False,
     )

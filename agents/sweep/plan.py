@@ -63,7 +63,7 @@ class Plan:
     method: str
     """ "bayes" or "random"."""
     metric: str
-    maximise: bool
+    maximize: bool
     parameters: dict[str, BaseDistribution]
     stop_after: int
     """Evaluations after which the first trials are stopped; 0 never stops one."""

@@ -91,7 +91,7 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
         study = optuna.create_study(
             storage=f"sqlite:///{out / 'study.db'}",
             study_name="sweep",
-            direction="maximize" if plan.maximise else "minimize",
+            direction="maximize" if plan.maximize else "minimize",
             pruner=pruner(plan),
             load_if_exists=True,
         )
@@ -203,7 +203,7 @@ def short(value: object) -> str:
 
 def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
     """Print all trials, the best first, and how to train the best again; returns it."""
-    sign = -1 if plan.maximise else 1
+    sign = -1 if plan.maximize else 1
     ranks = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
     trials = sorted(
         ended(study),

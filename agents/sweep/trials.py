@@ -27,7 +27,7 @@ SAVE_SECONDS = 60.0
 
 FINAL = {
     "score": "eval/return_mean",
-    "human_normalised": "eval/human_normalised",
+    "human_normalized": "eval/human_normalized",
     "of_demonstrator": "eval/of_demonstrator",
 }
 """What the summary calls a run's final score, and what evaluations and `eval.json` call it."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.core.data.augmentation import random_shift
 from agents.core.math.schedules import stream_seed
 from agents.core.runs.artifacts import Artifact, demonstrations
-from agents.core.types.batches import Demonstrated
+from agents.core.types.batches import DemoBatch
 from agents.core.types.spaces import Spaces
 from demos import Dataset, Episode
 from demos.dataset import at_least_one
@@ -92,7 +92,7 @@ def agreement(chosen_BK: Tensor, action_BK: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DemoSplit:
     """What an agent learns from, what it is tested on, and the scores to compare with.
 
     Attributes:
@@ -110,7 +110,7 @@ class Lesson:
     dataset: Artifact
 
 
-def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> Lesson:
+def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> DemoSplit:
     """The dataset of a config, split by episode.
 
     Raises:
@@ -137,7 +137,7 @@ def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.d
     scores = (references.get("random", 0.0), demonstrator)
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()
     source = demonstrations(dataset, episodes)
-    return Lesson(training, validation, scores, digest, source)
+    return DemoSplit(training, validation, scores, digest, source)
 
 
 def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
@@ -154,7 +154,7 @@ def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]
     return [episodes[i] for i in chosen]
 
 
-class Minibatches:
+class DemoLoader:
     """Every step once an epoch, in an order that the seed and the count of batches decide.
 
     Attributes:
@@ -178,7 +178,7 @@ class Minibatches:
         self.per_epoch = source.size // self.batch_size
         self.drawn, self._epoch, self._order_N = 0, -1, torch.empty(0)
 
-    def draw(self) -> Demonstrated:
+    def draw(self) -> DemoBatch:
         """The next minibatch, its images moved and its features' dropout drawn."""
         epoch, number = divmod(self.drawn, self.per_epoch)
         if epoch != self._epoch:
@@ -195,7 +195,7 @@ class Minibatches:
             drawn_BF = torch.rand(len(index_B), self.num_features, generator=generator)
             kept_BF = (drawn_BF >= self.dropout).float() / (1 - self.dropout)
         self.drawn += 1
-        return Demonstrated(
+        return DemoBatch(
             obs=obs,
             action_BK=self.source.actions(index_B),
             kept_BF=kept_BF.to(device).expand(len(index_B), -1),

@@ -23,7 +23,7 @@ from agents.core.types.step import Obs, Step
 from envs.errors import UserError
 
 IMPORTANCE_EXPONENT = 0.5
-"""β of prioritised replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
+"""β of prioritized replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
 
 
 class ReplayConfig(Protocol):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
-from agents.core.nets.normalise import RewardScaler
+from agents.core.nets.normalize import RewardScaler
 from agents.core.system import distributed
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Sequences
@@ -45,9 +45,9 @@ class RolloutConfig(Protocol):
     @property
     def life_loss_ends_return(self) -> bool: ...
     @property
-    def normalise_rewards(self) -> bool: ...
+    def normalize_rewards(self) -> bool: ...
     @property
-    def normalise_advantages(self) -> bool: ...
+    def normalize_advantages(self) -> bool: ...
     @property
     def seed(self) -> int: ...
 
@@ -92,7 +92,7 @@ class Rollout:
         self.clip_reward = config.clip_reward and spaces.atari
         self.all_envs = spaces.num_envs * distributed.size()
         self.first_env = spaces.num_envs * distributed.rank()
-        self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalise_rewards)
+        self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalize_rewards)
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
         self._time = np.zeros(spaces.num_envs, np.int64)
         self._prepared: tuple[dict[str, Tensor], Tensor] | None = None
@@ -137,7 +137,7 @@ class Rollout:
         rows, t = step.rows, int(self._time[step.rows][0])
         self._time[rows] += 1
         for name, stored in self.kept.items():
-            stored[t, rows] = step.kept[name]
+            stored[t, rows] = step.extras[name]
         ended_N = step.terminated_N | step.truncated_N
         terminal_N = step.terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
         self.reward_TN[t, rows] = np.sign(step.reward_N) if self.clip_reward else step.reward_N
@@ -180,7 +180,7 @@ class Rollout:
             start_B, env_B = chosen_B // self.all_envs * steps, chosen_B % self.all_envs
             everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
             advantage_LB = advantage_TN.flatten()[everyone_LB.to(device, non_blocking=True)]
-            if self.config.normalise_advantages and advantage_LB.numel() > 1:
+            if self.config.normalize_advantages and advantage_LB.numel() > 1:
                 deviation, mean = torch.std_mean(advantage_LB)
                 advantage_LB = (advantage_LB - mean) / (deviation + 1e-8)
             mine_B = ((env_B >= first) & (env_B < first + ours)).nonzero().squeeze(1)

@@ -52,8 +52,8 @@ class Progress:
         if "eval/return_mean" in seen:
             interval = f" ± {seen['eval/return_ci95']:.1f}" if "eval/return_ci95" in seen else ""
             parts.append(f"eval {seen['eval/return_mean']:.1f}{interval}")
-        if "eval/human_normalised" in seen:
-            parts.append(f"human {seen['eval/human_normalised']:.0%}")
+        if "eval/human_normalized" in seen:
+            parts.append(f"human {seen['eval/human_normalized']:.0%}")
         if rate > 0:
             parts.append(f"left {_clock((self.total_steps - self.step) / rate)}")
         return parts

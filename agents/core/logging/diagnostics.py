@@ -57,7 +57,7 @@ def answers(learner: Learner, seen: Seen) -> dict[str, Tensor]:
 
 
 def updates(learner: Learner) -> int:
-    """Optimisation steps so far, those before a resume included."""
-    for moments in learner.optimiser.state.values():
+    """Optimization steps so far, those before a resume included."""
+    for moments in learner.optimizer.state.values():
         return int(moments["step"])
     return 0

@@ -29,7 +29,7 @@ FINISH_SECONDS = 60.0
 """How long the end of a run waits for uploads; what is left is on disk for `wandb sync`."""
 
 SUMMARIES = {
-    "eval/human_normalised": "max,last",
+    "eval/human_normalized": "max,last",
     "eval/of_demonstrator": "max,last",
     "validation/loss": "min,last",
 }

@@ -42,7 +42,7 @@ def gae(
     ended_TN: Tensor,
     gae_lambda: float,
 ) -> Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016, https://arxiv.org/abs/1506.02438).
+    """Generalized advantage estimates (Schulman et al. 2016, https://arxiv.org/abs/1506.02438).
 
     Â_t = δ_t + γ λ Â_{t+1} with δ_t = r_t + γ V(s_{t+1}) - V(s_t) (eq. 11 and 16), where the sum
     stops at an episode's end and at the last step. λ = 1 is the whole return less the value.

@@ -1,4 +1,4 @@
-"""Policies: distributions over actions, and the heads that parametrise them.
+"""Policies: distributions over actions, and the heads that parametrize them.
 
 Actions are (..., K): one number for a discrete action, one for each part of a multi-discrete
 one, one for each dimension of a continuous one. Everything is float32 whatever the features are.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.nets.orthogonal import orthogonal_
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 
 
@@ -24,7 +24,7 @@ class Categorical:
     """Independent categorical distributions, one for each part of the action."""
 
     log_probs: tuple[Tensor, ...]
-    """K tensors (..., A_k), normalised."""
+    """K tensors (..., A_k), normalized."""
 
     @staticmethod
     def join(parts: list[Categorical]) -> Categorical:
@@ -32,7 +32,7 @@ class Categorical:
         of_each = zip(*(part.log_probs for part in parts), strict=True)
         return Categorical(tuple(torch.cat(log_probs, dim=-2) for log_probs in of_each))
 
-    def sample(self, draws: Draws, temperature: float) -> Tensor:
+    def sample(self, rng: EnvRng, temperature: float) -> Tensor:
         """Actions int64 (..., N, K) of probability proportional to p**(1 / temperature).
 
         By the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so that temperature 0 is the
@@ -40,7 +40,7 @@ class Categorical:
         """
         chosen = []
         for log_prob_NA in self.log_probs:
-            uniform_NA = draws.uniform(log_prob_NA.shape[-1]).to(
+            uniform_NA = rng.uniform(log_prob_NA.shape[-1]).to(
                 log_prob_NA.device, non_blocking=True
             )
             gumbel_NA = -torch.log(-torch.log(uniform_NA.clamp_min(1e-20)))
@@ -81,9 +81,9 @@ class DiagonalGaussian:
         """The policy of all their observations (..., N)."""
         return DiagonalGaussian(torch.cat([part.mean for part in parts], dim=-2), parts[0].log_std)
 
-    def sample(self, draws: Draws, temperature: float) -> Tensor:
+    def sample(self, rng: EnvRng, temperature: float) -> Tensor:
         """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
-        normal_NK = draws.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
+        normal_NK = rng.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
         return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
 
     def mode(self) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.nets.distributions import Policy, answers_of, make_policy_head, orthogonal
-from agents.core.nets.normalise import ObservationNormaliser
+from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.recurrence import CoreName, make_core
 from agents.core.nets.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
@@ -111,12 +111,12 @@ class ActorCritic(nn.Module):
 
     Attributes:
         memory_size: width of the memory (B, S) that `forward` takes and gives back.
-        normaliser: what scales vector observations, and is saved with the weights.
+        normalizer: what scales vector observations, and is saved with the weights.
     """
 
     def __init__(self, config: ActorCriticConfig, spaces: Spaces):
         super().__init__()
-        self.normaliser = make_normaliser(config, spaces)
+        self.normalizer = make_normalizer(config, spaces)
         bodies = [Body(config, spaces.obs_shape) for _ in range(1 + config.separate_value)]
         self.bodies = nn.ModuleList(bodies)
         self.memory_size = sum(body.core.memory_size for body in bodies)
@@ -134,7 +134,7 @@ class ActorCritic(nn.Module):
             memory_BS: what is remembered of the steps before.
             start_TB: bool, the step is the first of its episode.
         """
-        obs_TB = self.normaliser(obs_TB)
+        obs_TB = self.normalizer(obs_TB)
         memories = memory_BS.chunk(len(self.bodies), dim=1)
         outputs = [
             body(obs_TB, memory, start_TB)
@@ -163,13 +163,13 @@ class PolicyNetwork(nn.Module):
 
     def __init__(self, config: PolicyConfig, spaces: Spaces):
         super().__init__()
-        self.normaliser = make_normaliser(config, spaces)
+        self.normalizer = make_normalizer(config, spaces)
         self.body = Body(config, spaces.obs_shape)
         self.policy_head = make_policy_head(config.hidden, spaces)
 
     def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Policy:
         """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
-        features_BF = self.body.hidden(self.body.torso(self.normaliser(obs_B)))
+        features_BF = self.body.hidden(self.body.torso(self.normalizer(obs_B)))
         return self.policy_head(features_BF * kept_BF)
 
     def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
@@ -207,7 +207,7 @@ class PolicyConfig(TorsoConfig, Protocol):
     @property
     def core(self) -> CoreName: ...
     @property
-    def normalise_observations(self) -> bool: ...
+    def normalize_observations(self) -> bool: ...
 
 
 class ActorCriticConfig(PolicyConfig, Protocol):
@@ -217,10 +217,10 @@ class ActorCriticConfig(PolicyConfig, Protocol):
     def separate_value(self) -> bool: ...
 
 
-def make_normaliser(config: PolicyConfig, spaces: Spaces) -> ObservationNormaliser:
+def make_normalizer(config: PolicyConfig, spaces: Spaces) -> ObservationNormalizer:
     """What scales vector observations, where the config wants it; images are never scaled."""
-    wanted = config.normalise_observations and spaces.obs_dtype != torch.uint8
-    return ObservationNormaliser(spaces.obs_shape, wanted)
+    wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
+    return ObservationNormalizer(spaces.obs_shape, wanted)
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:

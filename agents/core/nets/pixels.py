@@ -10,7 +10,7 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
     """Bytes (B, C, H, W) in the layout in which convolutions are fastest: (B, H, W, C)."""
     if image_BCHW.shape[1] != 4 or image_BCHW.device.type != "cpu":
         return image_BCHW.permute(0, 2, 3, 1).contiguous()
-    # Four bytes in one number, the first one lowest: shifts are vectorised, transposing is not.
+    # Four bytes in one number, the first one lowest: shifts are vectorized, transposing is not.
     plane_BCP = image_BCHW.flatten(2)
     packed_BP = plane_BCP[:, 3].int()
     for channel in (2, 1, 0):
@@ -19,7 +19,7 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
 
 
 def scaled_to_one(pixels: Pixels, saved: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights that were saved before images were standardised are of images in [0, 1]."""
+    """Weights that were saved before images were standardized are of images in [0, 1]."""
     saved.setdefault(f"{prefix}scale_HWC", torch.full_like(pixels.scale_HWC, 1 / 255))
     saved.setdefault(f"{prefix}offset_HWC", torch.zeros_like(pixels.offset_HWC))
 
@@ -28,7 +28,7 @@ class Pixels(nn.Module):
     """Images as a convolution reads them: bytes (B, C, H, W) to float32, in channels_last.
 
     Each pixel of each channel is multiplied by its scale, and its offset added: to [0, 1], until
-    `standardise` is called. Both are buffers and saved with the weights. Floats stay as they are.
+    `standardize` is called. Both are buffers and saved with the weights. Floats stay as they are.
     """
 
     scale_HWC: Tensor
@@ -41,7 +41,7 @@ class Pixels(nn.Module):
         self.register_buffer("offset_HWC", torch.zeros(height, width, channels))
         self.register_load_state_dict_pre_hook(scaled_to_one)
 
-    def standardise(self, mean_CHW: Tensor, deviation_CHW: Tensor) -> None:
+    def standardize(self, mean_CHW: Tensor, deviation_CHW: Tensor) -> None:
         """From now on subtract the mean of each pixel and divide by its deviation."""
         self.scale_HWC.copy_((1 / deviation_CHW).permute(1, 2, 0))
         self.offset_HWC.copy_((-mean_CHW / deviation_CHW).permute(1, 2, 0))

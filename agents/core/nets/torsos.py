@@ -49,7 +49,7 @@ def covering_padding(size: int, kernel: int, stride: int) -> int:
 
 
 def channel_norm(norm: Norm, channels: int) -> nn.Module:
-    """Layer normalisation of an image's features (https://arxiv.org/abs/1607.06450), or nothing."""
+    """Layer normalization of an image's features (https://arxiv.org/abs/1607.06450), or nothing."""
     return nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
 
 
@@ -93,8 +93,8 @@ class ConvTorso(nn.Module):
                 raise too_small(obs_shape)
             pad_y, pad_x = (covering_padding(size, kernel, stride) for size in (height, width))
             convolution = nn.Conv2d(channels, out_channels, kernel, stride, (pad_y, pad_x))
-            normalisation = [channel_norm(norm, out_channels)] if norm != "none" else []
-            modules += [convolution, *normalisation, nn.ReLU(inplace=True)]
+            normalization = [channel_norm(norm, out_channels)] if norm != "none" else []
+            modules += [convolution, *normalization, nn.ReLU(inplace=True)]
             height = (height + 2 * pad_y - kernel) // stride + 1
             width = (width + 2 * pad_x - kernel) // stride + 1
             channels = out_channels

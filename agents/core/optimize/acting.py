@@ -11,20 +11,20 @@ from torch import Tensor
 from agents.core.nets.distributions import Policy, join
 from agents.core.optimize.learner import Learner
 from agents.core.system.device import to_device
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision, Obs
+from agents.core.types.step import ActOutput, Obs
 
 
 @torch.no_grad()
-def epsilon_greedy(learner: Learner, obs: Obs, draws: Draws, epsilon: float) -> np.ndarray:
+def epsilon_greedy(learner: Learner, obs: Obs, rng: EnvRng, epsilon: float) -> np.ndarray:
     """For each observation the action of highest value, or with probability ε any, int64 (N,).
 
     The draws are made whatever ε is, so that a run's randomness does not depend on it.
     """
     obs_N = to_device(obs, learner.device)
     q_NA = torch.cat(learner.infer(learner.acting, obs_N))
-    explore_N, which_N = draws.uniform(2).unbind(dim=1)
+    explore_N, which_N = rng.uniform(2).unbind(dim=1)
     random_N = (which_N * q_NA.shape[1]).long()
     return torch.where(explore_N < epsilon, random_N, q_NA.argmax(dim=1).cpu()).numpy()
 
@@ -35,30 +35,30 @@ def sample_policy(
     spaces: Spaces,
     obs: Obs,
     memory_NS: Tensor,
-    draws: Draws,
+    rng: EnvRng,
     temperature: float,
-) -> Decision:
+) -> ActOutput:
     """Actions drawn from an actor-critic's policy, with what a rollout keeps of the choice."""
     obs_N = to_device(obs, learner.device)
     policy, value_1N, next_memory_NS = one_step(learner, obs_N, memory_NS)
-    action_1NK = policy.sample(draws, temperature)
-    kept = {
+    action_1NK = policy.sample(rng, temperature)
+    extras = {
         "obs": obs_N,
         "memory": memory_NS,
         "action": action_1NK[0],
         "log_prob": policy.log_prob(action_1NK)[0],
         "value": value_1N[0],
     }
-    return Decision(spaces.playable(action_1NK[0].cpu().numpy()), next_memory_NS, kept)
+    return ActOutput(spaces.playable(action_1NK[0].cpu().numpy()), next_memory_NS, extras)
 
 
 @torch.no_grad()
 def imitate(
-    learner: Learner, spaces: Spaces, obs: Obs, draws: Draws, temperature: float
+    learner: Learner, spaces: Spaces, obs: Obs, rng: EnvRng, temperature: float
 ) -> np.ndarray:
     """Actions drawn from a policy network, as the environments take them."""
     policy = policy_of(learner, to_device(obs, learner.device))
-    return spaces.playable(policy.sample(draws, temperature).cpu().numpy())
+    return spaces.playable(policy.sample(rng, temperature).cpu().numpy())
 
 
 def policy_of(learner: Learner, obs_N: Tensor) -> Policy:

@@ -15,7 +15,7 @@ EAGER_CALLS = 3
 """Calls before the recording, in which libraries allocate and choose their kernels."""
 
 
-class Captured:
+class GraphedFunction:
     """A function of tensors on a GPU, recorded at its fourth call and then repeated.
 
     A repetition costs one launch instead of hundreds, and computes in the same memory: what the

@@ -1,4 +1,4 @@
-"""The optimisation step: number format, gradient clipping, copies of the network."""
+"""The optimization step: number format, gradient clipping, copies of the network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agents.core.optimize.cuda_graphs import Captured, signature
-from agents.core.optimize.optimisers import OPTIMISERS
+from agents.core.optimize.cuda_graphs import GraphedFunction, signature
+from agents.core.optimize.optimizers import OPTIMIZERS
 from agents.core.system import distributed
 from agents.core.system.codec import all_like, like
 from agents.core.system.device import resolve_precision, roles, share_cores
@@ -27,11 +27,11 @@ class LearnerConfig(Protocol):
     """The settings a learner reads from an algorithm's config."""
 
     @property
-    def optimiser(self) -> str: ...
+    def optimizer(self) -> str: ...
     @property
     def learning_rate(self) -> float: ...
     @property
-    def optimiser_epsilon(self) -> float: ...
+    def optimizer_epsilon(self) -> float: ...
     @property
     def weight_decay(self) -> float: ...
     @property
@@ -41,11 +41,11 @@ class LearnerConfig(Protocol):
     @property
     def num_threads(self) -> int: ...
     @property
-    def learn_beside(self) -> bool: ...
+    def overlap_learning(self) -> bool: ...
     @property
     def batch_size(self) -> int: ...
     @property
-    def average_updates(self) -> int: ...
+    def ema_updates(self) -> int: ...
 
 
 class Minibatch(Protocol):
@@ -69,7 +69,7 @@ class Learner:
     """Owns a network, its device and number format, and the way it is updated.
 
     Parameters stay float32 and contiguous, whatever the precision and the layout of the
-    activations: fused optimisers walk memory flat, and checkpoints are contiguous.
+    activations: fused optimizers walk memory flat, and checkpoints are contiguous.
 
     Attributes:
         network: what is trained.
@@ -85,26 +85,26 @@ class Learner:
         self.precision = resolve_precision(config.precision, device, convolves)
         # Threads pay off in convolutions; what a small MLP does takes less time than waking them.
         wide = device.type == "cpu" and convolves
-        learning, _ = roles(config.num_threads, config.learn_beside)
+        learning, _ = roles(config.num_threads, config.overlap_learning)
         cores = share_cores(learning, config.batch_size) if wide else (1, 1)
         self.shards, self.threads_per_shard = cores
         torch.set_num_threads(self.threads_per_shard)
         pool = max(1, 2 * self.shards - 2)  # Enough for acting too, where that is beside.
         self._workers = ThreadPoolExecutor(pool, "learner", torch.set_num_threads, cores[1:])
-        self.averages, self.acting = config.average_updates > 0, self.network
+        self.averages, self.acting = config.ema_updates > 0, self.network
         self.average = self.target_copy() if self.averages else self.network
         self.parameters = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
-        self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / max(1, config.average_updates))
-        sizes = (config.learning_rate, config.optimiser_epsilon, config.weight_decay)
-        self.optimiser = OPTIMISERS[config.optimiser](self.parameters, *sizes)
+        self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / max(1, config.ema_updates))
+        sizes = (config.learning_rate, config.optimizer_epsilon, config.weight_decay)
+        self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, *sizes)
         if device.type == "cuda":
             # A recorded step reads them from the device.
             rate = torch.tensor(config.learning_rate, device=device)
-            self.optimiser.param_groups[0].update(lr=rate, capturable=True)
+            self.optimizer.param_groups[0].update(lr=rate, capturable=True)
         self._rate = config.learning_rate
         self.max_grad_norm = config.max_grad_norm or float("inf")
-        self._captured: dict[tuple[Any, ...], Captured] = {}
+        self._captured: dict[tuple[Any, ...], GraphedFunction] = {}
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Inside it, matrix products run in the learner's precision.
@@ -117,15 +117,15 @@ class Learner:
         return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def repeat(self, function: Callable[..., R], *given: Any) -> R:
-        """What a function returns for what it is given, on a GPU as one CUDA graph for each shape
-        of that (`Captured` says what the function must be like), unless ranks exchange gradients.
+        """Call a function; on a GPU, as one CUDA graph for each signature of its arguments.
 
-        The next call may overwrite it.
+        `GraphedFunction` says what the function must be like. Ranks that exchange gradients use
+        no graph. The next call may overwrite the result.
         """
         key = (function, *(signature(each) for each in given))
         if key not in self._captured:
             alone = self.device.type == "cuda" and distributed.size() == 1
-            self._captured[key] = Captured(function, captures=alone)
+            self._captured[key] = GraphedFunction(function, captures=alone)
         return self._captured[key](*given)
 
     def infer(self, forward: Callable[..., R], *inputs: Tensor) -> list[R]:
@@ -189,7 +189,7 @@ class Learner:
         for parameter, gradient in zip(self.parameters, totals, strict=True):
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
-        self.optimiser.step()
+        self.optimizer.step()
         if self.averages:
             self._keep_average(self._averages, [*self.parameters], 0)
         of_samples = {name: torch.cat([v[name] for v in values], dim=-1) for name in values[0]}
@@ -216,7 +216,7 @@ class Learner:
         """Take steps of this size from now on."""
         if learning_rate == self._rate:
             return
-        self._rate, group = learning_rate, self.optimiser.param_groups[0]
+        self._rate, group = learning_rate, self.optimizer.param_groups[0]
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)
         else:
@@ -237,8 +237,8 @@ class Learner:
             network.load_state_dict(fitting)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's state, and the network's weights where `weights` is their average."""
-        moments = self.optimiser.state_dict()["state"]
+        """The optimizer's state, and the network's weights where `weights` is their average."""
+        moments = self.optimizer.state_dict()["state"]
         state: dict[str, Any] = {str(index): moment for index, moment in moments.items()}
         return state | ({"network": dict(self.network.state_dict())} if self.averages else {})
 
@@ -246,32 +246,32 @@ class Learner:
         """Take up from `state_dict`, after `load_weights`.
 
         Raises:
-            ValueError: it is of another network or optimiser; then nothing is loaded.
+            ValueError: it is of another network or optimizer; then nothing is loaded.
         """
         moments = self._fitting_moments({k: v for k, v in state.items() if k != "network"})
         if self.averages:
             own = dict(self.network.state_dict())
             self.network.load_state_dict(all_like(state["network"], own, "network"))
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         # What was recorded works on the tensors of before.
         self._captured.clear()
 
     def _fitting_moments(self, state: dict[str, Any]) -> dict[int, Any]:
-        """The optimiser's state by the numbers of the parameters, each as that needs it."""
+        """The optimizer's state by the numbers of the parameters, each as that needs it."""
         if not state:
             return {}
         if state.keys() != set(map(str, range(len(self.parameters)))):
-            raise ValueError("the optimiser's state is of other parameters")
+            raise ValueError("the optimizer's state is of other parameters")
         moments: dict[int, Any] = {}
         for index, parameter in enumerate(self.parameters):
             # Of a number of steps and of each moment: the shape tells which one it is.
             kinds = {tuple(each.shape): each.detach() for each in (parameter, torch.zeros(()))}
             found = dict(state[str(index)])
             if found.keys() != state["0"].keys():
-                raise ValueError(f"the optimiser's state of parameter {index} is another")
+                raise ValueError(f"the optimizer's state of parameter {index} is another")
             for name, each in found.items():
                 own = kinds.get(tuple(each.shape), parameter.detach())
-                like(each.to(own.device), own, f"the optimiser's {name} of parameter {index}")
+                like(each.to(own.device), own, f"the optimizer's {name} of parameter {index}")
             moments[index] = found
         return moments
 
@@ -280,13 +280,13 @@ class Learner:
         """What is loaded inside counts only where nothing is raised: else all is as before."""
         modules = (self.network, self.average)
         before = [copy.deepcopy(module.state_dict()) for module in modules]
-        optimiser = copy.deepcopy(self.optimiser.state_dict())
+        optimizer = copy.deepcopy(self.optimizer.state_dict())
         try:
             yield
         except BaseException:
             for module, weights in zip(modules, before, strict=True):
                 module.load_state_dict(weights)
-            self.optimiser.load_state_dict(optimiser)
+            self.optimizer.load_state_dict(optimizer)
             raise
 
 

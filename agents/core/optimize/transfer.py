@@ -28,7 +28,7 @@ def kind(tensor: Tensor) -> tuple[torch.dtype, torch.Size]:
     return tensor.dtype, tensor.shape
 
 
-def initialise(learner: Learner, run: Run) -> str:
+def initialize(learner: Learner, run: Run) -> str:
     """Give the learner's network the run's best weights, of all parts that both have.
 
     Two bodies, or the streams of a dueling head, both take the one that there is.

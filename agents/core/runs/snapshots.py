@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from agents.core.runs import earlier_names
 from envs import files, schema
 from envs.errors import first_line
 from envs.output import warn
@@ -192,7 +193,7 @@ def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[st
 def unpack(data: bytes, path: Path) -> dict[str, Tensor]:
     """The tensors that `pack` made bytes of; DamagedCheckpoint names the file."""
     try:
-        return safetensors.torch.load(data)
+        return earlier_names.tensors(safetensors.torch.load(data))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedCheckpoint(f"{path} holds no tensors: {plain(error)}") from None
 

@@ -121,7 +121,7 @@ def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         pairs = [(key, _encode(item, f"{path}/{key}", tensors)) for key, item in value.items()]
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
             return dict(pairs)
-        # Optimisers number their parameters, and JSON would turn those keys into strings.
+        # Optimizers number their parameters, and JSON would turn those keys into strings.
         return {"$dict": [[_encode(key, f"{path} key", tensors), item] for key, item in pairs]}
     raise TypeError(f"{path}: a checkpoint cannot hold {type(value).__qualname__}")
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from agents.core.optimize.learner import Learner
-from agents.core.types.env_rng import Draws
-from agents.core.types.step import Decision, Obs, Step
+from agents.core.types.env_rng import EnvRng
+from agents.core.types.step import ActOutput, Obs, Step
 
 
 class Agent(Protocol):
@@ -36,7 +36,7 @@ class Agent(Protocol):
 
     def exploration(self, step: int) -> float: ...
 
-    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision: ...
+    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput: ...
 
     def learn(self) -> dict[str, Tensor]: ...
 
@@ -52,10 +52,10 @@ class OnlineAgent(Agent, Protocol):
     `end_episodes` says that all episodes under way are over, although their ends were not seen.
 
     Attributes:
-        off_policy: whether `learn` may run before the last step was observed.
+        can_overlap: whether `learn` may run before the last step was observed.
     """
 
-    off_policy: bool
+    can_overlap: bool
 
     def observe(self, step: Step) -> None: ...
 

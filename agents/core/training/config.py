@@ -12,6 +12,7 @@ import tyro
 
 from agents.core.nets.recurrence import CoreName
 from agents.core.nets.torsos import Activation, Norm, TorsoName
+from agents.core.runs import earlier_names
 from envs import schema
 from envs.errors import UserError, did_you_mean
 from envs.flags import EnvFlags
@@ -57,44 +58,44 @@ class BaseConfig(EnvFlags):
     """Number format of matrix products; auto is bf16 for convolutions, on CPUs that gain by it."""
     num_threads: int = 0
     """CPU threads for the network and for the emulator; 0 is one per core."""
-    learn_beside: bool = False
+    overlap_learning: bool = False
     """Half of a CPU's cores learn while the others act and emulate; else all do each in turn."""
-    num_groups: Literal[1, 2] = 1
+    env_splits: Literal[1, 2] = 1
     """Groups of environments: with two, one steps while actions are chosen for the other."""
     init_from: str = ""
     """A run whose best weights are the first ones, of all parts that both networks have."""
     learning_rate: float = 2.5e-4
-    """Step size of the optimiser at first."""
+    """Step size of the optimizer at first."""
     anneal_to: float = 1.0
     """Share of the learning rate, whatever it is, that is left after anneal_steps: a line."""
     anneal_from_steps: int = 0
     """Steps before the schedules begin."""
     anneal_steps: int = 0
     """Steps to the schedules' ends; 0 is total_steps, also after a resume."""
-    optimiser: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
-    """Adam, plain RMSProp, or the centred one of Mnih et al. 2015."""
-    optimiser_epsilon: float = 1e-5
-    """Added to the optimiser's denominator."""
+    optimizer: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
+    """Adam, plain RMSProp, or the centered one of Mnih et al. 2015."""
+    optimizer_epsilon: float = 1e-5
+    """Added to the optimizer's denominator."""
     weight_decay: float = 0.0
     """Decoupled weight decay of Adam (https://arxiv.org/abs/1711.05101); in RMSProp an L2 term."""
     max_grad_norm: float = 0.5
     """Global gradient norm to clip at; 0 does not clip."""
-    average_updates: int = 0
+    ema_updates: int = 0
     """Updates whose weights are averaged for evaluation, the last the most; 0 does not."""
     torso: TorsoName = "auto"
     """Network body: auto is data_efficient for images and mlp for the rest."""
     torso_width: int = 1
     """Multiplies the channels of the body's convolutions."""
-    standardise_pixels: bool = True
-    """Standardise images by 1,024 steps of random play, not counted; else scale to [0, 1]."""
+    standardize_pixels: bool = True
+    """Standardize images by 1,024 steps of random play, not counted; else scale to [0, 1]."""
     torso_norm: Norm = "none"
-    """Normalisation within the body."""
+    """Normalization within the body."""
     hidden: int = 256
     """Width of the hidden layer after the body, and of the core."""
     activation: Activation = "relu"
     """Of fully connected layers; convolutions use ReLU."""
     layer_norm: bool = False
-    """Normalise the hidden layer (https://arxiv.org/abs/1607.06450)."""
+    """Normalize the hidden layer (https://arxiv.org/abs/1607.06450)."""
     core: CoreName = "none"
     """What remembers an episode: a recurrent core sees beyond the stacked frames."""
     log_every_steps: int = 5_000
@@ -136,14 +137,14 @@ class BaseConfig(EnvFlags):
         self.check_kwargs()
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
-        self.above_zero("learning_rate", "optimiser_epsilon")
+        self.above_zero("learning_rate", "optimizer_epsilon")
         self.within_unit("anneal_to")
         self.at_least(0, "anneal_from_steps", "anneal_steps", "max_grad_norm", "weight_decay")
-        self.at_least(0, "average_updates")
+        self.at_least(0, "ema_updates")
         last_step, first_step = self.annealing
         bound = f"less than the {last_step} steps after which schedules end"
         require(first_step < last_step, "anneal_from_steps", first_step, bound)
-        self.multiple_of("num_groups", "num_envs")
+        self.multiple_of("env_splits", "num_envs")
         for name, most in MOST.items():
             require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
@@ -209,6 +210,7 @@ def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
         UserError: a field is unknown, of another type, or has a value that cannot work.
     """
     known = {field.name for field in dataclasses.fields(config_class)}
+    values = earlier_names.settings(values)
     for name in values:
         if name not in known:
             raise UserError(

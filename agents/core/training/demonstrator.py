@@ -18,7 +18,7 @@ from agents.core.training.building import build
 from agents.core.training.config import from_json, require
 from agents.core.training.experience import spaces_of
 from agents.core.training.launch import algorithm
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec
 
 
@@ -61,7 +61,7 @@ class Demonstrator:
         self.name = f"{run.path.name}, step {step}, {how}"
 
     def begin(self, games: int) -> None:
-        self.draws = Draws(self.seed + self.rounds, games)
+        self.rng = EnvRng(self.seed + self.rounds, games)
         self.rounds += 1
         device = self.agent.learner.device
         self.memory_NS = torch.zeros(games, self.agent.memory_size, device=device)
@@ -69,7 +69,7 @@ class Demonstrator:
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
         goes_on_N1 = torch.from_numpy(~start).unsqueeze(1)
         memory_NS = self.memory_NS * goes_on_N1.to(self.memory_NS)
-        decision = self.agent.act(obs, memory_NS, self.draws, self.exploration)
+        decision = self.agent.act(obs, memory_NS, self.rng, self.exploration)
         self.memory_NS = decision.memory_NS
         return decision.action_N
 

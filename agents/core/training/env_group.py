@@ -11,13 +11,13 @@ from torch import Tensor
 from agents.core.system.codec import like
 from agents.core.system.device import to_device
 from agents.core.training.agent import Agent
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import Obs, Step
 from envs import TapedVectorEnv
-from envs.open_tapes import rows_of_state
+from envs.tape_recorder import rows_of_state
 
 
-class Screens:
+class DeviceFrameStack:
     """Observations (N, stack, ...) on their way to a device: only the newest frames travel.
 
     The others are there already; those of before an episode are zero, as the emulator has them.
@@ -34,22 +34,22 @@ class Screens:
         return self.obs_N
 
 
-class Group:
+class EnvGroup:
     """Environments that step together, from an observation to the next one.
 
     Attributes:
         rows: which of the process's environments these are.
-        obs: what the next actions are chosen on: where only frames travel (`Screens`) a tensor on
-            the learner's device, else an array.
+        obs: what the next actions are chosen on: a tensor on the learner's device where only
+            frames travel (`DeviceFrameStack`), else an array.
         memory_NS: what the agent remembers of the episodes, zero where one begins.
     """
 
-    def __init__(self, agent: Agent, env: TapedVectorEnv, draws: Draws, rows: slice | None = None):
-        self.agent, self.env, self.draws = agent, env, draws
+    def __init__(self, agent: Agent, env: TapedVectorEnv, rng: EnvRng, rows: slice | None = None):
+        self.agent, self.env, self.rng = agent, env, rng
         self.rows = rows or slice(env.num_envs)
         self.memory_NS = torch.zeros(env.num_envs, agent.memory_size, device=agent.learner.device)
         self.device = agent.learner.device
-        self.screens: Screens | None = None
+        self.screens: DeviceFrameStack | None = None
 
     def reset(self) -> None:
         self.begin(self.env.reset()[0])
@@ -58,12 +58,12 @@ class Group:
         """Go on from these observations, whatever was before."""
         self.obs: Obs = obs
         if self.device.type != "cpu" and self.env.env_spec.frame_stack > 1:
-            self.screens = Screens(obs, self.device)
+            self.screens = DeviceFrameStack(obs, self.device)
             self.obs = self.screens.obs_N
 
     def send(self, exploration: float) -> None:
         """Choose actions and hand them to the environments, which step while others are served."""
-        self._decision = self.agent.act(self.obs, self.memory_NS, self.draws, exploration)
+        self._decision = self.agent.act(self.obs, self.memory_NS, self.rng, exploration)
         self.env.send(self._decision.action_N)
 
     def recv(self) -> tuple[Step, dict[str, Any]]:
@@ -82,7 +82,7 @@ class Group:
             final_obs=info.get("final_obs"),
             next_obs=next_obs,
             next_memory_NS=decision.memory_NS,
-            kept=decision.kept,
+            extras=decision.extras,
             rows=self.rows,
         )
         self.obs, self.memory_NS = next_obs, decision.memory_NS
@@ -95,7 +95,7 @@ class Group:
         return {
             "env": self.env.state_dict(),
             "memory": self.memory_NS.cpu(),
-            "generator": self.draws.generator.get_state(),
+            "generator": self.rng.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -104,15 +104,15 @@ class Group:
         Raises:
             NotReproduced: the environments do not lead there.
         """
-        rows = self.draws.rows
+        rows = self.rng.rows
         self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
         memory_NS = state["memory"][rows].to(self.memory_NS.device)
         self.memory_NS = like(memory_NS, self.memory_NS, "memory")
-        self.draws.generator.set_state(state["generator"])
+        self.rng.generator.set_state(state["generator"])
 
     def begin_anew(self, state: dict[str, Any]) -> None:
         """Begin new episodes in place of the saved ones; random draws go on as they were."""
-        rows = self.draws.rows
+        rows = self.rng.rows
         self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
         self.memory_NS = torch.zeros_like(self.memory_NS)
-        self.draws.generator.set_state(state["generator"])
+        self.rng.generator.set_state(state["generator"])

@@ -19,11 +19,11 @@ from agents.core.logging.diagnostics import Seen
 from agents.core.runs.run import Run
 from agents.core.system.device import return_freed_memory
 from agents.core.training.agent import Agent
-from agents.core.training.env_group import Group
-from agents.core.types.env_rng import Draws
+from agents.core.training.env_group import EnvGroup
+from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec, Tape, TapedVectorEnv, signals, video
 from envs.files import make_directory
-from envs.scores import human_normalised
+from envs.scores import human_normalized
 
 MAX_POOL = 10
 """Environments an evaluation steps together."""
@@ -66,17 +66,17 @@ class Evaluation:
         return float(scipy.stats.t.ppf(0.975, count - 1) * scipy.stats.sem(self.returns))
 
     @property
-    def human_normalised(self) -> float | None:
+    def human_normalized(self) -> float | None:
         """(score - random) / (human - random); None outside the 57 games of the table, and
         under a protocol that cannot be compared."""
-        return human_normalised(self.spec.scored_game, self.mean)
+        return human_normalized(self.spec.scored_game, self.mean)
 
     def metrics(self) -> dict[str, float]:
         values = {"eval/return_mean": self.mean, "eval/length_mean": float(np.mean(self.lengths))}
         if np.isfinite(self.ci95):
             values["eval/return_ci95"] = self.ci95
-        if self.human_normalised is not None:
-            values["eval/human_normalised"] = self.human_normalised
+        if self.human_normalized is not None:
+            values["eval/human_normalized"] = self.human_normalized
         return values
 
     def to_json(self) -> dict[str, Any]:
@@ -97,13 +97,13 @@ class Evaluation:
     def summary(self) -> dict[str, float]:
         """What a table of runs shows of a final score."""
         interval = {"score_ci95": self.ci95} if np.isfinite(self.ci95) else {}
-        human = {} if self.human_normalised is None else {"human_normalised": self.human_normalised}
+        human = {} if self.human_normalized is None else {"human_normalized": self.human_normalized}
         about = {"score_step": self.step, "score_episodes": len(self.returns)}
         return {"score": self.mean, **interval, **human, **about}
 
     def __str__(self) -> str:
-        human = self.human_normalised
-        score = "" if human is None else f", human-normalised {human:.1%}"
+        human = self.human_normalized
+        score = "" if human is None else f", human-normalized {human:.1%}"
         interval = f" ± {self.ci95:.2f} (95%)" if np.isfinite(self.ci95) else ""
         # A limit that an id is registered with is known with the id.
         says_limit = self.cut > 0 and self.spec.max_episode_frames > 0
@@ -123,7 +123,7 @@ class Evaluator:
     the protocol's limit.
 
     Episode k of an evaluation is always the same seeded game, and every game that was
-    started counts: stopping at the first games to end would favour short ones.
+    started counts: stopping at the first games to end would favor short ones.
 
     Attributes:
         seen: observations of the last evaluation, a few of many.
@@ -185,7 +185,7 @@ class Evaluator:
     ) -> tuple[list[float], list[Tape], int]:
         """Each environment's first episode: returns, tapes, and how many were truncated."""
         pool = env.num_envs
-        group = Group(agent, env, Draws(seed, pool))
+        group = EnvGroup(agent, env, EnvRng(seed, pool))
         group.reset()
         returns = np.full(pool, np.nan)
         tapes: dict[int, Tape] = {}

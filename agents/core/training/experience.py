@@ -18,11 +18,11 @@ from agents.core.system import distributed
 from agents.core.system.device import cores, resolve_device, roles
 from agents.core.training.agent import OfflineAgent, OnlineAgent
 from agents.core.training.config import BaseConfig, require
-from agents.core.training.env_group import Group
-from agents.core.types.env_rng import Draws
+from agents.core.training.env_group import EnvGroup
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 from envs import EnvSpec, TapedVectorEnv, schema
-from envs.open_tapes import join_states
+from envs.tape_recorder import join_states
 
 
 class Experience(Protocol):
@@ -66,7 +66,7 @@ class Experience(Protocol):
     def close(self) -> None: ...
 
 
-class Interaction:
+class Collector:
     """An agent's own life in environments, in groups of which one steps while others choose."""
 
     exhausted = False
@@ -74,20 +74,20 @@ class Interaction:
     def __init__(self, agent: OnlineAgent, envs: list[TapedVectorEnv], config: BaseConfig):
         self.agent, self.envs, self.num_envs = agent, envs, config.num_envs
         ours, begin = distributed.share(config.num_envs), 0
-        self.groups: list[Group] = []
+        self.groups: list[EnvGroup] = []
         for env in envs:
             rows = slice(begin, begin := begin + env.num_envs)
             of_all = slice(ours.start + rows.start, ours.start + rows.stop)
-            draws = Draws(config.seed, config.num_envs, of_all)
-            self.groups.append(Group(agent, env, draws, rows))
+            rng = EnvRng(config.seed, config.num_envs, of_all)
+            self.groups.append(EnvGroup(agent, env, rng, rows))
             self.groups[-1].reset()
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)
         # While the emulator steps: on a CPU too, where what one thread does alone would else leave
         # the other cores with nothing to do.
-        self.overlap = agent.off_policy
+        self.overlap = agent.can_overlap
         self.beside: ThreadPoolExecutor | None = None
-        if learns_beside(config):
+        if overlaps_learning(config):
             threads = (agent.learner.threads_per_shard,)
             self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
             self.frozen = agent.learner.target_copy()
@@ -173,7 +173,7 @@ class Interaction:
             env.close()
 
 
-class Study:
+class OfflineTrainer:
     """Learning from demonstrations: a step is a demonstrated step that was trained on.
 
     It ends early when `patience` validations in a row had no smaller loss than the least.
@@ -225,20 +225,20 @@ class Study:
     def close(self) -> None: ...
 
 
-def learns_beside(config: BaseConfig) -> bool:
+def overlaps_learning(config: BaseConfig) -> bool:
     """Whether some cores learn while others act; beside a GPU, which only hears what to do, all
     cores act.
     """
     on_cpu = resolve_device(config.device).type == "cpu"
-    return config.learn_beside and on_cpu and cores(config.num_threads) > 1
+    return config.overlap_learning and on_cpu and cores(config.num_threads) > 1
 
 
 def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
     """This rank's environments, in groups that step in turn."""
     ours = distributed.share(config.num_envs)
-    each, left = divmod(ours.stop - ours.start, config.num_groups)
-    require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.num_groups} groups")
-    _, acting = roles(config.num_threads, learns_beside(config))
+    each, left = divmod(ours.stop - ours.start, config.env_splits)
+    require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.env_splits} groups")
+    _, acting = roles(config.num_threads, overlaps_learning(config))
     threads = min(each, acting)
     return [
         envs.make(spec, each, config.seed, num_threads=threads, first_env=first)

@@ -14,7 +14,8 @@ import torch
 
 import envs
 from agents.core.logging.reporter import Reporter
-from agents.core.optimize.transfer import initialise
+from agents.core.optimize.transfer import initialize
+from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import resolve_device, tune_process
@@ -22,14 +23,14 @@ from agents.core.training.agent import Agent, OnlineAgent
 from agents.core.training.building import TO_TRAIN, build
 from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
 from agents.core.training.experience import (
-    Interaction,
-    Study,
-    learns_beside,
+    Collector,
+    OfflineTrainer,
     make_groups,
+    overlaps_learning,
     spaces_of,
 )
 from agents.core.training.loop import Training
-from agents.core.training.random_play import standardise
+from agents.core.training.random_play import standardize
 from agents.core.training.reporting import open_logger, score_best, totals
 from envs import EnvSpec, UserError, command_line, locks
 from envs.catalog import canonical_id
@@ -83,7 +84,7 @@ def parse(module: ModuleType, args: list[str]) -> Command:
 
     Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
     """
-    args = command_line.hyphenated(args)
+    args = earlier_names.flags(command_line.hyphenated(args))
     first = command_line.Flags()
     first.add_argument("--preset", default="auto")
     first.add_argument("--env", default=None)
@@ -236,17 +237,17 @@ def train_on_this_rank(
     ours = distributed.share(config.num_envs)
     agent = build(module, config, spaces_of(spec, ours.stop - ours.start), device, TO_TRAIN)
     online = isinstance(agent, OnlineAgent)
-    if distributed.size() > 1 and not (online and not agent.off_policy):
+    if distributed.size() > 1 and not (online and not agent.can_overlap):
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
-    if config.learn_beside and not (online and agent.off_policy):
-        raise UserError(f"--learn-beside: {algo} has no replay to learn from while it acts")
+    if config.overlap_learning and not (online and agent.can_overlap):
+        raise UserError(f"--overlap-learning: {algo} has no replay to learn from while it acts")
     if command.fresh_episodes and not online:
         raise UserError(f"--fresh-episodes: {algo} plays no episodes, it learns from others'")
-    if config.standardise_pixels and resumed is None:
-        standardise(agent.learner.network, spec)
+    if config.standardize_pixels and resumed is None:
+        standardize(agent.learner.network, spec)
     begun = ""
     if config.init_from and resumed is None:
-        begun = initialise(agent.learner, Run.open(config.init_from))
+        begun = initialize(agent.learner, Run.open(config.init_from))
     agent.prepare()
     differs = difference_on_any_rank(spec, device) if online else ""
     # Averages are the first rank's affair: it evaluates and saves.
@@ -254,7 +255,9 @@ def train_on_this_rank(
     run = resumed
     if run is None:
         run = distributed.on_first_rank(lambda: new_run(config, spec, algo, held), device)
-    experience = Interaction(agent, make_groups(spec, config), config) if online else Study(agent)
+    experience = (
+        Collector(agent, make_groups(spec, config), config) if online else OfflineTrainer(agent)
+    )
     training = Training(agent, spec, experience, config, run)
     notes = [not_exact(spec, differs)] if differs else []
     if resumed is not None:
@@ -265,7 +268,7 @@ def train_on_this_rank(
         learner = agent.learner
         threads = learner.shards * learner.threads_per_shard
         ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
-        beside = ", learning beside acting" if learns_beside(config) else ""
+        beside = ", learning beside acting" if overlaps_learning(config) else ""
         how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
         parts = f"{how}, {learner.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
@@ -330,7 +333,7 @@ def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
         ) from None
     if not fresh_episodes:
         return []
-    return ["resumed with new episodes: weights, optimiser, counters and replay are the run's"]
+    return ["resumed with new episodes: weights, optimizer, counters and replay are the run's"]
 
 
 def score(agent: Agent, training: Training, logger: Reporter) -> int:

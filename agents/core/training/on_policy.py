@@ -14,9 +14,9 @@ from agents.core.nets.networks import ActorCritic, ActorCriticConfig
 from agents.core.optimize.acting import sample_policy, state_values
 from agents.core.optimize.learner import Learner, LearnerConfig
 from agents.core.types.batches import Sequences
-from agents.core.types.env_rng import Draws
+from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Decision, Obs, Step
+from agents.core.types.step import ActOutput, Obs, Step
 from envs import schema
 
 
@@ -46,13 +46,13 @@ C = TypeVar("C", bound=OnPolicyConfig)
 
 
 class OnPolicyAgent:
-    """Draws from an actor-critic's policy, and has a method improve it on what that led to.
+    """EnvRng from an actor-critic's policy, and has a method improve it on what that led to.
 
     Args:
         method: what makes the algorithm's mathematics of its config and the learner.
     """
 
-    explores_by, off_policy = "temperature", False
+    explores_by, can_overlap = "temperature", False
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class OnPolicyAgent:
     def prepare(self) -> None:
         self.rollout.allocate()
 
-    def act(self, obs: Obs, memory_NS: Tensor, draws: Draws, exploration: float) -> Decision:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, draws, exploration)
+    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
+        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
 
     def observe(self, step: Step) -> None:
         beyond = self.rollout.add(step)
@@ -90,7 +90,7 @@ class OnPolicyAgent:
         metrics = self.method.improve(self.rollout, self.progress(self.steps))
         self.steps += self.rollout.size
         # The statistics of observations take in a rollout after it was learned from.
-        self.network.normaliser.update(self.rollout.kept["obs"])
+        self.network.normalizer.update(self.rollout.kept["obs"])
         self.rollout.clear()
         return metrics
 

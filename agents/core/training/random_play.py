@@ -1,4 +1,4 @@
-"""What random play looks like: the statistics by which images are standardised.
+"""What random play looks like: the statistics by which images are standardized.
 
 Inputs of mean zero and of one scale are learned from sooner: LeCun et al. 1998, "Efficient
 BackProp", section 4.3. On Atari the background is most of an image and hardly changes, while what
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import envs
-from agents.core.nets.normalise import Moments, sums_of
+from agents.core.nets.normalize import Moments, sums_of
 from agents.core.nets.pixels import Pixels
 from envs import EnvSpec
 
@@ -41,7 +41,7 @@ def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
     return moments.mean.float(), moments.variance.sqrt().float()
 
 
-def standardise(network: nn.Module, spec: EnvSpec) -> None:
+def standardize(network: nn.Module, spec: EnvSpec) -> None:
     """Make a network's images those of random play with mean 0 and deviations below 1.
 
     The deviation of all pixels is added to that of each: what random play hardly ever changes
@@ -52,4 +52,4 @@ def standardise(network: nn.Module, spec: EnvSpec) -> None:
         mean, deviation = statistics(spec)
         of_all = deviation.square().mean().sqrt().clamp_min(1.0)
         for pixels in stages:
-            pixels.standardise(mean, deviation + of_all)
+            pixels.standardize(mean, deviation + of_all)

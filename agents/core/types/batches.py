@@ -1,4 +1,4 @@
-"""Minibatches: what losses learn from. Each can be split into shards, in order, without copies."""
+"""DemoLoader: what losses learn from. Each can be split into shards, in order, without copies."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Demonstrated:
+class DemoBatch:
     """A minibatch of demonstrated steps.
 
     Attributes:
@@ -93,12 +93,12 @@ class Demonstrated:
     def weight(self) -> Tensor:
         return self.weight_B
 
-    def split(self, shards: int) -> list[Demonstrated]:
+    def split(self, shards: int) -> list[DemoBatch]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
         return shards_of(self, shards)
 
 
-M = TypeVar("M", Batch, Sequences, Demonstrated)
+M = TypeVar("M", Batch, Sequences, DemoBatch)
 
 
 def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from agents.core.math.schedules import stream_seed
 
 
-class Draws:
+class EnvRng:
     """Random numbers for the environments `rows` of a run with `total` of them.
 
     An environment gets the same numbers in every group and rank: each holds a generator in the

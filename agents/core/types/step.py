@@ -12,18 +12,18 @@ Obs = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
-class Decision:
+class ActOutput:
     """What an agent chose for N environments.
 
     Attributes:
         action_N: actions as the environments take them.
         memory_NS: what the agent remembers from here on (`agents.core.nets.recurrence`).
-        kept: tensors (N, ...) of the choice that the agent wants back in `Step.kept`.
+        extras: tensors (N, ...) of the choice that the agent wants back in `Step.extras`.
     """
 
     action_N: np.ndarray
     memory_NS: Tensor
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ class Step:
     final_obs: np.ndarray | None
     next_obs: Obs | None = None
     next_memory_NS: Tensor | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
     rows: slice = field(default_factory=lambda: slice(None))

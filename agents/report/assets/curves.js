@@ -4,7 +4,7 @@ const METRICS = {
   "eval/return_mean": "evaluation return",
   "charts/episodic_return_20": "return, mean of 20 training episodes",
   "charts/episodic_return": "return of training episodes",
-  "eval/human_normalised": "human-normalised evaluation return",
+  "eval/human_normalized": "human-normalized evaluation return",
   "eval/of_demonstrator": "share of the demonstrator's return",
   "charts/SPS": "throughput (steps/s)",
   "charts/memory_gb": "resident memory (GB)",
@@ -17,7 +17,7 @@ const RETURNS = ["eval/return_mean", "charts/episodic_return_20", "charts/episod
 
 const AXES = { steps: "Steps", frames: "Frames", seconds: "Wall clock" };
 
-const MOST_COLOURED = 8;
+const MOST_COLORED = 8;
 
 const metricTitle = (name) => METRICS[name] ?? name;
 
@@ -48,9 +48,9 @@ function buildCurves() {
       + "filter leaves out. Steps are those of the environment, as trained."));
 }
 
-/** What is drawn and named in the legend: [{key, label, colour…, groups or run}]. */
+/** What is drawn and named in the legend: [{key, label, color…, groups or run}]. */
 function series(shown) {
-  if (state.lines === "runs" && shown.length <= MOST_COLOURED) {
+  if (state.lines === "runs" && shown.length <= MOST_COLORED) {
     return shown.map((i, n) => ({ key: `run ${i}`, label: shortName(data.runs[i]), ...look(n), runs: [i] }));
   }
   const set = new Set(shown);

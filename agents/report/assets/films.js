@@ -104,7 +104,7 @@ function demoCard(demo, n) {
 }
 
 function actionHistogram(actions) {
-  const { series: palette } = colours();
+  const { series: palette } = colors();
   if (actions.names) {
     return {
       traces: [{

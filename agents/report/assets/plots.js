@@ -1,4 +1,4 @@
-/* Plots: drawn when they come into view, in the page's own colours, exported as PNG, SVG and CSV. */
+/* Plots: drawn when they come into view, in the page's own colors, exported as PNG, SVG and CSV. */
 
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 
@@ -17,7 +17,7 @@ const observer = new IntersectionObserver((entries) => {
   drawNext();
 }, { rootMargin: "120px" });
 
-function colours() {
+function colors() {
   const style = getComputedStyle(document.documentElement);
   const value = (name) => style.getPropertyValue(name).trim();
   return {
@@ -26,16 +26,16 @@ function colours() {
   };
 }
 
-/** The look of the n-th series: eight colours that colour-blind people tell apart, then dashes. */
+/** The look of the n-th series: eight colors that color-blind people tell apart, then dashes. */
 function look(n) {
-  const { series } = colours();
+  const { series } = colors();
   const place = Math.max(n, 0);
   const dash = DASHES[Math.floor(place / series.length) % DASHES.length];
   return { color: series[place % series.length], dash };
 }
 
-function transparent(colour, opacity) {
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+function transparent(color, opacity) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
   return `rgba(${r}, ${g}, ${b}, ${opacity})`;
 }
 
@@ -47,7 +47,7 @@ function plain(text, most = 60) {
 }
 
 function layout(extra) {
-  const { ink, soft, line, card } = colours();
+  const { ink, soft, line, card } = colors();
   const axis = {
     gridcolor: line, zerolinecolor: line, linecolor: line, tickcolor: line, ticks: "outside",
     ticklen: 4, tickfont: { color: soft, size: 12 }, zeroline: false,
@@ -149,10 +149,10 @@ function rangeOfOne(values) {
 }
 
 /** An interval as an area between two lines that are not seen. */
-function band(x, low, high, colour, shape = "linear") {
+function band(x, low, high, color, shape = "linear") {
   const edge = (y, rest) => ({
-    x, y, type: "scatter", mode: "lines", line: { width: 0, shape, color: colour },
+    x, y, type: "scatter", mode: "lines", line: { width: 0, shape, color: color },
     hoverinfo: "skip", showlegend: false, ...rest,
   });
-  return [edge(low, {}), edge(high, { fill: "tonexty", fillcolor: transparent(colour, 0.16) })];
+  return [edge(low, {}), edge(high, { fill: "tonexty", fillcolor: transparent(color, 0.16) })];
 }

@@ -1,4 +1,4 @@
-/* Human-normalised scores by game, performance profiles, throughput and memory. */
+/* Human-normalized scores by game, performance profiles, throughput and memory. */
 
 const ROW = 26;
 
@@ -15,13 +15,13 @@ function renderScores(shown) {
   const parts = [el("h2", { id: "scores-title" }, "Scores")];
   if (scores.length) {
     parts.push(table(profiles), el("div", { class: "panels" },
-      figure("games", "Human-normalised score by game", () => byGame(scores), height),
+      figure("games", "Human-normalized score by game", () => byGame(scores), height),
       figure("profiles", "Performance profiles", () => profile(profiles), Math.min(height, 480))),
-    note("Human-normalised: 0% is random play, 100% a person (scores of DQN Zoo). Points are "
+    note("Human-normalized: 0% is random play, 100% a person (scores of DQN Zoo). Points are "
       + "interquartile means over seeds, lines their 95% stratified bootstrap intervals. Groups and "
       + "profiles are of all their runs, also of those that the filter hides."));
   } else {
-    parts.push(note("No run that is shown has a human-normalised score: they exist for 57 Atari games."));
+    parts.push(note("No run that is shown has a human-normalized score: they exist for 57 Atari games."));
   }
   byId("scores").replaceChildren(...parts);
 }
@@ -71,14 +71,14 @@ function byGame(scores) {
     traces, rows,
     layout: {
       hovermode: "closest",
-      xaxis: { title: { text: "human-normalised score" }, tickformat: ".0%", range: [least, most] },
+      xaxis: { title: { text: "human-normalized score" }, tickformat: ".0%", range: [least, most] },
       yaxis: {
         tickvals: games.map((_, k) => k), ticktext: names.map((each) => plain(each, 34)),
         range: [games.length - 0.5, -0.5], showgrid: false, automargin: true,
       },
       shapes: [0, 1].map((at) => ({
         type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1,
-        line: { color: colours().soft, width: 1, dash: "dot" },
+        line: { color: colors().soft, width: 1, dash: "dot" },
       })),
     },
   };
@@ -100,7 +100,7 @@ function profile(variants) {
     traces, rows,
     layout: {
       hovermode: "x unified",
-      xaxis: { title: { text: "human-normalised score τ" }, tickformat: ".0%" },
+      xaxis: { title: { text: "human-normalized score τ" }, tickformat: ".0%" },
       yaxis: { title: { text: "share of runs with more than τ" }, tickformat: ".0%", range: [-0.02, 1.05] },
     },
   };

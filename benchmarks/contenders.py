@@ -14,7 +14,7 @@ from torch import nn
 from agents.core.logging.reporter import SilentReporter
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.agent import OnlineAgent
-from agents.core.training.experience import Interaction, Study, make_groups, spaces_of
+from agents.core.training.experience import Collector, OfflineTrainer, make_groups, spaces_of
 from agents.core.training.launch import algorithm
 from agents.core.training.loop import Training
 from benchmarks.workloads import WORKLOADS
@@ -46,11 +46,11 @@ class UpdateCounter:
         self.updates = 0
 
     def add(self, *call: object) -> None:
-        """One more; a hook of any optimiser's steps."""
+        """One more; a hook of any optimizer's steps."""
         self.updates += 1
 
     def counting(self, update: Callable[..., T]) -> Callable[..., T]:
-        """The function, its calls counted: a step that a GPU repeats runs no optimiser's hook."""
+        """The function, its calls counted: a step that a GPU repeats runs no optimizer's hook."""
 
         def counted(*args: Any) -> T:
             self.add()
@@ -74,7 +74,7 @@ class Joystick:
         self.agent.learner.update = self.counter.counting(self.agent.learner.update)
         online = isinstance(self.agent, OnlineAgent)
         groups = make_groups(env, config) if online else []
-        experience = Interaction(self.agent, groups, config) if online else Study(self.agent)
+        experience = Collector(self.agent, groups, config) if online else OfflineTrainer(self.agent)
         self.training = Training(self.agent, env, experience, config, run=None)
 
     @property
@@ -105,28 +105,28 @@ def acting(algo: str, config: Any) -> Joystick:
 
 
 def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
-    """The optimisation step that a tutorial shows, with all cores on each operation."""
-    learner, optimiser, autocast = agent.learner, agent.learner.optimiser, agent.learner.autocast()
+    """The optimization step that a tutorial shows, with all cores on each operation."""
+    learner, optimizer, autocast = agent.learner, agent.learner.optimizer, agent.learner.autocast()
     torch.set_num_threads(learner.shards * learner.threads_per_shard)
 
     def update() -> None:
         with autocast:
             loss_B, _ = agent.loss(batch)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss_B.mean().backward()
         nn.utils.clip_grad_norm_(learner.parameters, learner.max_grad_norm)
-        optimiser.step()
+        optimizer.step()
 
     return update
 
 
 def learner_update(agent: Any, batch: Any) -> Callable[[], object]:
-    """The optimisation step of our learner, which shares out the batch to the cores."""
+    """The optimization step of our learner, which shares out the batch to the cores."""
     return partial(agent.learner.update, agent.loss, batch)
 
 
 class TrainingLimit:
-    """Our network, loss and optimiser on one fixed batch: no emulator, memory or logging.
+    """Our network, loss and optimizer on one fixed batch: no emulator, memory or logging.
 
     An agent that learns so, in turns with the rest, cannot be faster.
     """

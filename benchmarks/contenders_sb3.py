@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.sides import UpdateCounter
+from benchmarks.contenders import UpdateCounter
 from benchmarks.workloads import NEVER
 
 
 def dqn(config: Any) -> dict[str, Any]:
     """Arguments of its DQN; `train_freq` counts steps of the vector of environments."""
-    steps_per_update = round(config.batch_size / config.replay_ratio)
+    steps_per_update = round(config.batch_size / config.samples_per_step)
     return {
         "batch_size": config.batch_size,
         "buffer_size": config.buffer_size,
@@ -32,7 +32,7 @@ def actor_critic(config: Any) -> dict[str, Any]:
     return {
         "n_steps": config.horizon_steps,
         "gae_lambda": config.gae_lambda,
-        "normalize_advantage": config.normalise_advantages,
+        "normalize_advantage": config.normalize_advantages,
         "vf_coef": config.value_coefficient / 2,
         "ent_coef": config.entropy_coefficient,
     }
@@ -50,7 +50,7 @@ def ppo(config: Any) -> dict[str, Any]:
 
 def a2c(config: Any) -> dict[str, Any]:
     """Arguments of its A2C."""
-    eps = config.optimiser_epsilon
+    eps = config.optimizer_epsilon
     return {**actor_critic(config), "use_rms_prop": True, "rms_prop_eps": eps}
 
 
@@ -60,7 +60,7 @@ ARGUMENTS = {"dqn": dqn, "ppo": ppo, "a2c": a2c}
 class StableBaselines:
     """Stable-Baselines3's agent, set up for Atari as its documentation does.
 
-    Its optimisers are ours by default: Adam, and for A2C RMSProp that is not centred, α = 0.99.
+    Its optimizers are ours by default: Adam, and for A2C RMSProp that is not centered, α = 0.99.
     """
 
     def __init__(self, algo: str, config: Any):
@@ -77,14 +77,14 @@ class StableBaselines:
             learning_rate=config.learning_rate,
             gamma=config.gamma,
             max_grad_norm=config.max_grad_norm,
-            policy_kwargs={"optimizer_kwargs": {"eps": config.optimiser_epsilon}},
+            policy_kwargs={"optimizer_kwargs": {"eps": config.optimizer_epsilon}},
             device=config.device,
             seed=config.seed,
             **ARGUMENTS[algo](config),
         )
-        self.optimiser = self.model.policy.optimizer
+        self.optimizer = self.model.policy.optimizer
         self.counter = UpdateCounter()
-        self.optimiser.register_step_post_hook(self.counter.add)
+        self.optimizer.register_step_post_hook(self.counter.add)
 
     @property
     def about(self) -> dict[str, Any]:

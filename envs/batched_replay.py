@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.families import open_pool
+from envs.backends import open_pool
 from envs.tapes import Tape, playable_actions
 
 POOL = 8

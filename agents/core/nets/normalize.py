@@ -15,7 +15,7 @@ from agents.core.system import distributed
 from agents.core.system.codec import like
 
 MOST = 10.0
-"""Normalised observations and rewards are clipped to ± this, as details 7 and 9 for control of "The
+"""Normalized observations and rewards are clipped to ± this, as details 7 and 9 for control of "The
 37 implementation details of PPO" (Huang et al. 2022) have it."""
 
 
@@ -51,7 +51,7 @@ class Moments:
         self.count.copy_(whole)
 
 
-class ObservationNormaliser(nn.Module):
+class ObservationNormalizer(nn.Module):
     """Subtracts the mean of the observations seen and divides by their deviation.
 
     The statistics are buffers: they are saved with the weights, and only `update` changes them.

@@ -1,4 +1,4 @@
-"""Optimisers by name: each made of parameters, a step size, epsilon and weight decay."""
+"""Optimizers by name: each made of parameters, a step size, epsilon and weight decay."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
-Optimiser = torch.optim.Optimizer
+Optimizer = torch.optim.Optimizer
 
 
-def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
+def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
     """Adam (https://arxiv.org/abs/1412.6980), one kernel for all parameters, its weight decay
     decoupled (https://arxiv.org/abs/1711.05101)."""
     return torch.optim.AdamW(parameters, lr=rate, eps=epsilon, weight_decay=decay, fused=True)
 
 
-def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
-    """Centred RMSProp of Mnih et al. 2015, extended data table 1, but for epsilon.
+def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
+    """Centered RMSProp of Mnih et al. 2015, extended data table 1, but for epsilon.
 
     The paper adds 0.01 to the squared gradient, under the root, and sums gradients over its
     batch of 32; torch adds epsilon outside the root of a mean gradient's square. 0.1 / 32 is
@@ -26,8 +26,8 @@ def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -
     return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
 
 
-def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimiser:
-    """RMSProp of Mnih et al. 2016, section 4.1: not centred, α = 0.99.
+def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
+    """RMSProp of Mnih et al. 2016, section 4.1: not centered, α = 0.99.
 
     The paper adds epsilon under the root, torch outside.
     """
@@ -35,4 +35,4 @@ def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optim
     return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
 
 
-OPTIMISERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
+OPTIMIZERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
