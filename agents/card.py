@@ -199,7 +199,7 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
             " keep them, so --resume it with --eval-every-steps"
         )
     files = {"README.md": text.encode()}
-    files |= {str(path.relative_to(run.path)): path for path in shared}
+    files |= {path.relative_to(run.path).as_posix(): path for path in shared}
     shown = film_of(record)
     if shown and is_regular(shown) and is_directory(run.path / "videos"):
         # The name that the Hub shows beside a card.

@@ -10,7 +10,6 @@ to the smaller of the two.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from demos.policies import resolve
 from demos.recording import record
 from demos.verification import observations_of, verify_together
 from envs import command_line
+from envs.machine import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def measure(arguments: Arguments, folder: Path) -> dict[str, Any]:
         "verify_steps_per_second": rate(steps, lambda: list(verify_together(episodes))),
         "decode_steps_per_second": rate(steps, lambda: decode(episodes, spec, cache)),
         "decode_kept_steps_per_second": rate(steps, lambda: decode(episodes, spec, cache)),
-        "threads": os.cpu_count(),
+        "threads": available_cores(),
     }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import signal
 import stat
 import sys
 import tempfile
@@ -392,6 +393,8 @@ def within(name: str, folder: str) -> bool:
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """Make what is whole, and do all calls."""
+    if not hasattr(signal, "setitimer"):
+        raise UserError("the fuzzer needs Linux or macOS: Windows limits no process's time")
     tree = (arguments.against or ROOT).resolve()
     if not (tree / "agents").is_dir():
         raise UserError(f"--against {tree}: it has no agents, so it is no source tree of Joystick")

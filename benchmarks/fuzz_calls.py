@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import re
-import resource
 import select
 import shutil
 import signal
@@ -174,6 +173,10 @@ class Caller:
 
 def serve() -> None:
     """The program: answer calls until standard input ends."""
+    assert sys.platform != "win32"
+    # Windows has no such module, and imports this one for its names.
+    import resource
+
     answers = os.fdopen(os.dup(1), "wb")
     questions = os.fdopen(os.dup(0), "rb")
     said = open("calls/said", "w+b")
@@ -201,6 +204,7 @@ def _found(module: str) -> ModuleType:
 
 def _called(module: str, arguments: list[Any], seconds: float, said: IO[bytes]) -> Ended:
     """Call `main` of a module and describe the end."""
+    assert sys.platform != "win32"
     said.seek(0)
     said.truncate()
     error: BaseException | None = None

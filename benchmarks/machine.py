@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import sys
@@ -18,6 +17,7 @@ import torch
 from agents.core.system.device import cpu_name
 from demos import provenance
 from envs.files import write_atomically
+from envs.machine import available_cores
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -26,7 +26,7 @@ WIDTH = 100
 
 PACKAGES = ("torch", "numpy", "ale-py", "gymnasium", "stable-baselines3")
 
-LOAD_AT_START = os.getloadavg()[0]
+LOAD_AT_START = psutil.getloadavg()[0]
 """Above a few tenths, something else was running and the figures are too low."""
 
 
@@ -35,7 +35,7 @@ def describe() -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores": available_cores(),
         "cores_physical": psutil.cpu_count(logical=False),
         "cpu_flags": cpu_flags(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),

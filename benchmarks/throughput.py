@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from rich.console import Console
@@ -92,7 +92,8 @@ def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
 def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
     """The connection to a side's process, which ends with the context."""
     context = multiprocessing.get_context("spawn")
-    connection, theirs = context.Pipe()
+    # Windows has a class of its own, which does the same.
+    connection, theirs = cast("tuple[Connection, Connection]", context.Pipe())
     child = context.Process(target=serve, args=(make, algo, config, theirs), daemon=True)
     child.start()
     theirs.close()

@@ -14,7 +14,6 @@ always there, under its name or aside, and what is aside and not listed is of no
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -51,6 +50,9 @@ __all__ = ["Damage", "Dataset", "Metadata", "Session", "at_least_one", "digest",
 
 EPISODE_FILE = re.compile(r"([0-9]{6,9})-([0-9a-f]{16})\.parquet")
 ASIDE = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{8}-(?P<name>" + EPISODE_FILE.pattern + ")")
+
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a directory is opened, where it can be."""
 
 T = TypeVar("T")
 
@@ -424,14 +426,24 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _older_versions_kept_out(path: Path) -> Iterator[None]:
-    """Hold the lock that older versions of Joystick take: it is on the directory itself."""
+    """Hold the lock that older versions of Joystick take: it is on the directory itself.
+
+    They ran only where a directory can be locked, which Windows cannot.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        fcntl = None
+    if fcntl is None:
+        yield
+        return
     with written(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _DIRECTORY)
     try:
         # Some network file systems have no locks.
         with suppress(OSError):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore
             except BlockingIOError:
                 raise UserError(
                     f"an older version of Joystick is at work in {path}; wait until it ends"

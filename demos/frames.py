@@ -9,9 +9,11 @@ damaged.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +30,7 @@ from demos.verification import frames_of
 from envs import EnvSpec, UserError, signals, spaces_of
 from envs.batched_replay import replay_together
 from envs.files import TEMPORARY, entries, open_regular, remove, write_atomically
+from envs.machine import available_cores
 from envs.tapes import playable_actions
 
 PREPROCESSING = ("frame_stack", "screen_size", "grayscale", "maxpool")
@@ -96,7 +99,7 @@ def decode(
     def kept(index: int) -> Path:
         return cache / f"{name_of(episodes[index], spec)}.zst"
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         # The pool waits for what it was given: after a signal that is nothing more.
         reading = lambda i: not signals.received() and read_kept(kept(i), rows(i))  # noqa: E731
         found = list(pool.map(reading, range(len(episodes))))
@@ -210,11 +213,28 @@ def unnamed_array(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> n
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
+            take_room(file.fileno(), num_bytes, directory)
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         gigabytes = f"{num_bytes / 1e9:.1f} GB of frames"
         raise UserError(f"{directory} cannot hold {gigabytes}: {error.strerror}") from None
+
+
+def take_room(descriptor: int, num_bytes: int, directory: Path) -> None:
+    """Reserve the bytes of an empty file, so that a full disk is noticed before they are written.
+
+    macOS and Windows reserve nothing: there the free bytes of the disk must be enough.
+
+    Raises:
+        OSError: the disk does not hold them.
+    """
+    fallocate = getattr(os, "posix_fallocate", None)
+    if fallocate is not None:
+        fallocate(descriptor, 0, num_bytes)
+        return
+    if shutil.disk_usage(directory).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
+    os.ftruncate(descriptor, num_bytes)
 
 
 def read_kept(path: Path, rows: np.ndarray) -> bool:

@@ -74,7 +74,7 @@ def play(moments: Iterable[Moment], fps: float, console: Console) -> None:
 @contextmanager
 def keypresses() -> Iterator[None]:
     """Keys are read as they are pressed, not line by line, where the input is a Unix terminal."""
-    if sys.platform == "win32" or not sys.stdin.isatty():
+    if sys.platform == "win32" or not reads_keys():
         yield
         return
     import termios
@@ -88,10 +88,19 @@ def keypresses() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
+def reads_keys() -> bool:
+    """Whether single keys can be read: the input is a terminal, and not one of Windows."""
+    try:
+        import termios  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ModuleNotFoundError:
+        return False
+    return sys.stdin.isatty()
+
+
 def quits_before(due: float) -> bool:
     """Wait until then; True at once where the person quits."""
     while (left_s := due - time.perf_counter()) > 0:
-        if sys.platform == "win32" or not sys.stdin.isatty():
+        if not reads_keys():
             time.sleep(left_s)
         elif select.select([sys.stdin], [], [], left_s)[0]:
             typed = os.read(sys.stdin.fileno(), 64)

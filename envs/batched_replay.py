@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from envs.backends import open_pool
+from envs.machine import available_cores
 from envs.tapes import Tape, playable_actions
 
 POOL = 8
@@ -52,7 +52,7 @@ def replay_together(
     for tape in tapes.values():
         spec.require_same(tape.spec, "a tape is")
     count = min(num_envs, len(tapes))
-    pool = open_pool(spec, count, min(count, num_threads or os.cpu_count() or 1), rgb=False)
+    pool = open_pool(spec, count, min(count, num_threads or available_cores()), rgb=False)
     try:
         space = pool.single_action_space
         actions = {k: playable_actions(space, tape.actions) for k, tape in tapes.items()}

@@ -23,6 +23,11 @@ TEMPORARY = ".tmp-"
 _ASIDE = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 
 
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_CAREFULLY = _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""How files are opened. Windows has no FIFO to wait for, and translates line ends unasked."""
+
+
 class Unreadable(OSError):
     """A file that is not read because of what it is; `strerror` says why."""
 
@@ -44,7 +49,7 @@ def open_regular(path: Path, most_bytes: int) -> BinaryIO:
     if path.is_symlink():
         raise Unreadable("it is a symbolic link, which is not followed", path)
     # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | _CAREFULLY)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
@@ -79,8 +84,7 @@ def open_appending(path: Path) -> BinaryIO:
     """
     if path.is_symlink():
         raise Unreadable("it is a symbolic link, which is not followed", path)
-    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, how, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFULLY, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable("it is no regular file", path)
@@ -227,7 +231,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def settle(temporary: Path, path: Path) -> None:
     """Flush a file that was written aside to the disk, and give it its name."""
-    descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
+    # Windows flushes only what is open for writing.
+    descriptor = os.open(temporary, os.O_RDWR | _CAREFULLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -237,7 +242,9 @@ def settle(temporary: Path, path: Path) -> None:
 
 
 def flush_directory(directory: Path) -> None:
-    """Make the names in a directory survive a crash."""
+    """Make the names in a directory survive a crash; Windows does so unasked."""
+    if os.name == "nt":
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

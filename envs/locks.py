@@ -86,7 +86,8 @@ def _sign(descriptor: int) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname()}
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(holder).encode())
 
 
 def _in_words(path: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from gymnasium import Space
 
 from envs.errors import UserError, at_least, at_most
+from envs.machine import available_cores
 from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
 
@@ -50,7 +50,7 @@ def make(
         at_most(MOST_ENVS, "num_envs", at_least(1, "num_envs", num_envs)),
         at_least(0, "seed", seed),
         at_least(1, "tape_steps", tape_steps),
-        at_least(1, "num_threads", num_threads or min(num_envs, os.cpu_count() or 1)),
+        at_least(1, "num_threads", num_threads or min(num_envs, available_cores())),
         at_least(0, "first_env", first_env),
     )
 

@@ -95,10 +95,17 @@ class Outlet(io.RawIOBase):
             try:
                 written += os.write(self._descriptor, view[written:])
             except BlockingIOError:
-                os.set_blocking(self._descriptor, True)
+                _wait_for_room(self._descriptor)
             except OSError as error:
                 self.failure = error
         return len(view)
+
+
+def _wait_for_room(descriptor: int) -> None:
+    """Have writes wait where another process made them fail instead, which Windows does not do."""
+    set_blocking = getattr(os, "set_blocking", None)
+    if set_blocking is not None:
+        set_blocking(descriptor, True)
 
 
 def prepare() -> None:
@@ -118,6 +125,10 @@ def prepare() -> None:
 def safe(stream: io.TextIOWrapper) -> TextIO:
     """The same stream as one that never fails."""
     stream.flush()
+    if sys.platform == "win32" and stream.isatty():
+        # The console of Windows takes text: bytes would be read in its own code page.
+        stream.reconfigure(errors=PLAIN)
+        return stream
     outlet = Outlet(stream.fileno())
     return io.TextIOWrapper(
         # Python's -u has no buffer either.

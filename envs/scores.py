@@ -9,7 +9,9 @@ from pathlib import Path
 
 @functools.lru_cache
 def _table() -> dict[str, dict[str, float]]:
-    with open(Path(__file__).with_name("atari_human_random.csv"), newline="") as file:
+    with open(
+        Path(__file__).with_name("atari_human_random.csv"), newline="", encoding="utf-8"
+    ) as file:
         rows = csv.DictReader(file)
         return {r["game"]: {"random": float(r["random"]), "human": float(r["human"])} for r in rows}
 

@@ -21,7 +21,7 @@ ENDING = tuple(
 """The signals that are handled; SIGHUP is left alone where the parent ignores it, as nohup does."""
 
 KILLED_WITH_US: set[int] = set()
-"""Process groups that must not outlive a process that ends at once."""
+"""Processes that lead a group, and must not outlive a process that ends at once."""
 
 COMMANDS = {"agents", "benchmarks", "demos"}
 """Packages whose modules are commands, `python -m agents.dqn`."""
@@ -107,10 +107,29 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise Interrupted(signum)
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:
-    for group in KILLED_WITH_US:
+def kill_group(leader: int) -> None:
+    """Kill a process that leads a group, and all of its group; nothing where it has ended.
+
+    Windows has no groups: there it is the process and what it started.
+    """
+    kill = getattr(os, "killpg", None)
+    if kill is not None:
         with suppress(OSError):
-            os.killpg(group, signal.SIGKILL)
+            kill(leader, getattr(signal, "SIGKILL"))  # noqa: B009
+        return
+    # Only systems without groups need psutil here.
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(leader)
+        for each in [*process.children(recursive=True), process]:
+            with suppress(psutil.Error):
+                each.kill()
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    for leader in KILLED_WITH_US:
+        kill_group(leader)
     os._exit(128 + signum)
 
 

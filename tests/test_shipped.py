@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from agents.core.training.launch import train
 from demos import Dataset, verify
 from demos.describing import card
 from demos.shipped import find, shipped
+from envs.machine import available_cores
 
 LEAST = {
     "acrobot-expert-v1": -90,
@@ -33,7 +33,7 @@ def test_all_of_them_are_tested() -> None:
 @pytest.mark.parametrize("name", LEAST)
 def test_every_episode_is_lived_again(name: str, share: int) -> None:
     episodes = Dataset.open(shipped()[name]).episodes()[::share]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         differences = list(pool.map(verify, episodes))
     assert differences == [None] * len(episodes)
 

@@ -191,7 +191,7 @@ def read_run(path: Path, root: Path) -> RunRecord:
         problems.append("eval.json: it has no score")
     skip, studies = fields.get("frameskip", 1), "validation/loss" in series
     seed = config.get("seed")
-    name = str(path.relative_to(root)) if path != root else path.resolve().name
+    name = path.relative_to(root).as_posix() if path != root else path.resolve().name
     return RunRecord(
         path=path,
         name=printable(name),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -114,7 +113,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(SAVE_SECONDS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)
+        signals.kill_group(process.pid)
         process.wait()
 
 

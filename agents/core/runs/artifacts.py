@@ -33,7 +33,7 @@ class Artifact:
 def model(run: Run, metadata: dict[str, Any]) -> Artifact:
     """A run's best weights so far, laid out as a run that `python -m agents.evaluate` takes."""
     ours = run.shared_files() or [run.path / "config.json"]
-    files = {str(file.relative_to(run.path)): file for file in ours}
+    files = {file.relative_to(run.path).as_posix(): file for file in ours}
     about = {"run": run.path.name, "algorithm": run.algo, **metadata}
     return Artifact(run.path.resolve().name, "model", files, about)
 
@@ -47,7 +47,7 @@ def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
     return Artifact(
         path.name,
         "dataset",
-        {str(file.relative_to(dataset.path)): file for file in ours},
+        {file.relative_to(dataset.path).as_posix(): file for file in ours},
         {
             "name": path.name,
             "path": str(path),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from agents.core.system import distributed
 from envs.errors import UserError
+from envs.machine import available_cores
 
 
 def resolve_device(name: str) -> torch.device:
@@ -104,8 +104,11 @@ def cpu_name() -> str:
 
 
 def cores(num_threads: int) -> int:
-    """Cores to use when `num_threads` were asked for; 0 is this process's share of the machine."""
-    return num_threads or max(1, (os.cpu_count() or 1) // distributed.local_size())
+    """Cores to use when `num_threads` were asked for; 0 is this process's share of those allowed.
+
+    The processes of a `torchrun` share the cores that each of them may run on.
+    """
+    return num_threads or max(1, available_cores() // distributed.local_size())
 
 
 MAX_SHARDS, SHARD_SAMPLES, SHARD_THREADS = 4, 32, 4

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import resource
-import sys
 from typing import Any
 
 import torch
@@ -25,14 +23,13 @@ from agents.core.training.evaluation import Evaluator, film_evaluation
 from agents.core.training.loop import Training
 from demos import provenance
 from envs import EnvSpec, signals
+from envs.machine import available_cores, peak_memory_bytes
 
 SCORE_SEED = 30_000
 """The games of a final score: not those that chose the best weights."""
 
 ORIGIN = {"dataset": "dataset", "model": "initial_model"}
 """What the config calls an artifact that a run began with."""
-
-BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 def open_logger(training: Training) -> Reporter:
@@ -95,6 +92,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "gpu": gpu,
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
+        "cores_available": available_cores(),
         "ranks": distributed.size(),
         "system": platform.platform(),
         "torch": torch.__version__,
@@ -109,14 +107,13 @@ def frames_per_step(training: Training) -> int:
 def totals(training: Training, seconds: float) -> dict[str, float]:
     """How much was trained, in so many seconds, and what it took. Evaluations are part of it."""
     learner = training.agent.learner
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS
     values = {
         "total_steps": training.step,
         "total_frames": training.step * frames_per_step(training),
         "updates": updates(learner),
         "wall_clock_seconds": seconds,
         "steps_per_second": training.step / max(seconds, 1e-9),
-        "peak_memory_gb": peak_bytes / 1e9,
+        "peak_memory_gb": peak_memory_bytes() / 1e9,
     }
     if learner.device.type == "cuda":
         values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(learner.device) / 1e9
