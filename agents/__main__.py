@@ -7,7 +7,7 @@ import re
 from rich.console import Console
 from rich.table import Table
 
-from agents.core.training.launch import algorithm, algorithms
+from agents.core.training.algorithms import algorithm, algorithms
 from envs.entry import command
 
 

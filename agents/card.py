@@ -17,12 +17,13 @@ from typing import Any
 import tyro
 
 from agents.core.runs.run import Run
-from agents.core.training import launch
+from agents.core.training import algorithms, arguments
 from agents.core.training.config import from_json
 from agents.report.reading import RunRecord, Score, read_run, step_of
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
 from envs.catalog import require_trusted
+from envs.entry import command as one_line_errors
 from envs.errors import first_line
 from envs.files import is_directory, is_regular
 from envs.output import tell
@@ -134,10 +135,10 @@ def command(record: RunRecord) -> str:
     config = told(record.config)
     env_id = str(config.get("env_id", record.env_id))
     try:
-        module = launch.algorithm(record.algo)
+        module = algorithms.algorithm(record.algo)
         # The name is a file's: it may not have a module imported.
         require_trusted(env_id)
-        default = launch.preset(module, "auto", env_id, str(config.get("device", "auto")))
+        default = arguments.preset(module, "auto", env_id, str(config.get("device", "auto")))
         usual = dataclasses.asdict(from_json(module.Config, dataclasses.asdict(default)))
     except (UserError, TypeError):
         usual = {}
@@ -240,7 +241,7 @@ def write_card(arguments: Arguments) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    with launch.one_line_errors():
+    with one_line_errors():
         arguments = command_line.parse(
             Arguments, args=args, prog="python -m agents.card", description=__doc__
         )

@@ -18,9 +18,9 @@ from agents.core.system.device import tune_process
 from agents.core.training.config import require
 from agents.core.training.demonstrator import load_agent, own_exploration
 from agents.core.training.evaluation import Evaluation, Evaluator, film_evaluation
-from agents.core.training.launch import one_line_errors
 from agents.core.training.reporting import SCORE_SEED
 from envs import command_line
+from envs.entry import command as one_line_errors
 from envs.output import tell
 from envs.signals import StopSignal
 

@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.runs.run import Run
-from agents.core.training.launch import one_line_errors, train
+from agents.core.training.launch import train
 from benchmarks.machine import write_result
 from demos import Dataset
 from demos.shipped import find
 from envs import command_line, spec
+from envs.entry import command as one_line_errors
 
 COLUMNS = ("fraction", "seed", "steps", "agreement", "return", "ci95", "of_demonstrator", "minutes")
 

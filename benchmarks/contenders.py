@@ -14,8 +14,8 @@ from torch import nn
 from agents.core.logging.reporter import SilentReporter
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.agent import OnlineAgent
+from agents.core.training.algorithms import algorithm
 from agents.core.training.experience import Collector, OfflineTrainer, make_groups, spaces_of
-from agents.core.training.launch import algorithm
 from agents.core.training.loop import Training
 from benchmarks.workloads import WORKLOADS
 from envs import spec

@@ -24,7 +24,6 @@ from rich.console import Console
 
 import envs
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import version, write_result
 from demos import minari, provenance
 from demos.dataset import Dataset, Metadata
@@ -35,6 +34,7 @@ from demos.policies import resolve
 from demos.recording import record
 from demos.verification import observations_of, verify_together
 from envs import command_line
+from envs.entry import command as one_line_errors
 from envs.machine import available_cores
 
 

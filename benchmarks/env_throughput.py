@@ -18,10 +18,10 @@ from rich.console import Console
 
 import envs
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import command_line
 from envs.atari import atari_vector_env
+from envs.entry import command as one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)

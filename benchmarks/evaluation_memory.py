@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 from envs.errors import Failure
 
 SETTLED = 5

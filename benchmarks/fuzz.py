@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.fuzz_calls import Caller, Ended
 from benchmarks.fuzz_files import change
 from benchmarks.machine import write_result
 from demos import provenance
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 from envs.text import plain
 
 ROOT = Path(__file__).parents[1]

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.core.system.device import resolve_device
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import command_line
+from envs.entry import command as one_line_errors
 
 TESTS = ("tests/test_capture.py", "tests/test_no_waiting.py", "tests/test_learner.py")
 

@@ -23,10 +23,10 @@ from agents import bc
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.config import require, to_json
 from agents.core.training.experience import spaces_of
-from agents.core.training.launch import one_line_errors
 from benchmarks.contenders import learner_update, plain_update
 from benchmarks.machine import write_result
 from envs import command_line, spec
+from envs.entry import command as one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)

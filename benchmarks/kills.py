@@ -31,10 +31,10 @@ from agents.core.runs import snapshots
 from agents.core.runs.run import Run
 from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from demos import Dataset
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 ENV_ID = "CartPole-v1"
 

@@ -22,13 +22,13 @@ from rich.table import Table
 
 from agents.core.data.replay import Replay
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from agents.dqn import Config
 from benchmarks.isolated_process import apart
 from benchmarks.machine import write_result
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 FRAME_BYTES, STACK = 84 * 84, 4
 

@@ -26,10 +26,10 @@ from typing import Any
 from rich.console import Console
 
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 HERE = Path(__file__).resolve().parents[1]
 

@@ -20,8 +20,9 @@ from unittest import mock
 from torch import nn
 
 from agents.core.system.device import resolve_device
+from agents.core.training.algorithms import algorithm
+from agents.core.training.arguments import parse
 from agents.core.training.experience import Collector
-from agents.core.training.launch import algorithm, parse
 from benchmarks.contenders import Joystick
 from benchmarks.workloads import NEVER
 from envs import UserError, spec

@@ -20,11 +20,11 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from agents.core.training.config import require, to_json
-from agents.core.training.launch import one_line_errors
 from benchmarks.contenders import Joystick
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
 from envs import command_line, spec
+from envs.entry import command as one_line_errors
 
 TURNS = 4
 """Turns of each kind, which alternate so that a machine that slows down does so for both."""

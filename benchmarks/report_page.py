@@ -22,13 +22,13 @@ from rich.console import Console
 import envs
 from agents.core.runs.run import FORMAT
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from agents.report import page
 from agents.report.content import assemble
 from agents.report.reading import Reader
 from benchmarks.browser import browser, until
 from benchmarks.machine import write_result
 from envs import command_line
+from envs.entry import command as one_line_errors
 from envs.scores import human_normalized
 
 GAMES = ("Breakout", "Pong", "Seaquest", "SpaceInvaders")

@@ -34,9 +34,9 @@ from rich.table import Table
 
 from agents.core.runs import earlier_names
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 from envs.errors import did_you_mean, first_line
 
 TREE = Path(__file__).parents[1]

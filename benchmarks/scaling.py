@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.training.config import require, to_json
-from agents.core.training.launch import one_line_errors
 from benchmarks.contenders import Joystick
 from benchmarks.isolated_process import apart
 from benchmarks.machine import write_result
@@ -29,6 +28,7 @@ from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.throughput import CALIBRATION_STEPS, turn
 from benchmarks.workloads import WORKLOADS
 from envs import UserError, command_line, spec
+from envs.entry import command as one_line_errors
 
 NUM_ENVS = (1, 2, 4, 8, 16, 32, 64)
 

@@ -31,12 +31,12 @@ from rich.table import Table
 import envs
 from agents.core.system.device import resolve_device
 from agents.core.training.config import require, to_json
-from agents.core.training.launch import one_line_errors
 from benchmarks.contenders import SIDES, Side
 from benchmarks.contenders_sb3 import StableBaselines
 from benchmarks.machine import write_result
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 Make = Callable[[str, Any], Side]
 """Makes a side of an algorithm's name and a config."""

@@ -25,10 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.runs.run import Run
+from agents.core.training.algorithms import algorithm
 from agents.core.training.config import require
-from agents.core.training.launch import algorithm, one_line_errors
 from benchmarks.machine import write_result
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 GAMES = 20
 """A training return is the mean of this many games, with several processes of the first one's."""

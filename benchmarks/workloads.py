@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents.core.training.launch import algorithm
+from agents.core.training.algorithms import algorithm
 
 NEVER = 10**9
 

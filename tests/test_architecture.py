@@ -268,7 +268,7 @@ OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 OWN_FILES = {
     ("agents.core.system.device", "read_text"): "/proc/cpuinfo, which is the system's",
-    ("agents.core.training.launch", "read_text"): "modules of this package",
+    ("agents.core.training.algorithms", "read_text"): "modules of this package",
     ("agents.report.demonstrations", "read_bytes"): "in a temporary folder of this process",
     ("agents.report.page", "read_text"): "assets of this package",
     ("agents.report.serve", "write_bytes"): "in a temporary folder of this process",

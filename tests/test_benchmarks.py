@@ -18,7 +18,7 @@ from conftest import run_tiny
 
 from agents.core.math import losses
 from agents.core.runs.run import Run
-from agents.core.training.launch import algorithms
+from agents.core.training.algorithms import algorithms
 from benchmarks import contenders_sb3, machine, memory, profile, scaling, throughput, time_to_score
 from benchmarks.contenders import SIDES, Joystick, Side
 from benchmarks.contenders_sb3 import StableBaselines

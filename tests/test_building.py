@@ -16,7 +16,7 @@ from agents.core.nets import orthogonal
 from agents.core.nets.networks import Body
 from agents.core.nets.recurrence import make_core
 from agents.core.system import device
-from agents.core.training import building, launch
+from agents.core.training import algorithms, arguments, building, launch
 from agents.core.training.experience import spaces_of
 
 CPU = torch.device("cpu")
@@ -66,8 +66,8 @@ def test_wide_networks_are_made_without_a_large_decomposition(
 
     monkeypatch.setattr(nn.init, "orthogonal_", watched)
     make_core("lstm", 2048, 2048)
-    module = launch.algorithm("ppo")
-    config = launch.parse(module, ["--env", "CartPole-v1", "--hidden", "4096"]).config
+    module = algorithms.algorithm("ppo")
+    config = arguments.parse(module, ["--env", "CartPole-v1", "--hidden", "4096"]).config
     Body(config, (4,))  # pyright: ignore[reportArgumentType]
     assert sizes and max(sizes) <= orthogonal.MOST_QR
 
@@ -75,8 +75,8 @@ def test_wide_networks_are_made_without_a_large_decomposition(
 @pytest.mark.parametrize("algo", ALGORITHMS)
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "toy/Catch-v0"])
 def test_parameters_are_counted_without_drawing(algo: str, env_id: str) -> None:
-    module = launch.algorithm(module_of(algo))
-    config = launch.parse(module, [*tiny(algo, env_id), "--num-threads", "2"]).config
+    module = algorithms.algorithm(module_of(algo))
+    config = arguments.parse(module, [*tiny(algo, env_id), "--num-threads", "2"]).config
     spaces = spaces_of(envs.spec(env_id), 4)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     count = building.num_parameters(module, config, spaces)
@@ -123,8 +123,8 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_made(
 
 def test_an_agent_plays_where_it_could_not_learn(tmp_path: Path, with_free_bytes) -> None:
     run = run_tiny(tmp_path, "a2c", "--env", "CartPole-v1", "--total-steps", "64")
-    module = launch.algorithm("a2c")
-    config = launch.parse(module, tiny("a2c", "CartPole-v1")).config
+    module = algorithms.algorithm("a2c")
+    config = arguments.parse(module, tiny("a2c", "CartPole-v1")).config
     spaces = spaces_of(envs.spec("CartPole-v1"), 1)
     count = building.num_parameters(module, config, spaces)
     with_free_bytes(8 * count)

@@ -15,7 +15,7 @@ from conftest import run_tiny
 from agents import card
 from agents.core.runs import artifacts
 from agents.core.runs.run import Run
-from agents.core.training.launch import parse
+from agents.core.training.arguments import parse
 from agents.report.reading import read_run
 from envs.text import plain
 

@@ -15,8 +15,10 @@ from conftest import run_tiny
 
 from agents import evaluate
 from agents.core.runs.run import Run
+from agents.core.training.algorithms import algorithm, algorithms
+from agents.core.training.arguments import parse, preset
 from agents.core.training.config import Schedule, flag
-from agents.core.training.launch import algorithm, algorithms, main, parse, preset
+from agents.core.training.launch import main
 from envs import UserError
 
 EVERYONE = [

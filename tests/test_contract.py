@@ -12,7 +12,7 @@ from conftest import ALGORITHMS, BF16, TINY, module_of, on_each, read_metrics, r
 
 from agents import evaluate
 from agents.core.data.replay import Replay
-from agents.core.training.launch import algorithms
+from agents.core.training.algorithms import algorithms
 
 ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
 

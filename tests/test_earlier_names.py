@@ -12,7 +12,7 @@ import torch
 from agents import a2c, bc, dqn, ppo, reinforce
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
-from agents.core.training import launch
+from agents.core.training import arguments, launch
 from agents.report.reading import Reader
 
 MODULES = {"a2c": a2c, "bc": bc, "dqn": dqn, "ppo": ppo, "reinforce": reinforce}
@@ -38,7 +38,7 @@ def test_an_earlier_flag_is_read_and_a_warning_names_the_present_one(
     words: list[str], name: str, value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     earlier_names.warn_once.cache_clear()
-    config = launch.parse(dqn, words).config
+    config = arguments.parse(dqn, words).config
     assert getattr(config, name) == value
     said = capsys.readouterr().err
     assert said.startswith("warning: ")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agents.core.training.launch import algorithm, parse
+from agents.core.training.algorithms import algorithm
+from agents.core.training.arguments import parse
 from benchmarks import gpu
 from benchmarks.phases import settings
 

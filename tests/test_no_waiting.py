@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 import envs
 from agents.core.optimize import learner
+from agents.core.training.algorithms import algorithm
 from agents.core.training.env_group import EnvGroup
-from agents.core.training.launch import algorithm
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step

@@ -27,7 +27,8 @@ from optuna.distributions import (
 )
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from agents.core.training.launch import algorithm, parse
+from agents.core.training.algorithms import algorithm
+from agents.core.training.arguments import parse
 from agents.sweep import plan, study, trials
 from agents.sweep.__main__ import main
 from envs import UserError

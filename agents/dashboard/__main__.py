@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 import envs
-from agents.core.training.launch import one_line_errors
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 from envs.errors import first_line
 from envs.output import tell
 

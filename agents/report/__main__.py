@@ -16,12 +16,12 @@ from typing import Annotated
 import tyro
 
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from agents.report import demonstrations, export, page, serve
 from agents.report.content import Content, assemble
 from agents.report.reading import Reader
 from demos.dataset import write
 from envs import command_line
+from envs.entry import command as one_line_errors
 from envs.output import tell
 
 MOST_FILM_MB = 200.0

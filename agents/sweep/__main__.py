@@ -13,8 +13,8 @@ from pathlib import Path
 import tyro
 
 from agents.core.training.config import require
-from agents.core.training.launch import one_line_errors
 from envs import UserError, command_line
+from envs.entry import command as one_line_errors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from optuna.distributions import (
 )
 from yaml.composer import ComposerError
 
-from agents.core.training import launch
+from agents.core.training import algorithms, arguments
 from envs import UserError
 from envs.catalog import require_trusted
 from envs.errors import did_you_mean
@@ -156,7 +156,7 @@ def command(words: Any) -> tuple[str, tuple[str, ...], bool]:
     package, _, algo = words[where].rpartition(".")
     if package != "agents":
         raise UserError(f"command: -m {words[where]}: only agents.<algorithm> can be swept")
-    launch.algorithm(algo)
+    algorithms.algorithm(algo)
     rest = words[where + 1 :]
     macros = [word for word in rest if "${" in word]
     if macros not in (["${args}"], ["${args_no_boolean_flags}"]) or "${" not in rest[-1]:
@@ -239,7 +239,7 @@ def among(value: str, allowed: tuple[str, ...], where: str) -> str:
 
 def try_arguments(plan: Plan) -> None:
     """Raise a UserError for a parameter or a bound that the algorithm does not take."""
-    module = launch.algorithm(plan.algo)
+    module = algorithms.algorithm(plan.algo)
     names = {field.name for field in dataclasses.fields(module.Config)} - {"env_id"} | {"env"}
     try_one(plan, module, "command", {})
     first = {name: corners(each)[0] for name, each in plan.parameters.items()}
@@ -259,7 +259,7 @@ def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) ->
     try:
         require_trusted_environment(plan.arguments(values))
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            launch.parse(module, plan.arguments(values))
+            arguments.parse(module, plan.arguments(values))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except SystemExit:

@@ -14,10 +14,10 @@ import torch
 from agents.core.runs.run import Run
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.agent import Agent
+from agents.core.training.algorithms import algorithm
 from agents.core.training.building import build
 from agents.core.training.config import from_json, require
 from agents.core.training.experience import spaces_of
-from agents.core.training.launch import algorithm
 from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec
 

@@ -1,0 +1,150 @@
+"""What a command line of an algorithm asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+import envs
+from agents.core.runs import earlier_names
+from agents.core.runs.run import Run
+from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
+from envs import UserError, command_line
+from envs.catalog import canonical_id
+from envs.errors import did_you_mean
+
+
+class Command(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        resumed: the run to go on with, if any.
+        fresh_episodes: it goes on with new episodes, not with those that were under way.
+    """
+
+    config: BaseConfig
+    resumed: Run | None
+    fresh_episodes: bool
+
+
+def parse(module: ModuleType, args: list[str]) -> Command:
+    """What a command line of an algorithm asks for.
+
+    Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
+    """
+    args = earlier_names.flags(command_line.hyphenated(args))
+    first = command_line.Flags()
+    first.add_argument("--preset", default="auto")
+    first.add_argument("--env", default=None)
+    first.add_argument("--resume", type=command_line.path, default=None)
+    first.add_argument("--fresh-episodes", action="store_true")
+    chosen, rest = first.parse_known_args(args)
+    if chosen.fresh_episodes and chosen.resume is None:
+        raise UserError("--fresh-episodes: only a run of --resume has episodes to replace")
+    second = command_line.Flags()
+    second.add_argument("--device", default="auto")
+    device = second.parse_known_args(args)[0].device
+    run = Run.open(chosen.resume) if chosen.resume else None
+    if run is not None:
+        require_algorithm(run, module)
+        run.require_no_links()
+        saved = run.config()
+        default = from_json(module.Config, saved["config"])
+        same = chosen.preset in ("auto", default.preset)
+        require(same, "preset", chosen.preset, f"{default.preset}, that of the run")
+    else:
+        default = preset(module, chosen.preset, chosen.env, device)
+    presets = "|".join(["auto", *module.PRESETS])
+    config = command_line.parse(
+        module.Config,
+        default=default,
+        args=rest,
+        prog=f"python -m {module.__name__}",
+        description=(
+            f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{HELD}\n{AFRESH}"
+        ),
+    )
+    if run is not None:
+        refuse_changes(default, config, chosen.env)
+    else:
+        config = hold_schedules(config, {command_line.flag_of(word) for word in rest})
+    config.validate()
+    return Command(config, run, chosen.fresh_episodes)
+
+
+HELD = "A schedule whose start alone is given stays there: --clip 0.1 is 0.1 to the end."
+
+
+AFRESH = "--resume RUN --fresh-episodes goes on where an environment is not reproducible."
+
+
+def hold_schedules(config: Any, given: set[str]) -> Any:
+    """The config with each schedule constant whose start is among the flags and nothing else.
+
+    A preset's end belongs to the preset's start: with another start it would be a schedule that
+    nobody asked for.
+    """
+    held: dict[str, Any] = {}
+    for schedule in config.schedules:
+        rest = {flag(schedule.end), flag(schedule.steps)}
+        if flag(schedule.start) in given and not rest & given:
+            held[schedule.end] = getattr(config, schedule.start)
+    return dataclasses.replace(config, **held)
+
+
+def held_schedules(module: ModuleType, config: Any) -> list[str]:
+    """In words, which schedules of the run's preset are constant in the run."""
+    preset = module.PRESETS[config.preset]
+    said: list[str] = []
+    for start, end, _ in config.schedules:
+        usual = getattr(preset, start), getattr(preset, end)
+        value, last = getattr(config, start), getattr(config, end)
+        if value == last and usual[1] not in (last, usual[0]):
+            said.append(f"{flag(start)} {value:g} stays; {flag(end)} would move it")
+    return said
+
+
+def require_algorithm(run: Run, module: ModuleType) -> None:
+    """Raise a UserError, with the right command, where another algorithm made the run."""
+    name = module.__name__.rpartition(".")[2]
+    if run.algo != name:
+        raise UserError(
+            f"{run.path} is a run of {run.algo}, and this is {name}; "
+            f"python -m agents.{run.algo} --resume {run.path} goes on with it"
+        )
+
+
+def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> Any:
+    """The preset of that name for that environment, which may be None for the preset's own.
+
+    `auto` is `atari` for Atari games, on a GPU `atari-gpu` where there is one, and `control` for
+    everything else.
+    """
+    if name == "auto":
+        atari = env_id is None or envs.spec(env_id).family == "atari"
+        name = "atari" if atari else "control"
+        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        if on_gpu and f"{name}-gpu" in module.PRESETS:
+            name = f"{name}-gpu"
+    if name not in module.PRESETS:
+        known = ["auto", *module.PRESETS]
+        near = did_you_mean(name, known)
+        raise UserError(f"unknown preset '{name}' (known: {', '.join(known)}){near}")
+    chosen = {"preset": name} | ({"env_id": env_id} if env_id else {})
+    return dataclasses.replace(module.PRESETS[name], **chosen)
+
+
+def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
+    """Raise a UserError for a setting that a resumed run cannot change."""
+    if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
+        raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
+    for field in dataclasses.fields(saved):
+        before, after = getattr(saved, field.name), getattr(config, field.name)
+        if before != after and field.name not in MAY_CHANGE_ON_RESUME:
+            raise UserError(
+                f"--{field.name.replace('_', '-')} {after}: a resumed run keeps its {before}; "
+                f"only {', '.join(sorted(MAY_CHANGE_ON_RESUME))} may change"
+            )
