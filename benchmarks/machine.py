@@ -16,7 +16,7 @@ import torch
 
 from agents.core.system.device import cpu_name
 from demos import provenance
-from envs.files import write_atomically
+from envs.files import portable_name, write_atomically
 from envs.machine import available_cores
 
 RESULTS = Path(__file__).with_name("results")
@@ -79,7 +79,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
         "result": result,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path = folder / f"{portable_name(name)}-{time.strftime('%Y%m%d-%H%M%S')}.json"
     write_atomically(path, (compact_json(record) + "\n").encode())
     return path
 

@@ -20,6 +20,12 @@ from typing import BinaryIO
 TEMPORARY = ".tmp-"
 """Names of files that are being written begin with this; no reader looks at them."""
 
+MOST_OF_A_NAME = 100
+"""Characters of a portable name at most: what is put before and behind it fits into 255 bytes."""
+
+_DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
+"""Names that Windows takes for devices, whatever ends them."""
+
 _ASIDE = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 
 
@@ -33,6 +39,18 @@ class Unreadable(OSError):
 
     def __init__(self, why: str, path: Path) -> None:
         super().__init__(errno.EINVAL, why, str(path))
+
+
+def portable_name(text: str) -> str:
+    """A text as part of a file's name, the same on every system.
+
+    Each character that is no letter, digit, "-", "_" or "." becomes "-": Windows refuses some of
+    them, and a shell acts on others. So `my_module:MyEnv-v0` becomes `my_module-MyEnv-v0`.
+    """
+    name = re.sub(r"[^\w.-]", "-", text[:MOST_OF_A_NAME])
+    # A leading dot hides a file, a leading dash is an option, and Windows drops a dot at the end.
+    name = name.lstrip(".-").rstrip(".")
+    return f"_{name}" if not name or _DEVICES.fullmatch(name) else name
 
 
 def open_regular(path: Path, most_bytes: int) -> BinaryIO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from demos import frames
 from envs import machine, signals
 
 ROOT = Path(__file__).parent.parent
+
+PACKAGES = ("agents", "benchmarks", "demos", "envs")
 
 ON_WINDOWS = """
     import builtins, importlib, os, pkgutil, runpy, signal, sys
@@ -196,6 +199,35 @@ def test_threads_are_counted_by_the_cores_that_a_process_may_use(
     finally:
         set_affinity(0, allowed)
     assert machine.available_cores() == len(allowed)
+
+
+COUNTING = re.compile(r"cpu_count|sched_getaffinity|cpu_affinity|PoolExecutor\(\)")
+"""What counts cores, or leaves it to Python, which counts those of the machine."""
+
+COUNTS = {
+    "envs/machine.py": "the one place",
+    "agents/core/training/reporting.py": "the description of the hardware has both",
+    "benchmarks/machine.py": "the description of the hardware has the physical cores too",
+}
+
+
+def test_cores_are_counted_in_one_place() -> None:
+    files = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    counting = {path for path in files if COUNTING.search(path.read_text("utf-8"))}
+    assert {path.relative_to(ROOT).as_posix() for path in counting} == set(COUNTS)
+
+
+@pytest.mark.skipif(not shutil.which("taskset"), reason="no taskset")
+def test_a_training_takes_the_cores_that_taskset_allows(tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    program = "from agents.core.system.device import cores; print(cores(0))"
+    done = subprocess.run(
+        ["taskset", "-c", core, sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_where_no_process_is_bound_every_core_counts(monkeypatch: pytest.MonkeyPatch) -> None:

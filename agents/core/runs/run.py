@@ -82,10 +82,13 @@ class Run:
     def create(cls, runs_dir: str | Path, env_id: str, algo: str, seed: int) -> Run:
         """Make the directory `<runs_dir>/<env_id>__<algo>__<seed>__<time>`, never an existing one.
 
+        A character that some system refuses becomes "-", for example the ":" of `my_module:My-v0`.
+
         Raises:
             UserError: `runs_dir` cannot be written to.
         """
-        name = f"{env_id.replace('/', '-')}__{algo}__{seed}__{time.strftime('%Y%m%d-%H%M%S')}"
+        now = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{files.portable_name(env_id)}__{algo}__{seed}__{now}"
         path, attempt = Path(runs_dir) / name, 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
