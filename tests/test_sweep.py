@@ -29,7 +29,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
-from agents.sweep import plan, study, trials
+from agents.sweep import plan, shipped, study, trials
 from agents.sweep.__main__ import main
 from envs import UserError
 
@@ -416,3 +416,42 @@ def test_a_plan_is_refused_where_its_file_cannot_be_read(tmp_path: Path) -> None
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is no text"):
         plan.read(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("name", ["dqn", "dqn.yaml", "sweeps/dqn.yaml"])
+def test_a_shipped_sweep_is_found_by_its_name_in_every_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plan.read(shipped.located(Path(name))).algo == "dqn"
+    own = tmp_path / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(TOY)
+    assert plan.read(shipped.located(Path(name))).algo == "reinforce"
+
+
+def test_every_file_of_sweeps_is_shipped() -> None:
+    assert list(shipped.shipped().values()) == FILES
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("dqm", "did you mean 'dqn'"), ("elsewhere/dqn.yaml", "'dqn'"), ("x", "")]
+)
+def test_a_sweep_that_is_not_there_is_refused_in_one_line(
+    name: str, near: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / name) == 2
+    assert run(Path(name)) == 2
+    words = capsys.readouterr().err.splitlines()
+    assert len(words) == 2 and all("shipped are: bc, dqn, ppo" in line for line in words)
+    assert near in words[1]
+
+
+def test_a_shipped_sweep_says_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "run", lambda *given: 0)
+    assert run(Path("ppo")) == 0
+    path = shipped.shipped()["ppo"]
+    assert capsys.readouterr().out == f"ppo is the shipped sweep {path}\n"

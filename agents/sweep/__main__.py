@@ -1,7 +1,8 @@
 """`python -m agents.sweep sweeps/dqn.yaml --trials 20` tries settings on this machine, with Optuna.
 
-The file is one of W&B's sweeps. Trials run one after another, each a training of its own; the same
-command goes on where an earlier one ended. Needs no account: pip install -e ".[sweep]".
+The file is one of W&B's sweeps, or `dqn` names a sweep that comes with Joystick. Trials run one
+after another, each a training of its own; the same command goes on where an earlier one ended.
+Needs no account: pip install -e ".[sweep]".
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import tyro
 from agents.core.training.config import require
 from envs import UserError, command_line
 from envs.entry import command as one_line_errors
+from envs.output import tell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    file: tyro.conf.Positional[Path]  # The sweep's YAML.
+    file: tyro.conf.Positional[
+        Path
+    ]  # The sweep's YAML, or the name of a shipped sweep, such as dqn.
     trials: int = 20  # Trials in all, those of earlier calls included.
     out: Path | None = None  # Folder of the sweep; None is runs/sweeps/<name of the file>.
     seed: int = 1  # Of what is chosen.
@@ -33,11 +37,14 @@ def sweep(arguments: Arguments) -> int:
         import optuna  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
         raise UserError("a sweep needs Optuna: pip install -e '.[sweep]'") from None
-    from agents.sweep import plan, study
+    from agents.sweep import plan, shipped, study
 
-    out = arguments.out or Path("runs") / "sweeps" / arguments.file.stem
-    wanted = plan.read(arguments.file)
-    return study.run(wanted, arguments.file, out, arguments.trials, arguments.seed)
+    file = shipped.located(arguments.file)
+    if file != arguments.file:
+        tell(f"{arguments.file} is the shipped sweep {file}")
+    out = arguments.out or Path("runs") / "sweeps" / file.stem
+    wanted = plan.read(file)
+    return study.run(wanted, file, out, arguments.trials, arguments.seed)
 
 
 def main(args: list[str] | None = None) -> None:
