@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from support.devices import CPU, DEVICES
+from support.settings import Settings
 from torch import Tensor
 
 import envs
@@ -23,9 +25,7 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput
 from envs.tapes import playable_actions
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
-CPU = torch.device("cpu")
+SETTINGS = Settings(dueling=True, batch_size=32)
 IMAGES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
 CONTINUOUS = Spaces(
     num_envs=16,
@@ -40,39 +40,15 @@ CONTINUOUS = Spaces(
 )
 
 
-@dataclass(frozen=True)
-class Settings:
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    optimizer_epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 0.5
-    precision: str = "fp32"
-    num_threads: int = 1
-    overlap_learning: bool = False
-    ema_updates: int = 0
-    batch_size: int = 32
-    torso: str = "auto"
-    torso_width: int = 1
-    torso_norm: str = "none"
-    hidden: int = 16
-    layer_norm: bool = False
-    dueling: bool = True
-    activation: str = "tanh"
-    core: str = "none"
-    separate_value: bool = False
-    normalize_observations: bool = False
-
-
 def q_learner(device: torch.device = CPU) -> Learner:
     torch.manual_seed(0)
-    settings = Settings(torso="nature")
+    settings = replace(SETTINGS, torso="nature")
     return Learner(make_q_network(settings, IMAGES), settings, device)
 
 
 def policy_learner(spaces: Spaces, device: torch.device = CPU, **parts: Any) -> Learner:
     torch.manual_seed(0)
-    settings = Settings(**parts)
+    settings = replace(SETTINGS, **parts)
     network = ActorCritic(settings, spaces)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 from conftest import run_tiny
+from support.refusals import error_line
 
 from agents.core.math import losses
 from agents.core.runs.run import Run
@@ -135,8 +136,12 @@ def test_a_replay_that_does_not_fit_is_skipped_with_a_line(
 def test_a_replay_that_cannot_be_is_an_error_and_not_skipped(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert refusal(memory.main, ["--transitions", "10"], capsys).startswith("--buffer-size 10:")
-    assert "--memory-share 2.0: must be" in refusal(memory.main, ["--memory-share", "2"], capsys)
+    assert error_line(lambda: memory.main(["--transitions", "10"]), capsys).startswith(
+        "--buffer-size 10:"
+    )
+    assert "--memory-share 2.0: must be" in error_line(
+        lambda: memory.main(["--memory-share", "2"]), capsys
+    )
 
 
 @pytest.mark.parametrize("optimized", [True, False])
@@ -169,17 +174,6 @@ def test_without_the_peer_its_replay_is_skipped_with_a_line(
     assert [line for line in lines if line.startswith("skipped: ")] == [
         "skipped: stable-baselines3 is not installed: pip install -e '.[bench]'"
     ]
-
-
-def refusal(
-    main: Callable[[list[str]], None], args: list[str], capsys: pytest.CaptureFixture[str]
-) -> str:
-    """The one line, after "error: ", with which a benchmark refuses bad input."""
-    with pytest.raises(SystemExit) as exit_:
-        main(args)
-    assert exit_.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line.removeprefix("error: ")
 
 
 def test_what_ends_a_measurements_process_is_said() -> None:
@@ -337,7 +331,7 @@ def test_nothing_interrupts_a_measured_training() -> None:
 def test_a_measurement_refuses_bad_input_with_a_line(
     main: Callable[[list[str]], None], args: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(main, args.split(), capsys).startswith(line)
+    assert error_line(lambda: main(args.split()), capsys).startswith(line)
 
 
 def test_given_lists_are_the_axes_instead_of_all() -> None:

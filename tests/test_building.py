@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import ALGORITHMS, QUIET, module_of, run_tiny, tiny
+from support.devices import CPU
 from torch import nn
 
 import envs
@@ -18,8 +19,6 @@ from agents.core.nets.recurrence import make_core
 from agents.core.system import device
 from agents.core.training import algorithms, arguments, building, launch
 from agents.core.training.experience import spaces_of
-
-CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (120, 4), (256, 256), (1024, 256), (64, 32, 3, 3)])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ALGORITHMS, TINY, run_tiny
+from support.devices import CUDA
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import register_dataclass, tree_leaves
@@ -162,7 +163,7 @@ def random_batch(generator: torch.Generator, size: int) -> Batch:
     return Batch(obs[0], action_B, reward_B, discount_B, obs[1], weight_B, slot_B)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@CUDA
 @pytest.mark.parametrize("weights_on", [weights_after_8_steps, weights_after_a_life])
 def test_a_gpu_repeats_what_a_cpu_computes(
     weights_on: Callable[[torch.device], dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch

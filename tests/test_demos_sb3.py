@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from support import refusals
 from torch import Tensor, nn
 
 import envs
@@ -101,10 +102,8 @@ def load(path: Path, env_id: str = "CartPole-v1", exploration: float | None = 0.
 
 def refusal(path: Path, env_id: str = "CartPole-v1") -> str:
     """What is said of a file that does not play."""
-    with pytest.raises(UserError) as caught:
-        load(path, env_id)
-    said = str(caught.value)
-    assert said.startswith(f"{path} ") and "\n" not in said
+    said = refusals.refusal(lambda: load(path, env_id))
+    assert said.startswith(f"{path} ")
     return said.removeprefix(f"{path} ")
 
 

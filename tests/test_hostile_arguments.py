@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUIET, demonstrations, run_tiny
+from support.refusals import error_line
 
 import envs
 from agents import card, evaluate
@@ -149,18 +150,11 @@ def contents(home: Path) -> dict[str, str]:
 def refused(run: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of a command that exits with 2 and changes nothing."""
     before = contents(Path("."))
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run()
-    output = capsys.readouterr()
-    assert ended.value.code == 2, output
-    error = output.err
-    assert error.startswith("error: "), output
-    assert error.count("\n") == 1
-    assert len(error) < 2100
-    assert not re.search(r"[\x00-\x09\x0b-\x1f]", error)
+    line = error_line(run, capsys)
+    assert len(line) < 2100
+    assert not re.search(r"[\x00-\x1f]", line)
     assert contents(Path(".")) == before
-    return error
+    return line
 
 
 @pytest.mark.timeout(60)

@@ -14,6 +14,8 @@ import torch
 from conftest import demonstrations, run_tiny, tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from support.devices import CPU
+from support.refusals import refusal
 
 import envs
 from agents.bc import PRESETS
@@ -27,8 +29,6 @@ from agents.core.training.launch import train
 from demos import Dataset
 from demos.frames import decode
 from envs import UserError
-
-CPU = torch.device("cpu")
 
 
 def demonstrations_of(env_id: str) -> Demonstrations:
@@ -149,10 +149,8 @@ def test_held_out_episodes_are_not_learned_from() -> None:
     assert lesson.reference_scores == (0.0, np.mean([e.score for e in episodes]))
 
 
-def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
-    with pytest.raises(UserError) as error:
-        train("bc", [*args, "--wandb", "disabled"])
-    return str(error.value)
+def refused(*args: str) -> str:
+    return refusal(lambda: train("bc", [*args, "--wandb", "disabled"]))
 
 
 def test_bad_demonstrations_are_refused_in_one_line(
@@ -168,7 +166,7 @@ def test_bad_demonstrations_are_refused_in_one_line(
         ("CartPole-v1", catch, "is of another environment: env_id is 'toy/Catch-v0' there"),
         ("toy/Catch-v0", str(empty), "empty has no episodes"),
     ]:
-        assert message in refused(capsys, "--env", env_id, "--demos", demos, *runs)
+        assert message in refused("--env", env_id, "--demos", demos, *runs)
     assert not (tmp_path / "runs").exists()
 
 

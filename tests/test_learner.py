@@ -8,43 +8,28 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from support.devices import CPU, DEVICES
+from support.settings import Settings
 from torch import Tensor, nn
 
 from agents import ppo
 from agents.core.nets.networks import make_q_network
 from agents.core.nets.pixels import Pixels
-from agents.core.nets.torsos import Activation
 from agents.core.optimize.learner import Learner, Loss, copy_weights
 from agents.core.system import device as device_module
 from agents.core.system.device import bf16_pays
 from agents.core.types.batches import Batch, Sequences
 from agents.core.types.spaces import Spaces
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
-CPU = torch.device("cpu")
+SETTINGS = Settings(
+    torso="nature",
+    dueling=True,
+    layer_norm=True,
+    activation="relu",
+    learning_rate=0.5,
+    max_grad_norm=0.0,
+)
 SPACES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
-
-
-@dataclass(frozen=True)
-class Settings:
-    optimizer: str = "adam"
-    learning_rate: float = 0.5
-    optimizer_epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    max_grad_norm: float = 0.0
-    precision: str = "fp32"
-    num_threads: int = 1
-    overlap_learning: bool = False
-    batch_size: int = 128
-    ema_updates: int = 0
-    torso: str = "nature"
-    torso_width: int = 1
-    torso_norm: str = "none"
-    hidden: int = 16
-    dueling: bool = True
-    layer_norm: bool = True
-    activation: Activation = "relu"
 
 
 class Weights(nn.Module):
@@ -56,7 +41,7 @@ class Weights(nn.Module):
 
 
 def two_weights(device: torch.device = CPU, **values) -> tuple[Learner, nn.Parameter]:
-    learner = Learner(Weights(), Settings(**values), device)
+    learner = Learner(Weights(), replace(SETTINGS, **values), device)
     return learner, learner.parameters[0]
 
 
@@ -80,7 +65,7 @@ def descend(learner: Learner, gradient: list[float]) -> dict[str, Tensor]:
 
 
 def q_learner(device: torch.device = CPU, seed: int = 0, **values) -> Learner:
-    settings = replace(Settings(learning_rate=1e-3, max_grad_norm=10.0), **values)
+    settings = replace(SETTINGS, **{"learning_rate": 1e-3, "max_grad_norm": 10.0, **values})
     torch.manual_seed(seed)
     return Learner(make_q_network(settings, SPACES), settings, device)
 
@@ -356,9 +341,9 @@ def test_on_such_a_cpu_bf16_is_for_convolutions(gains: bool, monkeypatch: pytest
     for_images = torch.bfloat16 if gains else torch.float32
     networks = {nn.Sequential(nn.Conv2d(1, 1, 1)): for_images, nn.Linear(1, 1): torch.float32}
     for network, dtype in networks.items():
-        learner = Learner(network, Settings(precision="auto"), CPU)
+        learner = Learner(network, replace(SETTINGS, precision="auto"), CPU)
         assert learner.precision == dtype
-        learner = Learner(network, Settings(precision="bf16"), CPU)
+        learner = Learner(network, replace(SETTINGS, precision="bf16"), CPU)
         assert learner.precision == torch.bfloat16
 
 

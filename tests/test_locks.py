@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import QUIET, module_of, run_tiny, tiny
+from support import refusals
 from test_demos_cli import demos
 
 from agents.core.runs import artifacts
@@ -53,10 +54,7 @@ def held_elsewhere(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def refusal(directory: Path) -> str:
-    with pytest.raises(UserError) as raised, alone(directory):
-        pass
-    (line,) = str(raised.value).splitlines()
-    return line
+    return refusals.refusal(alone(directory).__enter__)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from support.devices import DEVICES
+from support.settings import Settings
 from torch import Tensor, nn
 
 from agents.core.nets.distributions import (
@@ -18,12 +20,10 @@ from agents.core.nets.distributions import (
     GaussianHead,
 )
 from agents.core.nets.networks import ActorCritic, DuelingHead, QHead, QNetwork, make_q_network
-from agents.core.nets.torsos import Activation
 from agents.core.types.spaces import Spaces
 from envs.errors import UserError
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
+SETTINGS = Settings(activation="relu")
 ATARI = (4, 84, 84)
 ACTIONS: dict[str, dict[str, Any]] = {
     "discrete": {"num_actions": 6},
@@ -35,20 +35,6 @@ ACTIONS: dict[str, dict[str, Any]] = {
         "action_shape": (2,),
     },
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    torso: str = "auto"
-    torso_width: int = 1
-    torso_norm: str = "none"
-    hidden: int = 16
-    dueling: bool = False
-    layer_norm: bool = False
-    activation: Activation = "relu"
-    core: str = "none"
-    separate_value: bool = False
-    normalize_observations: bool = False
 
 
 def spaces(obs_shape: tuple[int, ...], actions: str = "discrete", **values: Any) -> Spaces:
@@ -64,14 +50,14 @@ def spaces(obs_shape: tuple[int, ...], actions: str = "discrete", **values: Any)
 
 
 def q_network(obs_shape: tuple[int, ...], num_actions: int = 6, **parts: Any) -> QNetwork:
-    return make_q_network(Settings(**parts), spaces(obs_shape, num_actions=num_actions))
+    return make_q_network(replace(SETTINGS, **parts), spaces(obs_shape, num_actions=num_actions))
 
 
 def actor_critic(
     obs_shape: tuple[int, ...] = (5,), actions: str = "discrete", **parts: Any
 ) -> ActorCritic:
     torch.manual_seed(0)
-    return ActorCritic(Settings(**parts), spaces(obs_shape, actions))
+    return ActorCritic(replace(SETTINGS, **parts), spaces(obs_shape, actions))
 
 
 def observations(*shape: int) -> Tensor:
@@ -167,7 +153,7 @@ def test_dueling_ignores_a_constant_added_to_every_advantage():
 
 def test_a_q_network_is_refused_where_actions_are_continuous():
     with pytest.raises(UserError, match="Env-v0: actions are odd; this agent needs discrete"):
-        make_q_network(Settings(), spaces((5,), "continuous"))
+        make_q_network(SETTINGS, spaces((5,), "continuous"))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, module_of
+from support.devices import CUDA
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,7 +27,6 @@ from agents.core.types.step import Step
 
 ENVS = 8
 ALGORITHMS = sorted(set(TINY) - {"bc"})
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 class NoWaiting(TorchDispatchMode):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.devices import DEVICES
 from torch import Tensor
 
 from agents.core.nets.normalize import Moments, ObservationNormalizer, RewardScaler, sums_of
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
 SCALE = torch.tensor([1.0, 100.0, 0.01])
 SHIFT = torch.tensor([0.0, -500.0, 3.0])
 

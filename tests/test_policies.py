@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from scipy import stats
+from support.devices import DEVICES
 from torch import Tensor, distributions, nn
 
 from agents.core.nets.distributions import (
@@ -21,8 +22,6 @@ from agents.core.nets.distributions import (
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
 MANY = 40_000
 
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.devices import DEVICES
 from torch import Tensor
 
 from agents.core.data.priorities import Priorities
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
 JUST_BELOW_ONE = float(np.nextafter(1.0, 0.0))
 
 

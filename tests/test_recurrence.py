@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.devices import DEVICES
 from torch import Tensor, nn
 
 from agents.core.nets.recurrence import NoCore, RecurrentCore, make_core
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
 T, B, F, H = 5, 3, 4, 6
 KINDS = ["lstm", "gru"]
 

@@ -17,6 +17,8 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.devices import CPU, DEVICES
+from support.settings import Settings
 from torch import Tensor
 
 from agents.core.data import replay as replay_module
@@ -29,22 +31,12 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from envs.errors import UserError
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
-CPU = torch.device("cpu")
 ATARI = Spaces(8, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
 GAMMA = 0.5
 
 
-@dataclass(frozen=True)
-class Settings:
-    buffer_size: int
-    n_step: int = 1
-    gamma: float = GAMMA
-    priority_exponent: float = 0.0
-    clip_reward: bool = False
-    life_loss_ends_return: bool = True
-    seed: int = 0
+def make_settings(buffer_size: int, **values: Any) -> Settings:
+    return Settings(buffer_size=buffer_size, gamma=GAMMA, **values)
 
 
 @dataclass(frozen=True)
@@ -246,7 +238,7 @@ def streams(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[World, Setti
     world = World(plans, draw(st.sampled_from(["vector", "image", "stack"])))
     n_step, num_envs = draw(st.integers(1, 5)), world.num_envs
     length = n_step + world.spaces.stack + 2 + draw(st.integers(0, 12))
-    config = Settings(
+    config = make_settings(
         buffer_size=length * num_envs + draw(st.integers(0, num_envs - 1)),
         n_step=n_step,
         priority_exponent=draw(st.sampled_from([0.0, 0.5])),
@@ -300,7 +292,7 @@ def test_every_transition_equals_the_reference(
 
 
 def test_the_property_test_overwrites_the_ring_several_times():
-    world, config = World([[Plan(3, truncated=False)]], "stack"), Settings(12, n_step=2)
+    world, config = World([[Plan(3, truncated=False)]], "stack"), make_settings(12, n_step=2)
     replay = make_replay(config, world.spaces)
     for _ in range(48):
         replay.add(world.step())
@@ -311,7 +303,7 @@ def test_the_property_test_overwrites_the_ring_several_times():
 def play(
     plan: Plan, num_steps: int, obs: str = "vector", **values: Any
 ) -> tuple[World, Settings, Replay]:
-    world, config = World([[plan]], obs), Settings(64, **values)
+    world, config = World([[plan]], obs), make_settings(64, **values)
     replay = make_replay(config, world.spaces)
     for _ in range(num_steps):
         replay.add(world.step())
@@ -352,7 +344,10 @@ def test_frames_of_before_the_episode_are_zero():
 
 @pytest.mark.parametrize(("clip", "atari"), [(True, True), (True, False), (False, True)])
 def test_rewards_are_clipped_to_their_sign_only_on_atari_and_when_asked(clip: bool, atari: bool):
-    world, config = World([[Plan(5, truncated=False)]], "vector"), Settings(64, clip_reward=clip)
+    world, config = (
+        World([[Plan(5, truncated=False)]], "vector"),
+        make_settings(64, clip_reward=clip),
+    )
     replay = make_replay(config, replace(world.spaces, atari=atari))
     step = replace(world.step(), reward_N=np.array([-7.5], np.float32))
     replay.add(step)
@@ -373,7 +368,7 @@ def rows_of(step: Step, rows: slice) -> Step:
 @pytest.mark.parametrize("obs", ["vector", "stack"])
 def test_groups_of_environments_fill_the_same_replay_as_all_at_once(obs: str):
     plans = [[Plan(n, truncated=n % 2 == 0, lives_lost=frozenset({1}))] for n in (3, 4, 5)]
-    world, config = World(plans, obs), Settings(60, n_step=2)
+    world, config = World(plans, obs), make_settings(60, n_step=2)
     whole, parts = make_replay(config, world.spaces), make_replay(config, world.spaces)
     for _ in range(37):
         step = world.step()
@@ -388,7 +383,7 @@ def test_groups_of_environments_fill_the_same_replay_as_all_at_once(obs: str):
 
 def test_a_replay_is_not_ready_while_a_group_was_never_observed():
     world = World([[Plan(50, truncated=False)]] * 2, "vector")
-    replay = make_replay(Settings(64), world.spaces)
+    replay = make_replay(make_settings(64), world.spaces)
     for _ in range(9):
         replay.add(rows_of(world.step(), slice(1, 2)))
     assert not replay.ready
@@ -472,7 +467,7 @@ def test_the_seed_decides_the_draws():
 @pytest.mark.parametrize("n_step", [1, 3])
 def test_a_replay_is_ready_once_every_environment_can_be_drawn_from(n_step: int):
     plans = [[Plan(1, truncated=False)], [Plan(50, truncated=False)]]
-    world, config = World(plans, "vector"), Settings(64, n_step=n_step)
+    world, config = World(plans, "vector"), make_settings(64, n_step=n_step)
     replay = make_replay(config, world.spaces)
     while not replay.ready:
         assert replay.written.max() < 10
@@ -483,8 +478,8 @@ def test_a_replay_is_ready_once_every_environment_can_be_drawn_from(n_step: int)
 def test_a_capacity_too_small_for_the_window_is_refused_with_the_least_that_works():
     # 3 steps, a stack of 4 and 2 more, for each of 8 environments: 72.
     with pytest.raises(UserError, match=r"--buffer-size 71: must be at least 72 .*3-step"):
-        Replay(Settings(71, n_step=3), ATARI, CPU)
-    Replay(Settings(72, n_step=3), ATARI, CPU)
+        Replay(make_settings(71, n_step=3), ATARI, CPU)
+    Replay(make_settings(72, n_step=3), ATARI, CPU)
 
 
 def tensors_of(value: Any) -> list[Tensor]:
@@ -507,7 +502,7 @@ def test_a_million_atari_transitions_cost_7_gb_and_only_as_they_are_written(
     pretend_free(monkeypatch, 100e9)
     process = psutil.Process()
     before = process.memory_info().rss
-    replay = make_replay(Settings(1_000_000), ATARI)
+    replay = make_replay(make_settings(1_000_000), ATARI)
     num_bytes = sum(tensor.nbytes for tensor in tensors_of(replay))
     # 84 * 84 + 20 bytes a transition, and a little for block sums.
     assert 7.076e9 <= num_bytes <= 7.2e9
@@ -518,12 +513,12 @@ def test_the_memory_error_names_a_size_that_fits(monkeypatch: pytest.MonkeyPatch
     pretend_free(monkeypatch, 1e9)
     # 300,000 * 7,076 = 2.1 GB; nine tenths of 1 GB hold 0.9e9 / 7,076 = 127,190 transitions.
     with pytest.raises(UserError) as error:
-        make_replay(Settings(300_000), ATARI)
+        make_replay(make_settings(300_000), ATARI)
     assert str(error.value) == (
         "a replay of 300,000 transitions needs 2.1 GB and cpu has 1.0 GB free; "
         "--buffer-size 127000 would fit"
     )
-    make_replay(Settings(127_000), ATARI)
+    make_replay(make_settings(127_000), ATARI)
 
 
 @settings(max_examples=40, deadline=None)
@@ -651,7 +646,7 @@ def whole_slots(world: World, config: Settings, lost: list[set[int]]) -> list[in
 
 @settings(max_examples=150, deadline=None)
 @example(
-    stream=(World([[Plan(1, truncated=False)]], "stack"), Settings(buffer_size=7), 1),
+    stream=(World([[Plan(1, truncated=False)]], "stack"), make_settings(buffer_size=7), 1),
     chunk_frames=1,
     damaged={0},
     later_steps=[2],
@@ -711,7 +706,7 @@ def test_a_chunk_of_other_frames_is_as_good_as_lost(capsys: pytest.CaptureFixtur
 
 def test_chunks_are_dropped_once_every_frame_of_theirs_is_overwritten():
     world = World([[Plan(100, truncated=False)], [Plan(100, truncated=False)]], "vector")
-    replay, disk = make_replay(Settings(20), world.spaces), DictStore()
+    replay, disk = make_replay(make_settings(20), world.spaces), DictStore()
     store, kept = ReplayStore(replay), []
     for _ in range(6):
         for _ in range(4):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.devices import CPU, DEVICES
+from support.settings import Settings
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
@@ -23,44 +25,9 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, Step
 from envs.errors import UserError
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
-CPU = torch.device("cpu")
+SETTINGS = Settings(hidden=8, learning_rate=1e-2, optimizer_epsilon=1e-5)
 CORES = ["none", "gru", "lstm"]
 HORIZON, ENVS, WIDTH = 8, 4, 3
-
-
-@dataclass(frozen=True)
-class Settings:
-    horizon_steps: int = HORIZON
-    sequence_steps: int = 4
-    gamma: float = 0.9
-    gae_lambda: float = 0.8
-    clip_reward: bool = False
-    life_loss_ends_return: bool = True
-    normalize_rewards: bool = False
-    normalize_advantages: bool = False
-    normalize_observations: bool = False
-    seed: int = 0
-    optimizer: str = "adam"
-    learning_rate: float = 1e-2
-    optimizer_epsilon: float = 1e-5
-    weight_decay: float = 0.0
-    max_grad_norm: float = 0.5
-    precision: str = "fp32"
-    num_threads: int = 1
-    overlap_learning: bool = False
-    ema_updates: int = 0
-    batch_size: int = 128
-    torso: str = "auto"
-    torso_width: int = 1
-    torso_norm: str = "none"
-    hidden: int = 8
-    layer_norm: bool = False
-    activation: str = "tanh"
-    core: str = "none"
-    separate_value: bool = False
-    annealing: tuple[int, int] = (1_000, 0)
 
 
 Ends = dict[tuple[int, int], str]
@@ -159,7 +126,7 @@ class Valued(Rollout):
 def make(
     spaces: Spaces | None = None, device: torch.device = CPU, **values: Any
 ) -> tuple[Valued, Settings]:
-    spaces, settings = spaces or spaces_of(), Settings(**values)
+    spaces, settings = spaces or spaces_of(), replace(SETTINGS, **values)
     torch.manual_seed(0)
     network = ActorCritic(settings, spaces)
     with torch.no_grad():
@@ -649,7 +616,7 @@ def test_observations_change_the_normalizer_only_after_they_were_learned_from():
 
         def loss(self, batch: Any) -> Any: ...
 
-    settings = Settings(normalize_observations=True)
+    settings = replace(SETTINGS, normalize_observations=True)
     agent = OnPolicyAgent(settings, spaces_of(), CPU, lambda *_: Looks())
     agent.prepare()
     agent.rollout.kept["obs"].normal_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.devices import DEVICES
 from torch import Tensor, nn
 
 from agents.core.nets.pixels import Pixels, channels_last
@@ -17,8 +18,6 @@ from agents.core.nets.torsos import (
 )
 from envs.errors import UserError
 
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
 ATARI = (4, 84, 84)
 IMAGE_TORSOS = ["nature", "data_efficient", "impala"]
 
@@ -118,7 +117,7 @@ def test_layer_norm_comes_before_each_convolution_of_a_residual_block():
     leaves = [type(m) for m in torso.modules() if not list(m.children())]
     block = [nn.GroupNorm, nn.ReLU, nn.Conv2d] * 2
     assert leaves == [Pixels, *([nn.Conv2d, nn.MaxPool2d, *block, *block] * 3), nn.ReLU]
-    assert all(m.env_splits == 1 for m in torso.modules() if isinstance(m, nn.GroupNorm))
+    assert all(m.num_groups == 1 for m in torso.modules() if isinstance(m, nn.GroupNorm))
 
 
 @pytest.mark.parametrize("name", IMAGE_TORSOS)
