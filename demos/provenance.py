@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+from envs import program
+
 
 def command_line() -> str:
     """The command of this process, as a person would type it."""
-    return "python -m demos " + shlex.join(sys.argv[1:])
+    return program.as_called("python -m demos") + " " + shlex.join(sys.argv[1:])
 
 
 def now() -> str:

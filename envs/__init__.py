@@ -1,4 +1,4 @@
-"""Environments that are reproducible from a seed and actions.
+"""Joystick's environments, each reproducible from a seed and actions.
 
 `make("Pong", num_envs=8)` gives a Gymnasium vector environment; `spec` says what a name means,
 `spaces_of` what is observed and done there, and `replay` and `render` bring a `Tape` of it back.

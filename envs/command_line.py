@@ -7,21 +7,24 @@ Every command of ours is parsed here, so that `--runs-dir=~/runs`, `--total-step
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import math
+import operator
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from decimal import Decimal, InvalidOperation
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from envs import program
 from envs.errors import UserError
 
 LARGEST = 2**63 - 1
@@ -56,12 +59,41 @@ def parse(
     try:
         with redirect_stderr(errors):
             return tyro.cli(
-                kind, args=words, prog=prog, description=description, registry=VALUES, **given
+                kind,
+                args=words,
+                prog=program.as_called(prog),
+                description=program.as_called(description or ""),
+                registry=VALUES,
+                **given,
             )
     except SystemExit as exit_:
         if exit_.code:
             raise UserError(one_line(errors.getvalue())) from None
         raise
+
+
+def completion(kinds: dict[str, Any], prog: str, shell: str) -> str:
+    """A script for a shell, by which it completes commands, flags and values.
+
+    Args:
+        kinds: what `parse` takes, of each command.
+        prog: the program whose commands they are.
+        shell: "bash" or "zsh".
+    """
+    commands = [
+        Annotated[kind, tyro.conf.subcommand(name)]  # pyright: ignore
+        for name, kind in kinds.items()
+    ]
+    printed = io.StringIO()
+    # It prints, and exits.
+    with redirect_stdout(printed), suppress(SystemExit):
+        tyro.cli(
+            functools.reduce(operator.or_, commands),
+            prog=prog,
+            args=["--tyro-print-completion", shell],
+            registry=VALUES,
+        )
+    return printed.getvalue()
 
 
 class Flags(argparse.ArgumentParser):

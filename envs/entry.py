@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from envs import output, signals
+from envs import output, program, signals
 from envs.errors import Failure, UserError, first_line
 
 OF_A_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
@@ -78,7 +78,7 @@ def in_words(error: OSError) -> str:
 def say(line: str) -> None:
     """Print a line on standard error, wherever that goes."""
     with suppress(OSError):
-        output.tell(shortened(" ".join(line.splitlines())), error=True)
+        output.tell(shortened(program.as_called(" ".join(line.splitlines()))), error=True)
 
 
 def shortened(line: str) -> str:

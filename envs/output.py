@@ -15,6 +15,7 @@ import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
+from envs.program import as_called
 from envs.text import plain
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def tell(text: object, *, error: bool = False) -> None:
 def warn(text: str) -> None:
     """Print a line on standard error, unless that is a file on a full disk."""
     with suppress(OSError):
-        tell(f"warning: {text}", error=True)
+        tell(f"warning: {as_called(text)}", error=True)
 
 
 @functools.cache

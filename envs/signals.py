@@ -23,7 +23,7 @@ ENDING = tuple(
 KILLED_WITH_US: set[int] = set()
 """Processes that lead a group, and must not outlive a process that ends at once."""
 
-COMMANDS = {"agents", "benchmarks", "demos"}
+COMMANDS = {"agents", "benchmarks", "demos", "joystick"}
 """Packages whose modules are commands, `python -m agents.dqn`."""
 
 _noted: list[int] = []
@@ -51,11 +51,15 @@ def check() -> None:
 
 def _while_starting() -> None:
     """Have Ctrl-C end the process with one line while one of our commands imports."""
-    global _is_program
     # Python says "-m" here until it has found the module to run.
     named = {word.split(".")[0] for word in sys.orig_argv}
-    if sys.argv[:1] != ["-m"] or named.isdisjoint(COMMANDS):
-        return
+    if sys.argv[:1] == ["-m"] and not named.isdisjoint(COMMANDS):
+        starting()
+
+
+def starting() -> None:
+    """Say that this process is one of our commands: from now on Ctrl-C ends it with one line."""
+    global _is_program
     _is_program = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave_with_a_line)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("envs", "demos", "agents", "benchmarks")
+PACKAGES = ("envs", "demos", "agents", "joystick", "benchmarks")
 
 CORE_ROOMS = ("math", "types", "system", "nets", "runs", "data", "optimize", "logging", "training")
 """The rooms of agents/core, from the lowest: each imports from itself and from those before it."""
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "agents.report": ("agents.core", "agents.report", "demos", "envs"),
     "agents.dashboard": ("agents.core", "agents.dashboard", "envs"),
     "agents.sweep": ("agents.core", "agents.report", "agents.sweep", "envs"),
+    "joystick": ("joystick", "agents", "demos", "envs"),
     "benchmarks": ("benchmarks", "agents", "demos", "envs"),
 }
 """Our packages that a module may import; the longest name that it lies within decides.
@@ -228,7 +229,6 @@ OPENING_METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}
 
 OWN_FILES = {
     ("agents.core.system.device", "read_text"): "/proc/cpuinfo, which is the system's",
-    ("agents.core.training.algorithms", "read_text"): "modules of this package",
     ("agents.report.demonstrations", "read_bytes"): "in a temporary folder of this process",
     ("agents.report.page", "read_text"): "assets of this package",
     ("agents.report.serve", "write_bytes"): "in a temporary folder of this process",
@@ -237,6 +237,7 @@ OWN_FILES = {
     ("envs.catalog", "read_bytes"): "a ROM of ale-py's",
     ("envs.output", "os.open"): "/dev/null",
     ("envs.scores", "open"): "a table of this package",
+    ("joystick.own_packages", "open"): "packages that Python would import",
     ("envs.video", "av.open"): "written aside, under a name that nobody guesses",
 }
 """Who opens files without `envs.files`, and why they are no stranger's."""

@@ -1,0 +1,112 @@
+"""The command `joystick`: `joystick dqn --env Pong` is `python -m agents.dqn --env Pong`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from textwrap import shorten
+from types import FrameType
+
+from joystick import own_packages
+
+HEAD = "Reinforcement and imitation learning: every algorithm is one readable file."
+
+FLAGS = {
+    "--help": "this list; after a command, what it does and its flags",
+    "--version": "says which version this is",
+    "--print-completion": "prints what completes commands and flags in bash or zsh",
+}
+
+WIDTH = 80
+"""Columns of the list of commands."""
+
+
+def main(called: str = "joystick") -> None:
+    """The command line; exits with 2 on bad input.
+
+    Args:
+        called: how a person calls this program.
+    """
+    # Until our signals are imported, Ctrl-C would be a traceback.
+    signal.signal(signal.SIGINT, _leave_with_a_line)
+    own_packages.leave_working_directory()
+    words = sys.argv[1:]
+    if words[:1] == ["--version"]:
+        from joystick import __version__
+
+        print(f"joystick {__version__}")
+        return
+    clash = own_packages.clash()
+    if clash:
+        print(f"error: {clash}", file=sys.stderr)
+        sys.exit(2)
+    run(called, words)
+
+
+def run(called: str, words: list[str]) -> None:
+    """Do what the words ask for."""
+    own_packages.return_to_working_directory()
+    from envs import entry, program, signals
+    from envs.output import tell
+
+    signals.starting()
+    program.called(called)
+    first = words[0] if words else "--help"
+    with entry.command():
+        if first in ("-h", "--help"):
+            tell(listing(called))
+        elif first == "--print-completion":
+            from joystick import completion
+
+            # Its lines are longer than any that `tell` prints.
+            print(completion.script(words[1:]))
+        else:
+            function = command(called, first)
+            sys.argv[1:] = words[1:]
+            function(words[1:])
+
+
+def command(called: str, name: str) -> Callable[[list[str]], None]:
+    """The function of a command.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    from envs import UserError
+    from envs.errors import did_you_mean
+    from joystick import commands
+
+    known = commands.every()
+    if name in known:
+        return commands.main_of(name)
+    what = "flag" if name.startswith("-") else "command"
+    near = did_you_mean(name, [*known, *FLAGS])
+    raise UserError(f"unknown {what} '{name}'{near}; {called} --help lists all")
+
+
+def listing(called: str) -> str:
+    """Every command with a line of what it does."""
+    from joystick import commands
+
+    groups = {
+        "Train an agent": {name: each.about for name, each in commands.trainings().items()},
+        "Use it, and more": {name: each.about for name, each in commands.TOOLS.items()},
+        "Flags": FLAGS,
+    }
+    lines = [HEAD, "", f"usage: {called} <command> [flags]"]
+    for title, group in groups.items():
+        width = max(map(len, group))
+        lines += ["", f"{title}:"]
+        for name, about in group.items():
+            lines.append(f"  {name:<{width}}  {shorten(about, WIDTH - width - 4)}")
+    return "\n".join(lines)
+
+
+def _leave_with_a_line(signum: int, frame: FrameType | None) -> None:
+    del frame
+    with suppress(OSError):
+        os.write(2, f"stopped by {signal.Signals(signum).name}\n".encode())
+    os._exit(128 + signum)

@@ -1,0 +1,56 @@
+"""The commands of `joystick`, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+from agents.core.training import algorithms
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        about: what it does, in a line.
+        module: whose `main(args)` does it; "" for an algorithm, which is trained.
+        settings: the name of the module's settings: a dataclass, or a union of several.
+    """
+
+    about: str
+    module: str = ""
+    settings: str = "Arguments"
+
+
+TOOLS = {
+    "evaluate": Command("score a run over full games", "agents.evaluate"),
+    "report": Command("make a page of curves, films and tables of runs", "agents.report.__main__"),
+    "card": Command("write a run's card, and upload it to the Hugging Face Hub", "agents.card"),
+    "dashboard": Command("save a W&B workspace and report", "agents.dashboard.__main__"),
+    "sweep": Command("try settings, with Optuna", "agents.sweep.__main__"),
+    "demos": Command(
+        "record, verify, replay and exchange demonstrations", "demos.__main__", "Command"
+    ),
+}
+"""The commands that train nothing."""
+
+
+def trainings() -> dict[str, Command]:
+    """The algorithms: those of this package, and those that other packages and plugins add."""
+    return {name: Command(about) for name, about in algorithms.listed().items()}
+
+
+def every() -> dict[str, Command]:
+    """All commands."""
+    return trainings() | TOOLS
+
+
+def main_of(name: str) -> Callable[[list[str]], None]:
+    """The function that does a command; imports what it needs, PyTorch too."""
+    module = every()[name].module
+    if module:
+        return import_module(module).main
+    from agents.core.training.launch import main
+
+    return lambda args: main(name, args)
