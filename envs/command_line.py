@@ -80,9 +80,8 @@ def completion(kinds: dict[str, Any], prog: str, shell: str) -> str:
         prog: the program whose commands they are.
         shell: "bash" or "zsh".
     """
-    commands = [
-        Annotated[kind, tyro.conf.subcommand(name)]  # pyright: ignore
-        for name, kind in kinds.items()
+    commands: list[Any] = [
+        Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()
     ]
     printed = io.StringIO()
     # It prints, and exits.
