@@ -339,7 +339,7 @@ def at_a_shell(out: Path, env_id: str, **environment: str) -> subprocess.Complet
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -437,7 +437,7 @@ def test_a_person_with_a_display_plays_in_its_window(tmp_path: Path) -> None:
                 env=kept | {"DISPLAY": display},
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=240,
             )
         finally:
             server.terminate()

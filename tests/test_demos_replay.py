@@ -33,6 +33,9 @@ from demos.replaying import Moment, captioned, fitting, font, moments, one_episo
 from demos.window import window
 from envs import UserError, video
 
+HANG_SECONDS = 60
+"""What takes longer hangs. A busy machine is slow."""
+
 DOT = Moment(np.full((4, 4, 3), 200, np.uint8), ("step 1", "action 2"))
 
 
@@ -167,10 +170,10 @@ def test_keys_end_it_on_the_terminal(
 def test_steps_are_shown_in_real_time(unseen) -> None:
     start = time.perf_counter()
     watch([DOT] * 10, "ten", fps=50)
-    assert 0.2 <= time.perf_counter() - start < 2
+    assert 0.2 <= time.perf_counter() - start < HANG_SECONDS
     start = time.perf_counter()
     terminal.play([DOT] * 10, 50, Console(file=io.StringIO(), force_terminal=True))
-    assert 0.2 <= time.perf_counter() - start < 2
+    assert 0.2 <= time.perf_counter() - start < HANG_SECONDS
 
 
 @pytest.mark.parametrize("how", ["q", "escape", "window"])
@@ -197,7 +200,8 @@ def test_a_key_ends_even_a_slow_film_at_once(unseen) -> None:
         unseen.event.post(unseen.event.Event(unseen.KEYDOWN, key=unseen.K_q))
         start = time.perf_counter()
         assert screen.wait().quits
-        assert time.perf_counter() - start < 1
+        # A frame of this film lasts 100 seconds.
+        assert time.perf_counter() - start < HANG_SECONDS
 
 
 def test_an_environment_that_ends_pygame_leaves_the_window_open(unseen) -> None:

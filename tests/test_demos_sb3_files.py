@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors
 from test_demos_sb3 import Leaves, archive, load, refusal, saved, settings, tensors
 
 RAN = Path(tempfile.mkdtemp()) / "ran"
-MOST_SECONDS, MOST_MORE_BYTES = 2.0, 2**30
+MOST_SECONDS, MOST_MORE_BYTES = 10.0, 2**30
 
 
 def members(path: Path, how: int = zipfile.ZIP_STORED, **contents: bytes) -> Path:
@@ -239,7 +239,7 @@ def test_no_file_takes_long_or_fills_the_memory(tmp_path: Path) -> None:
         make(path)
     good = archive(tmp_path / "good.zip")
     ran = subprocess.run(
-        [sys.executable, "-c", MEASURED, good, *paths], capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", MEASURED, good, *paths], capture_output=True, text=True, timeout=300
     )
     rows = [line.split("\t") for line in ran.stdout.splitlines()]
     assert len(rows) == len(HOSTILE), ran.stderr

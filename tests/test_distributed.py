@@ -39,7 +39,7 @@ def start(algo: str, runs_dir: Path, *args: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str], runs_dir: Path) -> Run:
     try:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=240)
     finally:
         process.terminate()
     assert process.returncode == 0, output
@@ -97,7 +97,7 @@ def test_a_run_of_one_process_goes_on_in_two_ranks(tmp_path: Path) -> None:
     run = run_tiny(tmp_path / "one", "a2c", *env, "--total-steps", "256")
     resume = ("--resume", str(run.path), "--total-steps", "512")
     command = [*TORCHRUN, "-m", "agents.a2c", *resume]
-    two = subprocess.run(command, timeout=120, capture_output=True, text=True)
+    two = subprocess.run(command, timeout=240, capture_output=True, text=True)
     assert two.returncode == 0, two.stdout + two.stderr
     whole = run_tiny(tmp_path / "whole", "a2c", *env, "--total-steps", "512")
     assert_close(Run.open(run.path), whole)
@@ -106,7 +106,7 @@ def test_a_run_of_one_process_goes_on_in_two_ranks(tmp_path: Path) -> None:
 def test_a_lost_rank_ends_the_run_and_leaves_its_last_checkpoint(tmp_path: Path) -> None:
     far = ("--env", "CartPole-v1", "--total-steps", "10000000", "--checkpoint-every-steps", "256")
     process = start("ppo", tmp_path, *far)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(tmp_path.glob("*/checkpoints/0*/state.json")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -114,7 +114,7 @@ def test_a_lost_rank_ends_the_run_and_leaves_its_last_checkpoint(tmp_path: Path)
     ranks = psutil.Process(process.pid).children()
     last = max(ranks, key=lambda rank: int(rank.environ()["RANK"]))
     os.kill(last.pid, signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.communicate(timeout=240)
     assert process.returncode != 0
     assert not any(rank.is_running() for rank in ranks)
     (path,) = tmp_path.glob("*")
@@ -130,7 +130,7 @@ def test_replay_agents_and_uneven_shares_are_refused_in_one_line(tmp_path: Path)
         ("ppo", ("--num-envs", "7"), "must be a multiple of the 2 ranks"),
     ):
         process = start(algo, tmp_path, "--env", "CartPole-v1", *args)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode != 0
         assert message in output
         assert "agents/core" not in output
@@ -148,7 +148,7 @@ def test_a_run_that_is_locked_is_refused_in_one_line_of_the_first_rank(tmp_path:
     run = run_tiny(tmp_path, "ppo", "--env", "CartPole-v1", "--total-steps", "128")
     command = [*TORCHRUN, "-m", "agents.ppo", "--resume", str(run.path), "--total-steps", "256"]
     with locks.alone(run.path):
-        two = subprocess.run(command, timeout=120, capture_output=True, text=True, env=ENVIRONMENT)
+        two = subprocess.run(command, timeout=240, capture_output=True, text=True, env=ENVIRONMENT)
     assert two.returncode != 0
     why = f"process {os.getpid()} is at work in {run.path}; wait until it ends"
     assert said_by_ranks(two.stdout + two.stderr) == [f"error: {why}"]
@@ -158,7 +158,7 @@ def test_a_run_that_is_locked_is_refused_in_one_line_of_the_first_rank(tmp_path:
 def test_a_run_that_cannot_be_made_is_one_line_of_the_first_rank(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     process = start("ppo", tmp_path / "file", "--env", "CartPole-v1")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode != 0
     (line,) = said_by_ranks(output)
     assert line.startswith("error: ") and str(tmp_path / "file") in line

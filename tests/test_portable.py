@@ -167,9 +167,9 @@ def test_what_must_not_outlive_a_process_is_killed_with_its_children(
     assert leader.stdout is not None
     child = psutil.Process(int(leader.stdout.readline()))
     signals.kill_group(leader.pid)
-    assert leader.wait(10) == -signal.SIGKILL
+    assert leader.wait(60) == -signal.SIGKILL
     leader.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the child lives"
         time.sleep(0.05)

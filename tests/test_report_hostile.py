@@ -26,7 +26,7 @@ from envs import locks
 
 NAME = "ALE-Pong-v5__ppo__1__20260101-000004"
 SECRET = b"a secret from elsewhere"
-SECONDS = 20
+SECONDS = 120
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def evaluate(root: Path, expression: str, fragment: str = "") -> Any:
         ]
     )
     assert NODE is not None
-    ended = subprocess.run([NODE, "-"], input=program, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([NODE, "-"], input=program, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 

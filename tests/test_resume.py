@@ -38,13 +38,13 @@ def command(algo: str, env_id: str, runs_dir: Path, *args: str) -> list[str]:
 def start_and_signal(argv: list[str], runs_dir: Path, signum: int) -> tuple[Run, int, str]:
     """Start the command, send the signal once it has a checkpoint; its run, code and output."""
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list(runs_dir.glob("*/checkpoints/0*/state.json")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signum)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     (path,) = runs_dir.glob("*")
     return Run.open(path), process.returncode, output
 

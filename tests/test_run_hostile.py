@@ -57,7 +57,7 @@ def ended(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **place},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 

@@ -259,7 +259,7 @@ def test_what_falls_behind_is_saved_and_stopped(
     toy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = TOY + "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n"
-    file, out = toy(text, sleep=30), tmp_path / "out"
+    file, out = toy(text, sleep=300), tmp_path / "out"
     # The first two, of which the worse one would sleep, and more for them to be compared with.
     start = time.monotonic()
     first = 0.001
@@ -267,7 +267,7 @@ def test_what_falls_behind_is_saved_and_stopped(
     opened.enqueue_trial({"learning_rate": first, "seed": 1})
     opened.enqueue_trial({"learning_rate": 0.01, "seed": 1})
     assert run(file, "--trials", 2, "--out", out) == 0
-    assert time.monotonic() - start < 25
+    assert time.monotonic() - start < 200
     words = capsys.readouterr().out
     assert "trial 0: finished, eval/return_mean 0\n" in words.replace("-0\n", "0\n")
     assert "trial 1: stopped, eval/return_mean -1\n" in words
@@ -287,7 +287,7 @@ def test_the_final_score_can_be_what_counts(toy: Callable[..., Path], tmp_path: 
 def test_ctrl_c_saves_the_training_and_keeps_the_trials_before(
     toy: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, out = toy(sleep=30), tmp_path / "out"
+    file, out = toy(sleep=300), tmp_path / "out"
     opened = study.open_study(plan.read(file), file, out)
     opened.enqueue_trial({"learning_rate": 0.001, "seed": 1})
     opened.enqueue_trial({"learning_rate": 0.01, "seed": 2})

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -425,29 +424,30 @@ import sys, time
 from agents.core.logging import log, wandb_run
 from agents.core.runs.run import Run
 wandb_run.INIT_SECONDS = 2.0
-start = time.monotonic()
-run = Run.create(sys.argv[1], "Pong", "dqn", 1)
-logger = log.Logger(run, {}, total_steps=10, wandb_mode=sys.argv[2])
-logger.metrics(1, {"charts/SPS": 1.0})
-logger.close()
-print("seconds", time.monotonic() - start)
+for mode in sys.argv[2:]:
+    start = time.monotonic()
+    run = Run.create(sys.argv[1], mode, "dqn", 1)
+    logger = log.Logger(run, {}, total_steps=10, wandb_mode=mode)
+    logger.metrics(1, {"charts/SPS": 1.0})
+    logger.close()
+    print("seconds", time.monotonic() - start)
 """
 
 
-@pytest.mark.parametrize("mode", ["auto", "online"])
-def test_without_a_network_a_run_is_offline_within_seconds(tmp_path: Path, mode: str) -> None:
+def test_without_a_network_a_run_is_offline_within_seconds(tmp_path: Path) -> None:
     environment = os.environ | {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    command = [sys.executable, "-c", UNREACHABLE, str(tmp_path / "runs"), mode]
-    start = time.monotonic()
+    command = [sys.executable, "-c", UNREACHABLE, str(tmp_path / "runs"), "auto", "online"]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        command, env=environment, capture_output=True, text=True, timeout=240, check=True
     )
-    assert time.monotonic() - start < 30
-    assert done.stdout.count("W&B cannot be reached: Timed out") == 1
-    (path,) = (tmp_path / "runs").iterdir()
-    (fragment,) = fragments(Run(path, "dqn"))
-    assert fragment.history[0]["global_step"] == 1
-    assert float(done.stdout.rsplit("seconds ", 1)[1]) < 15
+    assert done.stdout.count("W&B cannot be reached: Timed out") == 2
+    for path in (tmp_path / "runs").iterdir():
+        (fragment,) = fragments(Run(path, "dqn"))
+        assert fragment.history[0]["global_step"] == 1
+    # W&B itself waits for 90 seconds.
+    seconds = re.findall(r"^seconds (\S+)$", done.stdout, re.MULTILINE)
+    assert len(seconds) == 2
+    assert all(float(each) < 60 for each in seconds)
 
 
 def test_close_is_idempotent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -486,7 +486,7 @@ def test_an_interrupted_run_is_closed_and_whole(tmp_path: Path) -> None:
             if line.startswith("step 5 "):
                 break
         os.killpg(process.pid, signal.SIGINT)  # As a terminal does: W&B's process gets it too.
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert out.endswith("closed\n")
     (path,) = tmp_path.iterdir()
