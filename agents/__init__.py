@@ -3,11 +3,13 @@
 import os
 import sys
 
-if sys.argv[:1] == ["-m"] and sys.path[0] == os.getcwd() != os.path.dirname(__path__[0]):
-    # `python -m` looks there first, where a person may have a folder `envs`: the package comes
-    # before it, and a person's own modules are still found.
-    sys.path[0:1] = []
-    sys.path += [os.path.dirname(__path__[0]), os.getcwd()]
+if sys.argv[:1] == ["-m"] and any(word.split(".")[0] == __name__ for word in sys.orig_argv):
+    # `python -m` looks first where a person works, who may have a folder `envs` there.
+    sys.path.insert(0, os.path.dirname(__path__[0]))
+    from envs import siblings
+
+    sys.path.pop(0)
+    siblings.prefer()
 
 # Imported for its effect, before anything that takes seconds: Ctrl-C is one line from here on.
 from envs import signals as signals

@@ -17,6 +17,7 @@ from demos.recording import Policy
 from demos.scripts import FORM, script
 from envs import EnvSpec, UserError, spaces_of
 from envs.errors import did_you_mean
+from envs.siblings import clash
 
 SOURCES = ("random", "human", FORM, "sb3:FILE.zip", "runs/<run>")
 
@@ -72,4 +73,6 @@ def policy_of_runs() -> Callable[[str, EnvSpec, int, float | None], Policy]:
             # Another missing package is its own error.
             if not (error.name or "").startswith("agents"):
                 raise
+            if foreign := clash("agents"):
+                raise UserError(foreign) from None
     raise UserError("the installation of Joystick is older than its files: pip install -e . again")

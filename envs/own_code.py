@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from envs.errors import UserError, first_line
+from envs.siblings import hidden
 
 FAULTS = (Exception, SystemExit)
 """What a person's code may raise. `sys.exit` is a fault too: nobody would see why it ended."""
@@ -30,7 +31,8 @@ def imported(module: str, about: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         why = first_line(error)
-        raise UserError(f"{about} cannot be imported: {why}{without_ending(module)}") from error
+        cure = without_ending(module) or hidden(error)
+        raise UserError(f"{about} cannot be imported: {why}{cure}") from error
     except FAULTS as error:
         raise UserError(f"{about} cannot be imported: it {raised(error)}") from error
 

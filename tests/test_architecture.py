@@ -237,8 +237,9 @@ OWN_FILES = {
     ("envs.catalog", "read_bytes"): "a ROM of ale-py's",
     ("envs.output", "os.open"): "/dev/null",
     ("envs.scores", "open"): "a table of this package",
-    ("joystick.own_packages", "open"): "packages that Python would import",
+    ("envs.siblings", "open"): "a module of this package, or of another package with its name",
     ("envs.video", "av.open"): "written aside, under a name that nobody guesses",
+    ("joystick.own_packages", "open"): "packages that Python would import",
 }
 """Who opens files without `envs.files`, and why they are no stranger's."""
 
