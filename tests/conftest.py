@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
+from support.tiers import tier_of
 
 import envs
 from agents.core.runs.run import Run
@@ -27,6 +28,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("joystick", deadline=None)
 settings.load_profile("joystick")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="joystick-cache-")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test with its tier, so that `-m fast` finds it."""
+    for item in items:
+        markers = {marker.name for marker in item.iter_markers()}
+        tier = tier_of(item.path.stem.removeprefix("test_"), markers)
+        item.add_marker(getattr(pytest.mark, tier))
+
 
 # Without --anneal-steps the learning rate would depend on how far a run is meant to go.
 ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--anneal-steps", "100000"]

@@ -17,10 +17,12 @@ from agents.core.training.algorithms import algorithms
 ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
 
 
+@pytest.mark.fast
 def test_every_algorithm_is_under_contract() -> None:
     assert algorithms() == sorted({module_of(algo) for algo in ALGORITHMS})
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("algo", "env_id"), on_each(*ENVS))
 def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id: str) -> None:
     run = run_tiny(
@@ -92,6 +94,7 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
     assert all(torch.equal(plain[name], evaluated[name]) for name in plain)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
     schedule = ("--learning-rate", "0.01", "--anneal-to", "0.2")
@@ -108,6 +111,7 @@ def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> N
         assert rate == pytest.approx(0.01 * (1 - 0.8 * share))
 
 
+@pytest.mark.fast
 def test_the_rewards_that_dqn_sums_become_fewer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

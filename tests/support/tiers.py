@@ -1,0 +1,38 @@
+"""The tier of every test file: `fast` is what a person runs after each change.
+
+    pytest -m fast              golden values, contracts, command lines, architecture, tapes
+    pytest -m "not slow"        all of CI: fast and full
+    pytest -m slow              long learning runs and full products, before a release
+
+A test's own marker decides before its file. A file that is in neither list counts as full, and
+`test_tiers.py` names it.
+"""
+
+from __future__ import annotations
+
+TIERS = ("fast", "full", "slow")
+
+FAST = {
+    *("acting", "architecture", "benchmark_results", "building", "card", "cli", "command_line"),
+    *("demos", "demos_hostile", "earlier_names", "env_options", "envs", "files", "gpu_benchmark"),
+    *("learner", "log", "losses", "networks", "normalise", "output", "policies", "portable_names"),
+    *("priorities", "random_play", "recurrence", "replay", "report_statistics", "returns"),
+    *("rollouts", "run", "same_run", "schedules", "tapes", "tiers", "torsos", "toys"),
+}
+
+FULL = {
+    *("benchmarks", "capture", "checkpoint_content", "contract", "dashboard", "demos_append"),
+    *("demos_cli", "demos_format", "demos_frames", "demos_human", "demos_minari"),
+    *("demos_minari_foreign", "demos_replay", "demos_sb3", "demos_sb3_files"),
+    *("demos_sb3_trained", "demos_scripts", "demos_stored", "distributed", "fuzz"),
+    *("hostile_arguments", "imitation", "joystick", "kills", "learning", "learning_beside"),
+    *("lifecycle", "locks", "memory", "no_waiting", "portable", "probe", "report_hostile"),
+    *("report_page", "report_reading", "report_script", "resume", "run_hostile", "shipped"),
+    *("sweep", "together", "user_envs", "wandb", "wandb_runs", "wheel"),
+}
+
+
+def tier_of(file: str, markers: set[str]) -> str:
+    """The tier of a test in `test_<file>.py` with these markers."""
+    own = [tier for tier in TIERS if tier in markers]
+    return own[-1] if own else "fast" if file in FAST else "full"
