@@ -20,13 +20,13 @@ from envs import machine, signals
 
 ROOT = Path(__file__).parent.parent
 
-PACKAGES = ("agents", "benchmarks", "demos", "envs")
+PACKAGES = ("agents", "benchmarks", "demos", "envs", "joystick")
 
 ON_WINDOWS = """
     import builtins, importlib, os, pkgutil, runpy, signal, sys
     from types import ModuleType
 
-    OURS = {"agents", "envs", "demos", "benchmarks", "__main__"}
+    OURS = {"agents", "envs", "demos", "benchmarks", "joystick", "__main__"}
     MODULES = {"curses", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog",
                "termios", "tty"}
     LACKED = {
@@ -69,7 +69,7 @@ ON_WINDOWS = """
 """Hides from our modules what Windows lacks. Libraries see all of this system: they are its own."""
 
 EVERY_MODULE = """
-    for name in ("agents", "demos", "envs", "benchmarks"):
+    for name in ("agents", "demos", "envs", "benchmarks", "joystick"):
         package = importlib.import_module(name)
         for each in pkgutil.walk_packages(package.__path__, name + "."):
             importlib.import_module(each.name)

@@ -63,7 +63,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_has_every_file_that_a_program_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tops = sorted(each.parent.name for each in ROOT.glob("*/__init__.py"))
-    assert {"agents", "benchmarks", "demos", "envs"} <= set(tops)
+    assert {"agents", "benchmarks", "demos", "envs", "joystick"} <= set(tops)
     wanted = [file for top in tops for file in (ROOT / top).rglob("*")]
     kinds = {".py", ".js", ".css", ".html", ".txt", ".csv", ".parquet", ".typed"}
     needed = {
@@ -81,13 +81,16 @@ def test_a_wheel_has_every_file_that_a_program_needs(wheel: Path) -> None:
 def test_an_installed_wheel_trains_evaluates_clones_and_sweeps(
     python: Path, tmp_path: Path
 ) -> None:
-    where = done([python, "-c", "import agents, demos, envs; print(agents.__file__)"], tmp_path)
+    where = done(
+        [python, "-c", "import agents, demos, envs, joystick; print(agents.__file__)"], tmp_path
+    )
     assert Path(where).is_relative_to(python.parent.parent)
     pole = ("--env", "CartPole-v1", "--total-steps", "400", *QUIET)
     dqn = ("--learning-starts-steps", "100", "--buffer-size", "1000")
     done([python, "-m", "agents.dqn", *pole, *dqn], tmp_path)
     (run,) = (tmp_path / "runs").glob("CartPole-v1__dqn__1__*")
-    done([python, "-m", "agents.evaluate", run, "--episodes", "2", "--no-video"], tmp_path)
+    joystick = python.with_name("joystick" + python.suffix)
+    done([joystick, "evaluate", run, "--episodes", "2", "--no-video"], tmp_path)
     done([python, "-m", "demos", "verify", "cartpole-expert-v1"], tmp_path)
     done([python, "-m", "agents.bc", *pole, "--demos", "cartpole-expert-v1"], tmp_path)
     done([python, "-m", "agents.report", "runs", "-o", "page.html"], tmp_path)
