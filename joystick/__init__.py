@@ -1,17 +1,14 @@
-"""Reinforcement and imitation learning: the Python interface, and the command `joystick`.
+"""Joystick: reinforcement and imitation learning; the Python interface and the command.
 
 Nothing heavy is imported here: `import joystick` takes milliseconds.
 """
 
 from __future__ import annotations
 
-from importlib import metadata
-
-DISTRIBUTION = "joystick-rl"
-"""The name that pip knows this package by."""
-
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        return metadata.version(DISTRIBUTION)
+        from importlib import metadata
+
+        return metadata.version("joystick-rl")
     raise AttributeError(f"module 'joystick' has no attribute '{name}'")

@@ -7,10 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from textwrap import shorten
 from types import FrameType
-
-from joystick import own_packages
 
 HEAD = "Reinforcement and imitation learning: every algorithm is one readable file."
 
@@ -30,25 +27,41 @@ def main(called: str = "joystick") -> None:
     Args:
         called: how a person calls this program.
     """
-    # Until our signals are imported, Ctrl-C would be a traceback.
-    signal.signal(signal.SIGINT, _leave_with_a_line)
-    own_packages.leave_working_directory()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until our own signals are imported, Ctrl-C would be a traceback.
+        signal.signal(signal.SIGINT, _leave_with_a_line)
     words = sys.argv[1:]
     if words[:1] == ["--version"]:
         from joystick import __version__
 
         print(f"joystick {__version__}")
         return
-    clash = own_packages.clash()
-    if clash:
-        print(f"error: {clash}", file=sys.stderr)
-        sys.exit(2)
+    take_own_packages()
     run(called, words)
+
+
+def take_own_packages() -> None:
+    """Import our packages from beside this one, whatever else has their names.
+
+    Where another package has replaced a file of ours, the program ends with one line.
+    """
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    from envs import siblings
+
+    sys.path.pop(0)
+    siblings.prefer()
+    for name in siblings.PACKAGES:
+        clash = siblings.clash(name)
+        if clash:
+            print(f"error: {clash}", file=sys.stderr)
+            sys.exit(2)
 
 
 def run(called: str, words: list[str]) -> None:
     """Do what the words ask for."""
-    own_packages.return_to_working_directory()
+    if os.getcwd() not in sys.path:
+        # A person's own modules, `--env my_module:MyEnv-v0`, are found where they work.
+        sys.path.append(os.getcwd())
     from envs import entry, program, signals
     from envs.output import tell
 
@@ -89,6 +102,8 @@ def command(called: str, name: str) -> Callable[[list[str]], None]:
 
 def listing(called: str) -> str:
     """Every command with a line of what it does."""
+    from textwrap import shorten
+
     from joystick import commands
 
     groups = {

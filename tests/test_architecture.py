@@ -239,7 +239,6 @@ OWN_FILES = {
     ("envs.scores", "open"): "a table of this package",
     ("envs.siblings", "open"): "a module of this package, or of another package with its name",
     ("envs.video", "av.open"): "written aside, under a name that nobody guesses",
-    ("joystick.own_packages", "open"): "packages that Python would import",
 }
 """Who opens files without `envs.files`, and why they are no stranger's."""
 

@@ -145,19 +145,12 @@ def test_a_folder_of_the_same_name_in_the_working_directory_harms_nothing(
         assert done.returncode == 0, done.stderr
 
 
-def test_another_package_of_the_same_name_is_named(script: list[str], tmp_path: Path) -> None:
-    other = tmp_path / "site-packages"
-    about = other / "openai_agents-1.0.dist-info"
-    about.mkdir(parents=True)
-    (other / "agents").mkdir()
-    (other / "agents" / "__init__.py").write_text("raise RuntimeError('imported')\n")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: openai-agents\nVersion: 1.0\n")
-    (about / "top_level.txt").write_text("agents\n")
-    done = run(script, "dqn", cwd=tmp_path, first_on_path=str(other))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"'agents' is {other}/agents here, not Joystick's" in done.stderr
-    assert "the package openai-agents has the same name" in done.stderr
+def test_another_package_of_the_same_name_harms_nothing(script: list[str], tmp_path: Path) -> None:
+    (tmp_path / "site-packages" / "agents").mkdir(parents=True)
+    file = tmp_path / "site-packages" / "agents" / "__init__.py"
+    file.write_text("raise RuntimeError('imported')\n")
+    done = run(script, "dnq", cwd=tmp_path, first_on_path=str(file.parents[1]))
+    assert "did you mean 'dqn'?" in done.stderr, done.stderr
 
 
 def test_a_file_that_another_package_replaced_is_named(tmp_path: Path) -> None:
@@ -239,7 +232,7 @@ def test_ctrl_c_at_any_moment_of_the_start_is_at_most_one_line(
         _, said = process.communicate(timeout=60)
         # Python's own start, before any line of ours, is not ours; nor is the end of the help.
         assert process.returncode in (130, -signal.SIGINT, 0), said
-        assert "Traceback" not in said or "joystick" not in said
+        assert "Traceback" not in said or "in main" not in said
 
 
 def test_the_list_is_within_its_width_with_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
