@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
 from agents.core.math import losses
+from agents.core.math.schedules import Linear
 from agents.core.optimize.learner import Learner
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
@@ -25,7 +26,7 @@ from agents.core.types.spaces import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
+    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
     horizon_steps: int = 5  # Steps of each environment in a rollout.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
@@ -53,11 +54,11 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(num_envs=16, learning_rate=7e-4, optimizer="rmsprop"),
+    "atari": Config(num_envs=16, learning_rate=Linear(7e-4, 0), optimizer="rmsprop"),
     "control": Config(
         env_id="CartPole-v1",
         total_steps=300_000,
-        learning_rate=1e-3,
+        learning_rate=Linear(1e-3, 0),
         eval_every_steps=50_000,
         horizon_steps=16,
         gae_lambda=0.95,
@@ -71,7 +72,7 @@ PRESETS = {
     "baselines": Config(
         num_envs=16,
         total_steps=10_000_000,
-        learning_rate=7e-4,
+        learning_rate=Linear(7e-4, 0),
         optimizer="rmsprop",
         torso="nature",
         hidden=512,
@@ -90,7 +91,7 @@ class A2C:
     def __init__(self, config: Config, learner: Learner):
         self.config, self.learner = config, learner
 
-    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+    def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         (batch,) = rollout.minibatches(rollout.size)
         return self.learner.update(self.loss, batch)[0]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
 from agents.core.data.demonstrations import DemoLoader
-from agents.core.math import schedules
+from agents.core.math.schedules import constant
 from agents.core.nets.distributions import join
 from agents.core.nets.networks import PolicyNetwork
 from agents.core.optimize.acting import imitate, policy_of
@@ -65,11 +65,11 @@ class Config(BaseConfig):
 
 PRESETS = {
     "atari": Config(
-        learning_rate=5e-4, total_steps=400_000, eval_every_steps=200_000, layer_norm=True
+        learning_rate=constant(5e-4), total_steps=400_000, eval_every_steps=200_000, layer_norm=True
     ),
     "control": Config(
         env_id="CartPole-v1",
-        learning_rate=1e-3,
+        learning_rate=constant(1e-3),
         total_steps=400_000,
         batch_size=64,
         activation="tanh",
@@ -96,7 +96,7 @@ class BC:
     ):
         self.config, self.spaces, self.network = config, spaces, network
         self.learner = Learner(network, config, device)
-        self.horizon_steps, self.exploration = config.batch_size, schedules.constant(1.0)
+        self.horizon_steps, self.exploration = config.batch_size, constant(1.0)
 
     def prepare(self) -> None:
         config, network = self.config, self.network

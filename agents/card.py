@@ -6,7 +6,6 @@ uploads card, best weights, config, score and film: pip install -e ".[hub]", the
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import sys
@@ -18,7 +17,7 @@ import tyro
 
 from agents.core.runs.run import Run
 from agents.core.training import algorithms, arguments
-from agents.core.training.config import from_json
+from agents.core.training.config import to_json
 from agents.report.reading import RunRecord, Score, read_run, step_of
 from demos.dataset import write
 from envs import EnvSpec, UserError, command_line
@@ -139,15 +138,22 @@ def command(record: RunRecord) -> str:
         # The name is a file's: it may not have a module imported.
         require_trusted(env_id)
         default = arguments.preset(module, "auto", env_id, str(config.get("device", "auto")))
-        usual = dataclasses.asdict(from_json(module.Config, dataclasses.asdict(default)))
+        usual = to_json(default)
     except (UserError, TypeError):
         usual = {}
     flags = ["--env", env_id]
     for name, value in config.items():
         same = name in usual and plain(usual[name]) == value
+        if name == "learning_rate" and isinstance(usual.get(name), str) and not same:
+            value = constant_text(value)
         if name == "seed" or (name != "env_id" and not same):
             flags += flag(name, value)
     return shlex.join(["python", "-m", f"agents.{record.algo}", *flags])
+
+
+def constant_text(value: Any) -> Any:
+    """A number as the schedule that stays there; alone it would take the default's shape."""
+    return f"{value}..{value}" if isinstance(value, int | float) else value
 
 
 def plain(value: Any) -> Any:

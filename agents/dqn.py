@@ -15,12 +15,13 @@ from torch import Tensor
 
 from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ChunkStore, ReplayStore
-from agents.core.math import losses, schedules
+from agents.core.math import losses
+from agents.core.math.schedules import Linear, constant
 from agents.core.nets.networks import make_q_network
 from agents.core.optimize.acting import epsilon_greedy
 from agents.core.optimize.learner import Learner, copy_weights
 from agents.core.system.codec import all_like
-from agents.core.training.config import BaseConfig, Schedule, require
+from agents.core.training.config import BaseConfig, require
 from agents.core.training.launch import main
 from agents.core.types.batches import Batch
 from agents.core.types.env_rng import EnvRng
@@ -31,27 +32,20 @@ from envs import schema
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    schedules = (
-        Schedule("n_step", "n_step_end"),
-        Schedule("epsilon_start", "epsilon_end", "epsilon_decay_steps"),
-    )
     max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: float = 7e-4  # Step size of the optimizer at first.
+    learning_rate: Linear = constant(7e-4)  # Step size of the optimizer.
     batch_size: int = 64  # Transitions in an update.
     samples_per_step: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
     buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
     learning_starts_steps: int = 4_000  # Steps of experience before the first update.
     gamma: float = 0.98  # Discount per step.
-    n_step: int = 20  # Rewards summed before bootstrapping, at first.
-    n_step_end: int = 20  # The same after anneal_steps, where it is less. Given n_step alone, that.
+    n_step: Linear = constant(20)  # Rewards summed before bootstrapping.
     action_gap: float = 0.0  # α of advantage learning (https://arxiv.org/abs/1512.04860).
     double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
     priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
     target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
-    epsilon_start: float = 1.0  # Share of random actions at first.
-    epsilon_end: float = 0.01  # The same from epsilon_decay_steps on. Given the start alone, that.
-    epsilon_decay_steps: int = 25_000  # Steps over which epsilon falls.
+    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)  # Share of random actions in training.
     eval_epsilon: float = 0.001  # Share of random actions in evaluation.
     clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
     life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
@@ -60,11 +54,12 @@ class Config(BaseConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon_start", "epsilon_end", "eval_epsilon")
+        self.within_unit("epsilon", "eval_epsilon")
         self.within_unit("gamma", "priority_exponent", "action_gap")
         self.above_zero("samples_per_step")
-        self.at_least(1, "batch_size", "n_step", "n_step_end", "target_every_updates")
-        self.at_least(0, "epsilon_decay_steps", "learning_starts_steps")
+        self.at_least(1, "batch_size", "n_step", "target_every_updates")
+        self.whole("n_step")
+        self.at_least(0, "learning_starts_steps")
         self.at_most("buffer_size", "batch_size", "learning_starts_steps")
         require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 
@@ -74,18 +69,16 @@ PRESETS = {
         num_envs=32,
         overlap_learning=True,
         buffer_size=40_000,
-        n_step_end=5,
-        anneal_to=0.1,
-        anneal_from_steps=200_000,
-        anneal_steps=900_000,
+        n_step=Linear(20, 5, 200_000, 900_000),
+        learning_rate=Linear(7e-4, 7e-5, 200_000, 900_000),
         action_gap=0.5,
         ema_updates=1_000,
     ),
     "control": Config(
         env_id="CartPole-v1",
         total_steps=100_000,
-        learning_rate=5e-4,
-        n_step=10,
+        learning_rate=constant(5e-4),
+        n_step=constant(10),
         samples_per_step=8,
         priority_exponent=0,
         target_every_updates=500,
@@ -96,12 +89,10 @@ PRESETS = {
         num_envs=128,
         batch_size=512,
         samples_per_step=8,
-        epsilon_decay_steps=250_000,
+        epsilon=Linear(1.0, 0.01, 0, 250_000),
         buffer_size=1_000_000,
-        anneal_to=0.1,
-        anneal_from_steps=500_000,
-        anneal_steps=2_000_000,
-        n_step_end=5,
+        learning_rate=Linear(7e-4, 7e-5, 500_000, 2_000_000),
+        n_step=Linear(20, 5, 500_000, 2_000_000),
         action_gap=0.5,
         ema_updates=1_000,
         learning_starts_steps=50_000,
@@ -111,12 +102,12 @@ PRESETS = {
         num_envs=4,
         torso="nature",
         hidden=512,
-        n_step=1,
+        n_step=constant(1),
         layer_norm=False,
         optimizer="nature_rmsprop",
         optimizer_epsilon=0.1 / 32,
         gamma=0.99,
-        learning_rate=2.5e-4,
+        learning_rate=constant(2.5e-4),
         batch_size=32,
         samples_per_step=8.0,
         max_grad_norm=0.0,
@@ -124,8 +115,7 @@ PRESETS = {
         learning_starts_steps=50_000,
         priority_exponent=0.0,
         target_every_updates=10_000,
-        epsilon_end=0.1,
-        epsilon_decay_steps=1_000_000,
+        epsilon=Linear(1.0, 0.1, 0, 1_000_000),
         eval_epsilon=0.05,
         eval_every_steps=1_000_000,
         standardize_pixels=False,
@@ -146,9 +136,8 @@ class DQN:
     def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
         self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
         self.target, self.replay_store = learner.target_copy(), ReplayStore(replay)
-        epsilons = config.epsilon_start, config.epsilon_end
-        self.exploration = schedules.linear(*epsilons, config.epsilon_decay_steps)
-        self.n_step = schedules.linear(config.n_step, config.n_step_end, *config.annealing)
+        self.exploration = config.epsilon.until(config.total_steps)
+        self.n_step = config.n_step.until(config.total_steps)
         self.steps, self.updates, self.updates_due = 0, 0, 0.0
 
     def prepare(self) -> None:

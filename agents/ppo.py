@@ -20,8 +20,9 @@ from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
 from agents.core.math import losses
+from agents.core.math.schedules import Linear, constant
 from agents.core.optimize.learner import Learner, means_of
-from agents.core.training.config import BaseConfig, Schedule
+from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAgent
 from agents.core.types.batches import Sequences
@@ -30,13 +31,11 @@ from agents.core.types.spaces import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    schedules = (Schedule("clip", "clip_end"),)
-    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
+    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
     horizon_steps: int = 128  # Steps of each environment in a rollout.
     batch_size: int = 256  # Steps in a minibatch.
     epochs: int = 4  # Passes over a rollout.
-    clip: float = 0.1  # ε of the clipped objective.
-    clip_end: float = 0.1  # ε at the end: it changes linearly. Given clip alone, clip itself.
+    clip: Linear = constant(0.1)  # ε of the clipped objective.
     value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
     target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
@@ -58,17 +57,16 @@ class Config(BaseConfig):
         self.above_zero("clip")
         self.at_least(1, "horizon_steps", "batch_size", "epochs", "sequence_steps")
         self.at_least(0, "value_coefficient", "entropy_coefficient", "value_clip", "target_kl")
-        self.at_least(0, "clip_end", "eval_temperature")
+        self.at_least(0, "clip", "eval_temperature")
 
 
 CONTROL = Config(
     env_id="CartPole-v1",
     total_steps=150_000,
-    learning_rate=1e-3,
+    learning_rate=Linear(1e-3, 0),
     batch_size=128,
     epochs=6,
-    clip=0.2,
-    clip_end=0.2,
+    clip=constant(0.2),
     entropy_coefficient=0.0,
     activation="tanh",
     hidden=64,
@@ -77,21 +75,19 @@ CONTROL = Config(
 )
 PRESETS = {
     "atari": Config(
-        learning_rate=7e-4,
+        learning_rate=Linear(7e-4, 0),
         total_steps=2_500_000,
         num_envs=16,
-        clip=0.2,
-        clip_end=0.2,
+        clip=constant(0.2),
         layer_norm=True,
     ),
     "atari-gpu": Config(
-        learning_rate=7e-4,
+        learning_rate=Linear(7e-4, 0),
         total_steps=10_000_000,
         num_envs=128,
         horizon_steps=64,
         batch_size=2048,
-        clip=0.2,
-        clip_end=0.2,
+        clip=constant(0.2),
         layer_norm=True,
         torso="nature",
         hidden=512,
@@ -107,7 +103,11 @@ PRESETS = {
         normalize_rewards=True,
     ),
     "baselines": Config(
-        total_steps=10_000_000, clip_end=0.0, torso="nature", hidden=512, standardize_pixels=False
+        total_steps=10_000_000,
+        clip=Linear(0.1, 0),
+        torso="nature",
+        hidden=512,
+        standardize_pixels=False,
     ),
 }
 
@@ -121,11 +121,12 @@ class PPO:
 
     def __init__(self, config: Config, learner: Learner):
         self.config, self.learner = config, learner
-        self.clip = torch.tensor(config.clip, device=learner.device)
+        self.clip_schedule = config.clip.until(config.total_steps)
+        self.clip = torch.tensor(config.clip.start, device=learner.device)
 
-    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+    def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         config, metrics = self.config, []
-        self.clip.fill_(config.clip + progress * (config.clip_end - config.clip))
+        self.clip.fill_(self.clip_schedule(step))
         for _ in range(config.epochs):
             for batch in rollout.minibatches(config.batch_size):
                 metrics.append(self.learner.update(self.loss, batch)[0])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
 from agents.core.math import losses
+from agents.core.math.schedules import Linear
 from agents.core.optimize.learner import Learner
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
@@ -27,7 +28,7 @@ from agents.core.types.spaces import Spaces
 
 @dataclass(frozen=True, kw_only=True)
 class Config(BaseConfig):
-    anneal_to: float = 0.0  # Share of the learning rate that is left at the end.
+    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
     horizon_steps: int = 512  # Steps of each environment in a rollout.
     sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
     gamma: float = 0.99  # Discount per step.
@@ -58,11 +59,11 @@ class Config(BaseConfig):
 
 
 PRESETS = {
-    "atari": Config(learning_rate=1e-3, total_steps=10_000_000),
+    "atari": Config(learning_rate=Linear(1e-3, 0), total_steps=10_000_000),
     "control": Config(
         env_id="CartPole-v1",
         total_steps=400_000,
-        learning_rate=1e-2,
+        learning_rate=Linear(1e-2, 0),
         activation="tanh",
         hidden=64,
         separate_value=True,
@@ -81,7 +82,7 @@ class Reinforce:
     def __init__(self, config: Config, learner: Learner):
         self.config, self.learner = config, learner
 
-    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
+    def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         (batch,) = rollout.minibatches(rollout.size)
         return self.learner.update(self.loss, batch)[0]
 

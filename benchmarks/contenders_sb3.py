@@ -19,8 +19,8 @@ def dqn(config: Any) -> dict[str, Any]:
         "train_freq": max(steps_per_update // config.num_envs, 1),
         "gradient_steps": max(config.num_envs // steps_per_update, 1),
         "target_update_interval": config.target_every_updates * steps_per_update,
-        "exploration_initial_eps": config.epsilon_start,
-        "exploration_final_eps": config.epsilon_end,
+        "exploration_initial_eps": config.epsilon.start,
+        "exploration_final_eps": config.epsilon.end,
     }
 
 
@@ -44,7 +44,7 @@ def ppo(config: Any) -> dict[str, Any]:
         **actor_critic(config),
         "batch_size": config.batch_size,
         "n_epochs": config.epochs,
-        "clip_range": config.clip,
+        "clip_range": config.clip.start,
     }
 
 
@@ -74,7 +74,7 @@ class StableBaselines:
         self.model = getattr(stable_baselines3, algo.upper())(
             "CnnPolicy",
             vec_env.VecFrameStack(env, 4),
-            learning_rate=config.learning_rate,
+            learning_rate=config.learning_rate.start,
             gamma=config.gamma,
             max_grad_norm=config.max_grad_norm,
             policy_kwargs={"optimizer_kwargs": {"eps": config.optimizer_epsilon}},

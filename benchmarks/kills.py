@@ -59,7 +59,7 @@ SMALL = (
     *("--eval-every-steps", str(EVERY_STEPS), "--checkpoint-every-steps", str(EVERY_STEPS)),
 )
 
-ROLLOUT = ("--horizon-steps", "8", "--anneal-steps", "100000")
+ROLLOUT = ("--horizon-steps", "8", "--learning-rate", "1e-3..0@0..100000")
 
 REPLAY = ("--batch-size", "8", "--buffer-size", "2000", "--learning-starts-steps", "64")
 

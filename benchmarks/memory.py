@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.core.data.replay import Replay
+from agents.core.math.schedules import constant
 from agents.core.training.config import require
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
@@ -61,7 +62,7 @@ def make_replay(arguments: Arguments) -> Replay:
     """An Atari replay that has not asked for its memory yet."""
     num_envs = arguments.num_envs
     spaces = Spaces(num_envs, (STACK, 84, 84), torch.uint8, STACK, num_actions=6, atari=True)
-    config = Config(buffer_size=arguments.transitions, num_envs=num_envs, n_step=1)
+    config = Config(buffer_size=arguments.transitions, num_envs=num_envs, n_step=constant(1))
     return Replay(config, spaces, torch.device("cpu"))
 
 

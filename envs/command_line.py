@@ -117,6 +117,18 @@ def flag_of(word: str) -> str:
     return "--env" if flag == "--env-id" else flag
 
 
+def changed(words: Sequence[str], flag: str, change: Callable[[str], str]) -> list[str]:
+    """The same words with each value that follows a flag changed; flags are spelled as ours."""
+    result = list(words)
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == flag and equals:
+            result[place] = f"{flag}={change(value)}"
+        elif name == flag and place + 1 < len(words):
+            result[place + 1] = change(words[place + 1])
+    return result
+
+
 def whole_number(text: str) -> int:
     """`1000000`, `1_000_000` and `1e6` are the same number."""
     try:
@@ -152,6 +164,11 @@ READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     float: ("FLOAT", finite_number),
     Path: ("PATH", path),
 }
+
+
+def reads(kind: Any, metavar: str, read: Callable[[str], Any]) -> None:
+    """Have every command line read values of a type with `read`, which raises a ValueError."""
+    READERS[kind] = (metavar, read)
 
 
 @VALUES.primitive_rule

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 
 OURS = re.compile(r"python -m (?P<package>agents|demos)\b(?:\.(?P<name>[a-z]\w*)\b)?(?![\w.]*/)")
 """A command of this package, as the documentation of modules writes it."""
 
 _name = ""
+
+
+def version() -> str:
+    """This Joystick's version; "unknown" where the package is not installed."""
+    try:
+        return metadata.version("joystick-rl")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def called(name: str) -> None:

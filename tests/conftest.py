@@ -39,8 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(getattr(pytest.mark, tier))
 
 
-# Without --anneal-steps the learning rate would depend on how far a run is meant to go.
-ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--anneal-steps", "100000"]
+# Without a last step the learning rate would depend on how far a run is meant to go.
+ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--learning-rate", "1e-3..0@0..100000"]
 
 TINY = {
     "a2c": ROLLOUT,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, TINY, run_tiny
+from conftest import ALGORITHMS, run_tiny
 from support.devices import CUDA
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -88,13 +88,11 @@ def test_a_repeated_step_freezes_nothing_that_changes(
 ) -> None:
     settings = ["--env", "toy/Catch-v0", "--total-steps", "400", "--learning-rate", "0.01"]
     settings += ["--precision", precision]
-    if "--horizon-steps" in TINY[algo]:
-        settings += ["--anneal-steps", "400"]
     if algo.startswith("ppo"):
-        settings += ["--clip-end", "0.01"]
+        settings += ["--clip", "0.1..0.01"]
     if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
         settings += ["--total-steps", "160", "--num-envs", "4", "--samples-per-step", "4"]
-        settings += ["--target-every-updates", "7", "--n-step", "5", "--n-step-end", "1"]
+        settings += ["--target-every-updates", "7", "--n-step", "5..1"]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
         monkeypatch.setattr(learner, "GraphedFunction", steps)

@@ -16,6 +16,7 @@ from agents import card
 from agents.core.runs import artifacts
 from agents.core.runs.run import Run
 from agents.core.training.arguments import parse
+from agents.core.training.config import to_json
 from agents.report.reading import read_run
 from envs.text import plain
 
@@ -64,7 +65,7 @@ def test_the_command_of_a_card_asks_for_the_same_run(run: Run):
     command = card.command(read_run(run.path, run.path))
     assert command.startswith("python -m agents.ppo --env CartPole-v1")
     config = parse(ppo, shlex.split(command)[3:]).config
-    again = json.loads(json.dumps(vars(config), default=str))
+    again = json.loads(json.dumps(to_json(config), default=str))
     assert card.told(again) == card.told(run.config()["config"])
 
 

@@ -7,24 +7,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from conftest import run_tiny
 
 from agents import evaluate
+from agents.core.math.schedules import Linear
 from agents.core.runs.run import Run
 from agents.core.training.algorithms import algorithm, algorithms
 from agents.core.training.arguments import parse, preset
-from agents.core.training.config import Schedule, flag
+from agents.core.training.config import flag, schedules
 from agents.core.training.launch import main
 from envs import UserError
 
 EVERYONE = [
     (["--env", "Pnog"], "did you mean 'Pong'"),
     (["--env", "CartPoole-v1"], "did you mean 'CartPole-v1'"),
-    (["--learning-rate", "-1"], "--learning-rate -1.0: must be above 0"),
+    (["--learning-rate", "-1"], "--learning-rate -1: must be above 0"),
     (["--learning-rate", "nan"], "--learning-rate nan: must be a finite number"),
     (["--learning-rate=inf"], "--learning-rate inf: must be a finite number"),
     (["--max_grad_norm", "-inf"], "--max-grad-norm -inf: must be a finite number"),
@@ -38,6 +38,12 @@ EVERYONE = [
     (["--hidden", "1e9"], "--hidden 1000000000: must be at most 16384"),
     (["--torso-width", "1e9"], "--torso-width 1000000000: must be at most 64"),
     (["--num-threads", "1e9"], "--num-threads 1000000000: must be at most 1024"),
+    (["--learning-rate", "1-0.1"], "must be a finite number such as 0.1, or a line such as"),
+    (["--learning-rate", "1..0@500..500"], "must be a line that begins before step 500, where"),
+    (["--learning-rate", "1..0@7.."], "must be a line that begins before step 1, where it ends"),
+    (["--learning-rate", "0..1"], "--learning-rate 0..1: must be above 0"),
+    (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
+    (["--anneal-steps", "5", "--learning-rate", "1..0"], "--learning-rate 1..0 has an end"),
     (["--lerning-rate", "1"], "did you mean --learning-rate"),
     (["--nonsense"], "Unrecognized options: --nonsense"),
     (["word"], "Unrecognized options: word"),
@@ -69,11 +75,6 @@ POLICIES = [
     (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
     (["--overlap-learning"], "has no replay to learn from while it acts"),
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
-    (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
-    (
-        ["--anneal-steps", "500", "--anneal-from-steps", "500"],
-        "--anneal-from-steps 500: must be less than the 500 steps after which schedules end",
-    ),
 ]
 
 BAD_VALUES = {
@@ -94,9 +95,11 @@ BAD_VALUES = {
         GAMMA,
         (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
-        (["--epsilon-end", "1.5"], "--epsilon-end 1.5: must be between 0 and 1"),
-        (["--epsilon-start", "-0.1"], "--epsilon-start -0.1: must be between 0 and 1"),
+        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
+        (["--epsilon", "-0.1"], "--epsilon -0.1: must be between 0 and 1"),
+        (["--epsilon", "1..0@25000"], "--epsilon 1..0@25000: must be a finite number such as"),
         (["--n-step", "0"], "--n-step 0: must be at least 1"),
+        (["--n-step", "5..1.5"], "--n-step 5..1.5: must be whole numbers"),
         (
             ["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"],
             "--buffer-size",
@@ -109,7 +112,7 @@ BAD_VALUES = {
         *POLICIES,
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
         (["--epochs", "0"], "--epochs 0: must be at least 1"),
-        (["--clip", "0"], "--clip 0.0: must be above 0"),
+        (["--clip", "0"], "--clip 0: must be above 0"),
         (["--target-kl", "-1"], "--target-kl -1.0: must be at least 0"),
     ],
     "reinforce": POLICIES,
@@ -149,47 +152,34 @@ def test_values_are_read_as_people_write_them(
     assert config.runs_dir == Path("/home/somebody/runs")
 
 
-def every_end(module: ModuleType) -> set[str]:
-    """Settings that are where a schedule ends, by their names."""
-    return {
-        field.name for field in dataclasses.fields(module.Config) if field.name.endswith("_end")
-    }
-
-
-@pytest.mark.parametrize("algo", algorithms())
-def test_every_end_is_that_of_a_schedule(algo: str) -> None:
-    module = algorithm(algo)
-    assert every_end(module) == {schedule.end for schedule in module.Config.schedules}
-
-
 SCHEDULES = [
-    (algo, name, schedule)
+    (algo, name, setting)
     for algo in algorithms()
     for name in algorithm(algo).PRESETS
-    for schedule in algorithm(algo).Config.schedules
+    for setting in schedules(algorithm(algo).Config)
 ]
 
 
-@pytest.mark.parametrize(("algo", "name", "schedule"), SCHEDULES)
-def test_a_schedule_of_which_only_the_start_is_given_is_constant(
-    algo: str, name: str, schedule: Schedule
+def schedule_of(algo: str, setting: str, *words: str) -> Linear:
+    return getattr(parse(algorithm(algo), [*words]).config, setting)
+
+
+@pytest.mark.parametrize(("algo", "name", "setting"), SCHEDULES)
+def test_a_number_for_a_schedule_is_a_constant_and_for_the_learning_rate_a_start(
+    algo: str, name: str, setting: str
 ) -> None:
-    usual = algorithm(algo).PRESETS[name]
-    start, end = flag(schedule.start), flag(schedule.end)
-    value = getattr(usual, schedule.start)
-    value = value + 1 if isinstance(value, int) else value / 2
-
-    def ends(*words: str) -> float:
-        config = parse(algorithm(algo), ["--preset", name, *words]).config
-        return getattr(config, schedule.end)
-
-    for words in ([start, str(value)], [f"{start}={value}"], [f"--{schedule.start}={value}"]):
-        assert ends(*words) == value
-    other = getattr(usual, schedule.end) + 1 if isinstance(value, int) else 0.125
-    assert ends(start, str(value), end, str(other)) == other
-    assert ends() == getattr(usual, schedule.end)
-    if schedule.steps:
-        assert ends(start, str(value), flag(schedule.steps), "10") == getattr(usual, schedule.end)
+    usual = getattr(algorithm(algo).PRESETS[name], setting)
+    value = 3 if setting == "n_step" else 0.25
+    expected = Linear(value, value)
+    if setting == "learning_rate":
+        share = {0.0: 0.0, 7e-5: 0.1}.get(usual.end, 1.0)
+        expected = Linear(value, share * value, usual.first_step, usual.last_step)
+    for words in ([flag(setting), str(value)], [f"{flag(setting)}={value}"]):
+        assert schedule_of(algo, setting, "--preset", name, *words) == expected
+    assert schedule_of(algo, setting, "--preset", name) == usual
+    line = f"{value}..1@7..900"
+    moving = schedule_of(algo, setting, "--preset", name, flag(setting), line)
+    assert moving == Linear(value, 1, 7, 900)
 
 
 def test_a_schedule_that_is_held_is_said(
@@ -197,12 +187,7 @@ def test_a_schedule_that_is_held_is_said(
 ) -> None:
     steps = ("--preset", "baselines", "--total-steps", "64", "--clip", "0.3")
     run_tiny(tmp_path, "ppo", "--env", "toy/Catch-v0", *steps)
-    assert "--clip 0.3 stays; --clip-end would move it" in capsys.readouterr().out
-
-
-def test_a_learning_rate_keeps_its_share_of_annealing() -> None:
-    config = parse(algorithm("ppo"), ["--env", "CartPole-v1", "--learning-rate", "0.5"]).config
-    assert (config.learning_rate, config.anneal_to) == (0.5, 0.0)
+    assert "--clip 0.3 is constant; the preset has 0.1..0" in capsys.readouterr().out
 
 
 def test_bad_values_are_tested_for_every_algorithm() -> None:

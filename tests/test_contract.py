@@ -97,10 +97,9 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
 @pytest.mark.fast
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
-    schedule = ("--learning-rate", "0.01", "--anneal-to", "0.2")
-    span = ("--anneal-from-steps", "160", "--anneal-steps", "480")
+    schedule = ("--learning-rate", "0.01..0.002@160..480")
     steps = ("--total-steps", "640", "--log-every-steps", "1")
-    run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", *steps, *schedule, *span)
+    run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", *steps, *schedule)
     name = "charts/learning_rate"
     rates = {row["step"]: row[name] for row in read_metrics(run) if name in row}
     round_steps = min(rates)
@@ -117,7 +116,7 @@ def test_the_rewards_that_dqn_sums_become_fewer(
 ) -> None:
     summed: list[int] = []
     monkeypatch.setattr(Replay, "set_n_step", lambda replay, n_step: summed.append(n_step))
-    schedule = ("--n-step", "5", "--n-step-end", "1", "--anneal-steps", "200")
+    schedule = ("--n-step", "5..1@0..200")
     run_tiny(tmp_path, "dqn", "--env", "toy/Catch-v0", "--total-steps", "320", *schedule)
     steps = range(64, 320, 8)  # It learns before the last of them is observed.
     assert summed == [round(5 - 4 * min(step / 200, 1.0)) for step in steps]

@@ -12,8 +12,8 @@ from agents import evaluate
 from agents.core.runs.run import Run
 from agents.core.training.launch import train
 
-DQN = ("--epsilon-decay-steps", "2000", "--batch-size", "32", "--target-every-updates", "100",
-    "--learning-rate", "3e-4", "--anneal-to", "0.1", "--n-step", "3")  # fmt: skip
+DQN = ("--epsilon", "1..0.01@0..2000", "--batch-size", "32", "--target-every-updates", "100",
+    "--learning-rate", "3e-4..3e-5", "--n-step", "3")  # fmt: skip
 STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 

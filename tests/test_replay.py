@@ -166,7 +166,7 @@ class World:
         for env in range(self.num_envs):
             written = self.written(env)
             oldest = max(0, len(written) - length + self.spaces.stack - 1)
-            for position in range(oldest, len(written) - config.n_step):
+            for position in range(oldest, len(written) - config.n_step.end):
                 episode, t = written[position]
                 if t < episode.plan.length:
                     found[env * length + position % length] = (episode, t)
@@ -212,7 +212,7 @@ def drawable_slots(replay: Replay) -> list[int]:
 
 def assert_batch_matches(batch: Batch, world: World, config: Settings, n_step: int = 0) -> None:
     """`n_step` is how many rewards were to be summed; 0 is as many as the config says."""
-    drawable, n_step = world.drawable(config), n_step or config.n_step
+    drawable, n_step = world.drawable(config), n_step or config.n_step.end
     for row, slot in enumerate(batch.slot_B.tolist()):
         obs, action, total, discount, next_obs = world.transition(config, *drawable[slot], n_step)
         np.testing.assert_array_equal(batch.obs[row].cpu().numpy(), obs)
@@ -286,7 +286,7 @@ def test_every_transition_equals_the_reference(
             assert_batch_matches(batch, world, config)
             assert_batch_matches(replay.gather(torch.tensor(slots, device=device)), world, config)
             replay.update_priorities(batch.slot_B, batch.reward_B.abs())
-            for n_step in range(1, config.n_step + 1):
+            for n_step in range(1, config.n_step.end + 1):
                 replay.set_n_step(n_step)
                 assert_batch_matches(sampled(replay, 4), world, config, n_step)
 
@@ -638,7 +638,7 @@ def whole_slots(world: World, config: Settings, lost: list[set[int]]) -> list[in
         env, at = divmod(slot, length)
         newest = len(world.written(env)) - 1
         position = newest - (newest - at) % length
-        needed = range(position - world.spaces.stack + 1, position + config.n_step + 1)
+        needed = range(position - world.spaces.stack + 1, position + config.n_step.end + 1)
         if lost[env].isdisjoint(needed):
             slots.append(slot)
     return sorted(slots)

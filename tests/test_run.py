@@ -19,6 +19,7 @@ from torch import Tensor
 from agents.core.runs import snapshots
 from agents.core.runs.run import FORMAT, DamagedCheckpoint, Run
 from agents.core.system.codec import join, split
+from envs import program
 from envs.errors import UserError
 
 SPEC = {"env_id": "ALE/Pong-v5"}
@@ -499,6 +500,7 @@ def test_an_opened_run_has_its_config_and_algorithm(run: Run) -> None:
     assert opened.algo == "dqn"
     assert opened.config() == {
         "joystick": FORMAT,
+        "version": program.version(),
         "algo": "dqn",
         "config": {"seed": 1},
         "env_spec": SPEC,

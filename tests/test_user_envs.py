@@ -207,7 +207,7 @@ def test_a_replay_bootstraps_from_the_last_observation_of_a_reused_array(
         return batch
 
     monkeypatch.setattr(Replay, "gather", watched)
-    settings = ("--n-step", "1", "--n-step-end", "1", "--priority-exponent", priority_exponent)
+    settings = ("--n-step", "1", "--priority-exponent", priority_exponent)
     counting = id_of("Counting", "")
     run_tiny(tmp_path, "dqn", "--env", counting, "--total-steps", "800", *settings)
     assert set(seen) == {(t / 10, (t + 1) / 10) for t in range(STEPS)}

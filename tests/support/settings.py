@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agents.core.math.schedules import Linear, constant
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,7 +24,7 @@ class Settings:
     normalize_observations: bool = False
     # Learner
     optimizer: str = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: Linear = constant(1e-3)
     optimizer_epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 0.5
@@ -42,8 +44,14 @@ class Settings:
     # Rollout
     horizon_steps: int = 8
     sequence_steps: int = 4
-    annealing: tuple[int, int] = (1_000, 0)
+    total_steps: int = 1_000
     # Replay
     buffer_size: int = 1_000
-    n_step: int = 1
+    n_step: Linear = constant(1)
     priority_exponent: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "n_step"):
+            value = getattr(self, name)
+            if not isinstance(value, Linear):
+                object.__setattr__(self, name, constant(value))

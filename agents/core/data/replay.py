@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.core.data.priorities import Priorities
 from agents.core.math import returns
-from agents.core.math.schedules import stream_seed
+from agents.core.math.schedules import Linear, stream_seed
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Batch
 from agents.core.types.spaces import Spaces
@@ -32,7 +32,7 @@ class ReplayConfig(Protocol):
     @property
     def buffer_size(self) -> int: ...
     @property
-    def n_step(self) -> int: ...
+    def n_step(self) -> Linear: ...
     @property
     def gamma(self) -> float: ...
     @property
@@ -70,10 +70,11 @@ class Replay:
         self.config, self.device, self.num_envs, self.stack = config, device, num_envs, stack
         self.spaces = spaces
         self.length = capacity // num_envs
-        needed = (config.n_step + stack + 2) * num_envs
+        self.most_n_step = round(max(config.n_step.start, config.n_step.end))
+        needed = (self.most_n_step + stack + 2) * num_envs
         if capacity < needed:
             raise UserError(
-                f"--buffer-size {capacity}: must be at least {needed} for {config.n_step}-step "
+                f"--buffer-size {capacity}: must be at least {needed} for {self.most_n_step}-step "
                 f"returns in {num_envs} environments"
             )
         self.clip_reward = config.clip_reward and spaces.atari
@@ -87,8 +88,8 @@ class Replay:
         # Positions from which transitions count for `ready`: earlier ones may all be lost.
         self.ready_from = np.zeros(num_envs, np.int64)
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
-        self._look_ahead = torch.arange(config.n_step, device=self.device)
-        self._last = torch.tensor(config.n_step - 1, device=self.device)
+        self._look_ahead = torch.arange(self.most_n_step, device=self.device)
+        self._last = torch.tensor(self.most_n_step - 1, device=self.device)
 
     def allocate(self) -> None:
         """Reserve the memory, or raise a UserError that says what would fit.
@@ -121,7 +122,7 @@ class Replay:
     @property
     def ready(self) -> bool:
         """Whether every environment holds a transition whose n-step window is complete."""
-        return bool((self.written - self.ready_from).min() > self.config.n_step + 1)
+        return bool((self.written - self.ready_from).min() > self.most_n_step + 1)
 
     def add(self, step: Step) -> None:
         """One step of some environments.
@@ -184,7 +185,7 @@ class Replay:
         self.written[envs] = written + 1
         # A slot may be drawn from when the n slots after it are there until its stack is
         # about to be overwritten.
-        ready, stale = written - self.config.n_step, written + self.stack - 1 - self.length
+        ready, stale = written - self.most_n_step, written + self.stack - 1 - self.length
         ready_slot = self.slots(envs, ready)
         whole = ready >= self.drawable_from[envs]
         drawable = to_device(whole, self.device) & ~self.fields["final"][ready_slot]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from agents.core.math.schedules import Linear
 from agents.core.optimize.cuda_graphs import GraphedFunction, signature
 from agents.core.optimize.optimizers import OPTIMIZERS
 from agents.core.system import distributed
@@ -29,7 +30,7 @@ class LearnerConfig(Protocol):
     @property
     def optimizer(self) -> str: ...
     @property
-    def learning_rate(self) -> float: ...
+    def learning_rate(self) -> Linear: ...
     @property
     def optimizer_epsilon(self) -> float: ...
     @property
@@ -96,13 +97,13 @@ class Learner:
         self.parameters = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
         self._keep_average = get_ema_multi_avg_fn(decay=1 - 1 / max(1, config.ema_updates))
-        sizes = (config.learning_rate, config.optimizer_epsilon, config.weight_decay)
+        sizes = (config.learning_rate.start, config.optimizer_epsilon, config.weight_decay)
         self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, *sizes)
         if device.type == "cuda":
             # A recorded step reads them from the device.
-            rate = torch.tensor(config.learning_rate, device=device)
+            rate = torch.tensor(config.learning_rate.start, device=device)
             self.optimizer.param_groups[0].update(lr=rate, capturable=True)
-        self._rate = config.learning_rate
+        self._rate = config.learning_rate.start
         self.max_grad_norm = config.max_grad_norm or float("inf")
         self._captured: dict[tuple[Any, ...], GraphedFunction] = {}
 

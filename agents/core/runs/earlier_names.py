@@ -6,8 +6,11 @@ A run of an earlier version keeps its files as they are: its names are translate
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from agents.core.math.schedules import Linear
+from envs import command_line
+from envs.errors import UserError
 from envs.output import warn_once
 
 T = TypeVar("T")
@@ -26,6 +29,37 @@ SETTINGS = {
 }
 """Settings of version 0.1: of command lines, config files and sweeps."""
 
+
+class Fields(NamedTuple):
+    """The settings of version 0.1 that described one schedule.
+
+    Attributes:
+        is_share: the end was a share of the start.
+        first, last: the settings of its steps; "" for the run's first step.
+    """
+
+    start: str
+    end: str
+    is_share: bool = False
+    first: str = "anneal_from_steps"
+    last: str = "anneal_steps"
+
+    def own(self, name: str) -> list[str]:
+        """All of them but the one that still is a setting, `name`."""
+        return [field for field in self[:2] + self[3:] if field not in ("", name)]
+
+
+SCHEDULES = {
+    "learning_rate": Fields("learning_rate", "anneal_to", is_share=True),
+    "clip": Fields("clip", "clip_end"),
+    "n_step": Fields("n_step", "n_step_end"),
+    "epsilon": Fields("epsilon_start", "epsilon_end", first="", last="epsilon_decay_steps"),
+}
+"""Schedules, and the settings that were each of them in version 0.1."""
+
+STEPS = ("anneal_from_steps", "anneal_steps")
+"""The settings of version 0.1 that were the steps of several schedules."""
+
 METRICS = {"eval/human_normalised": "eval/human_normalized"}
 """Metrics of version 0.1, in metrics.jsonl and eval.json."""
 
@@ -33,9 +67,44 @@ TENSORS = {"normaliser.": "normalizer."}
 """Parts of the names of a network's tensors in version 0.1."""
 
 
-def settings(values: Mapping[str, T]) -> dict[str, T]:
-    """The settings of a config file by their present names."""
-    return {SETTINGS.get(name, name): value for name, value in values.items()}
+def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a config file by their present names, its schedules as they are now written.
+
+    What cannot be translated stays as it is.
+    """
+    found = {SETTINGS.get(name, name): value for name, value in values.items()}
+    schedules: dict[str, Any] = {}
+    translated: set[str] = set()
+    for name, fields in SCHEDULES.items():
+        if fields.start not in found or not found.keys() & {fields.end, fields.last}:
+            continue
+        numbers = _numbers(fields, found)
+        if numbers is None:
+            return found
+        schedules[name] = _schedule(fields, *numbers).to_json()
+        translated |= {fields.start, fields.end, fields.first, fields.last}
+    kept = {name: value for name, value in found.items() if name not in translated}
+    return kept | schedules
+
+
+def _numbers(fields: Fields, values: Mapping[str, Any]) -> tuple[float, float, int, int] | None:
+    """Start, end, first and last step in a config file; None where one of them is no number."""
+    start = values[fields.start]
+    end = values.get(fields.end, 1.0 if fields.is_share else start)
+    numbers = (start, end, values.get(fields.first, 0), values.get(fields.last, 0))
+    if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
+        return None
+    return numbers
+
+
+def _schedule(fields: Fields, start: float, end: float, first: int, last: int) -> Linear:
+    """The schedule that settings of version 0.1 described."""
+    if fields.is_share:
+        return Linear(start, start * end, first, last)
+    if not fields.first and last == 0:
+        # ε had a duration, and without one it was at its end at once.
+        return Linear(end, end)
+    return Linear(start, end, first, last)
 
 
 def metric(name: str) -> str:
@@ -68,3 +137,88 @@ def _flag(word: str) -> str:
                 warn_once(f"{earlier} is now {present}; version 0.3 will not know the old name")
                 return present + equals + value
     return word
+
+
+def schedules(words: list[str], default: Any) -> list[str]:
+    """The words of a command line with the schedules of version 0.1 as they are now written.
+
+    A warning names the flags of each.
+
+    Args:
+        words: flags are spelled as ours.
+        default: the config whose values the flags change.
+
+    Raises:
+        UserError: a flag's value is no number, or a schedule is written in both ways.
+    """
+    known = {name: fields for name, fields in SCHEDULES.items() if hasattr(default, name)}
+    earlier = {_flag_of(field) for name, fields in known.items() for field in fields.own(name)}
+    if not earlier & {command_line.flag_of(word) for word in words}:
+        return words
+    parser = command_line.Flags()
+    for flag in sorted(earlier | {_flag_of(name) for name in known}):
+        parser.add_argument(flag)
+    given, rest = parser.parse_known_args(words)
+    values = {name: value for name, value in vars(given).items() if value is not None}
+    for name, fields in known.items():
+        rest += _translated(name, fields, values, default)
+    return rest
+
+
+def _translated(name: str, fields: Fields, values: dict[str, str], default: Any) -> list[str]:
+    """The present flag of a schedule, and its value; nothing where no flag is of it."""
+    now: Linear = getattr(default, name)
+    written = values.get(name)
+    own = [field for field in fields.own(name) if field in values]
+    unchanged = [] if written is None else [_flag_of(name), written]
+    if not own:
+        return unchanged
+    if written is not None and ".." in written:
+        raise UserError(f"{_flag_of(own[0])}: {_flag_of(name)} {written} has an end of its own")
+    numbers = {field: _number(field, values[field]) for field in {*own, fields.start} & {*values}}
+    # The steps of all schedules are of no importance to a constant.
+    if not now.moves and all(field in STEPS for field in own):
+        return unchanged
+    schedule = _changed(now, fields, numbers, default)
+    # A number alone would be a learning rate of the default's shape.
+    alone = fields.is_share and not schedule.moves
+    text = f"{schedule}..{schedule}" if alone else str(schedule)
+    flags = ", ".join(map(_flag_of, own))
+    warn_once(f"{flags}: now {_flag_of(name)} {text}; version 0.3 will not know the old flags")
+    return [_flag_of(name), text]
+
+
+def _changed(now: Linear, fields: Fields, numbers: dict[str, float], default: Any) -> Linear:
+    """A schedule with some of the settings of version 0.1 changed."""
+    # A constant has no steps: another schedule of the preset has.
+    usual = now if now.moves else default.learning_rate
+    first = int(numbers.get(fields.first, usual.first_step if fields.first else 0))
+    last = int(numbers.get(fields.last, usual.last_step))
+    start = numbers.get(fields.start, now.start)
+    if fields.end in numbers:
+        return _schedule(fields, start, numbers[fields.end], first, last)
+    end = now.end
+    if fields.start in numbers:
+        if fields.is_share:
+            end = now.from_start(start).end
+        elif not numbers.keys() - {fields.start, *STEPS}:
+            # A start alone was a constant.
+            end = start
+    absolute = fields._replace(is_share=False)
+    return _schedule(absolute, start, end, first, last)
+
+
+def _number(field: str, text: str) -> float:
+    """A number of a flag of version 0.1, which is no less than 0."""
+    try:
+        steps = field.endswith("_steps")
+        value = command_line.whole_number(text) if steps else command_line.finite_number(text)
+    except ValueError as error:
+        raise UserError(f"{_flag_of(field)} {error}") from None
+    if field.endswith("_steps") and value < 0:
+        raise UserError(f"{_flag_of(field)} {value}: must be at least 0")
+    return value
+
+
+def _flag_of(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -31,7 +31,7 @@ from torch import Tensor
 from agents.core.runs import snapshots
 from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.system.codec import chunk_references, join, split
-from envs import files, schema
+from envs import files, program, schema
 from envs.catalog import canonical_id
 from envs.errors import UserError
 from envs.output import warn
@@ -166,7 +166,13 @@ class Run:
 
     def save_config(self, config: dict[str, Any], spec: dict[str, Any]) -> None:
         """Write config.json: the algorithm's configuration and the EnvSpec as JSON."""
-        record = {"joystick": FORMAT, "algo": self.algo, "config": config, "env_spec": spec}
+        record = {
+            "joystick": FORMAT,
+            "version": program.version(),
+            "algo": self.algo,
+            "config": config,
+            "env_spec": spec,
+        }
         text = json.dumps(record, indent=2, default=str) + "\n"
         files.write_atomically(self.path / "config.json", text.encode())
 
@@ -176,7 +182,7 @@ class Run:
         files.write_atomically(self.path / "eval.json", text.encode())
 
     def config(self) -> dict[str, Any]:
-        """All of config.json: {"joystick": format, "algo", "config": {}, "env_spec": {}}."""
+        """All of config.json: {"joystick": format, "version", "algo", "config", "env_spec"}."""
         try:
             saved = schema.read(self.path / "config.json", dict[str, Any], MOST_CONFIG_BYTES)
         except OSError as error:

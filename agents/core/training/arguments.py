@@ -11,7 +11,14 @@ import torch
 import envs
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
-from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, flag, from_json, require
+from agents.core.training.config import (
+    MAY_CHANGE_ON_RESUME,
+    BaseConfig,
+    flag,
+    of_run,
+    require,
+    schedules,
+)
 from envs import UserError, command_line
 from envs.catalog import canonical_id
 from envs.errors import did_you_mean
@@ -51,60 +58,58 @@ def parse(module: ModuleType, args: list[str]) -> Command:
     if run is not None:
         require_algorithm(run, module)
         run.require_no_links()
-        saved = run.config()
-        default = from_json(module.Config, saved["config"])
+        default = of_run(module.Config, run)
         same = chosen.preset in ("auto", default.preset)
         require(same, "preset", chosen.preset, f"{default.preset}, that of the run")
     else:
         default = preset(module, chosen.preset, chosen.env, device)
     presets = "|".join(["auto", *module.PRESETS])
+    rest = earlier_names.schedules(rest, default)
     config = command_line.parse(
         module.Config,
         default=default,
-        args=rest,
+        args=shaped(rest, default),
         prog=f"python -m {module.__name__}",
         description=(
-            f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{HELD}\n{AFRESH}"
+            f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{SCHEDULE}\n{AFRESH}"
         ),
     )
     if run is not None:
         refuse_changes(default, config, chosen.env)
-    else:
-        config = hold_schedules(config, {command_line.flag_of(word) for word in rest})
     config.validate()
     return Command(config, run, chosen.fresh_episodes)
 
 
-HELD = "A schedule whose start alone is given stays there: --clip 0.1 is 0.1 to the end."
+SCHEDULE = "SCHEDULE is a number or START..END@FIRST..LAST: a line between two steps, 1..0.1@0..1e5"
 
 
 AFRESH = "--resume RUN --fresh-episodes goes on where an environment is not reproducible."
 
 
-def hold_schedules(config: Any, given: set[str]) -> Any:
-    """The config with each schedule constant whose start is among the flags and nothing else.
+def shaped(words: list[str], default: Any) -> list[str]:
+    """The words with a number for `--learning-rate` as the default's schedule from that number.
 
-    A preset's end belongs to the preset's start: with another start it would be a schedule that
-    nobody asked for.
+    The step size is what people change most: where the preset's falls, theirs falls alike.
     """
-    held: dict[str, Any] = {}
-    for schedule in config.schedules:
-        rest = {flag(schedule.end), flag(schedule.steps)}
-        if flag(schedule.start) in given and not rest & given:
-            held[schedule.end] = getattr(config, schedule.start)
-    return dataclasses.replace(config, **held)
+
+    def from_start(text: str) -> str:
+        try:
+            start = command_line.finite_number(text)
+        except ValueError:
+            return text
+        return str(default.learning_rate.from_start(start)) if start > 0 else text
+
+    return command_line.changed(words, "--learning-rate", from_start)
 
 
 def held_schedules(module: ModuleType, config: Any) -> list[str]:
     """In words, which schedules of the run's preset are constant in the run."""
-    preset = module.PRESETS[config.preset]
-    said: list[str] = []
-    for start, end, _ in config.schedules:
-        usual = getattr(preset, start), getattr(preset, end)
-        value, last = getattr(config, start), getattr(config, end)
-        if value == last and usual[1] not in (last, usual[0]):
-            said.append(f"{flag(start)} {value:g} stays; {flag(end)} would move it")
-    return said
+    usual = module.PRESETS[config.preset]
+    return [
+        f"{flag(name)} {getattr(config, name)} is constant; the preset has {getattr(usual, name)}"
+        for name in schedules(type(config))
+        if getattr(usual, name).moves and not getattr(config, name).moves
+    ]
 
 
 def require_algorithm(run: Run, module: ModuleType) -> None:

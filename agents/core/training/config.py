@@ -6,41 +6,30 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents.core.math.schedules import ALLOWED, Linear, constant
 from agents.core.nets.recurrence import CoreName
 from agents.core.nets.torsos import Activation, Norm, TorsoName
 from agents.core.runs import earlier_names
-from envs import schema
+from agents.core.runs.run import Run
+from envs import command_line, program, schema
 from envs.errors import UserError, did_you_mean
 from envs.flags import EnvFlags
 from envs.make import MOST_ENVS
+from envs.text import plain
 
-
-class Schedule(NamedTuple):
-    """The names of the settings that a value changes by: in a line from `start` to `end`.
-
-    Given `start` alone, a command line holds the value there.
-    """
-
-    start: str
-    end: str
-    steps: str = ""
-    """The setting of its own duration, if it has one: given, the value moves too."""
+command_line.reads(Linear, "SCHEDULE", Linear.parse)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseConfig(EnvFlags):
     """What every agent needs to run; an algorithm's Config adds its own.
 
-    Attributes:
-        schedules: pairs of settings with a start and an end. The learning rate is none: its end is
-            a share of its start, so that the preset's share fits any learning rate.
+    A number that is given for a schedule is that constant.
     """
-
-    schedules: ClassVar[tuple[Schedule, ...]] = ()
 
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
     """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
@@ -64,14 +53,8 @@ class BaseConfig(EnvFlags):
     """Groups of environments: with two, one steps while actions are chosen for the other."""
     init_from: str = ""
     """A run whose best weights are the first ones, of all parts that both networks have."""
-    learning_rate: float = 2.5e-4
-    """Step size of the optimizer at first."""
-    anneal_to: float = 1.0
-    """Share of the learning rate, whatever it is, that is left after anneal_steps: a line."""
-    anneal_from_steps: int = 0
-    """Steps before the schedules begin."""
-    anneal_steps: int = 0
-    """Steps to the schedules' ends; 0 is total_steps, also after a resume."""
+    learning_rate: Linear = constant(2.5e-4)
+    """Step size of the optimizer; a number alone keeps the preset's shape."""
     optimizer: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
     """Adam, plain RMSProp, or the centered one of Mnih et al. 2015."""
     optimizer_epsilon: float = 1e-5
@@ -121,38 +104,52 @@ class BaseConfig(EnvFlags):
     runs_dir: Path = Path("runs")
     """Where run directories go."""
 
-    @property
-    def annealing(self) -> tuple[int, int]:
-        """The last and the first step of the schedules."""
-        return self.anneal_steps or self.total_steps, self.anneal_from_steps
+    def __post_init__(self) -> None:
+        for name in schedules(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, int | float):
+                object.__setattr__(self, name, constant(value))
 
     def validate(self) -> None:
         """Raise a UserError for the first value that cannot work."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float):
+            if isinstance(value, Linear):
+                require(all(map(math.isfinite, ends(value))), field.name, value, "a finite number")
+            elif isinstance(value, float):
                 require(math.isfinite(value), field.name, value, "a finite number")
             elif isinstance(value, int):
                 require(abs(value) < 2**63, field.name, value, "a whole number below 2**63")
         self.check_kwargs()
         self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
         self.at_least(1, "eval_episodes", "torso_width", "hidden")
+        for name in schedules(type(self)):
+            self.check_steps(name, getattr(self, name))
         self.above_zero("learning_rate", "optimizer_epsilon")
-        self.within_unit("anneal_to")
-        self.at_least(0, "anneal_from_steps", "anneal_steps", "max_grad_norm", "weight_decay")
-        self.at_least(0, "ema_updates")
-        last_step, first_step = self.annealing
-        bound = f"less than the {last_step} steps after which schedules end"
-        require(first_step < last_step, "anneal_from_steps", first_step, bound)
+        self.at_least(0, "learning_rate", "max_grad_norm", "weight_decay", "ema_updates")
         self.multiple_of("env_splits", "num_envs")
         for name, most in MOST.items():
             require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
         self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
         self.at_least(0, "eval_most_steps")
 
+    def check_steps(self, name: str, value: Linear) -> None:
+        """Raise a UserError for a schedule that does not end after it begins."""
+        for step in (value.first_step, value.last_step):
+            require(0 <= step < 2**63, name, value, "a line between two steps from 0 to 2**63")
+        last = value.until(self.total_steps).last_step
+        begins_first = not value.moves or value.first_step < last
+        require(begins_first, name, value, f"a line that begins before step {last}, where it ends")
+
+    def whole(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            require(all(each == round(each) for each in ends(value)), name, value, "whole numbers")
+
     def at_least(self, least: float, *names: str) -> None:
         for name in names:
-            require(getattr(self, name) >= least, name, getattr(self, name), f"at least {least}")
+            value = getattr(self, name)
+            require(min(ends(value)) >= least, name, value, f"at least {least}")
 
     def at_most(self, bound: str, *names: str) -> None:
         most = getattr(self, bound)
@@ -168,16 +165,34 @@ class BaseConfig(EnvFlags):
             require(value % unit == 0, name, value, f"a multiple of {divisor} {unit}")
 
     def above_zero(self, *names: str) -> None:
+        """A schedule starts above 0, and may end there."""
         for name in names:
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+            value = getattr(self, name)
+            require(ends(value)[0] > 0, name, value, "above 0")
 
     def within_unit(self, *names: str) -> None:
         for name in names:
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+            value = getattr(self, name)
+            lowest, highest = min(ends(value)), max(ends(value))
+            require(lowest >= 0 and highest <= 1, name, value, "between 0 and 1")
+
+
+def ends(value: float | Linear) -> tuple[float, float]:
+    """The first and the last value of a schedule; of a number, the number."""
+    return (value.start, value.end) if isinstance(value, Linear) else (value, value)
+
+
+def schedules(config_class: type[Any]) -> list[str]:
+    """The names of the settings that are schedules."""
+    fields = dataclasses.fields(config_class)
+    return [field.name for field in fields if isinstance(field.default, Linear)]
 
 
 MOST = {"num_envs": MOST_ENVS, "num_threads": 1_024, "hidden": 16_384, "torso_width": 64}
 """What nobody means to exceed: a machine would be out of memory before it could say so."""
+
+FIRST_VERSION = "0.1"
+"""The version whose config.json names none."""
 
 MAY_CHANGE_ON_RESUME = {
     *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
@@ -199,12 +214,23 @@ def flag(name: str) -> str:
 
 def to_json(config: BaseConfig) -> dict[str, Any]:
     """The config as plain JSON values."""
-    plain = dataclasses.asdict(config)
-    return plain | {"runs_dir": str(config.runs_dir), "tags": list(config.tags)}
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    for name in schedules(type(config)):
+        values[name] = values[name].to_json()
+    return values | {"runs_dir": str(config.runs_dir), "tags": list(config.tags)}
 
 
-def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
-    """A config from `to_json`, validated.
+def of_run(config_class: type[Any], run: Run) -> Any:
+    """The config of a run's config.json, validated; raises as `from_json`."""
+    saved = run.config()
+    written_by = str(saved.get("version", FIRST_VERSION))
+    present = written_by == program.version()
+    where = "config.json" if present else f"config.json of Joystick {plain(written_by)}"
+    return from_json(config_class, saved["config"], where)
+
+
+def from_json(config_class: type[Any], values: dict[str, Any], where: str = "config.json") -> Any:
+    """A config from `to_json`, validated; `where` it was written begins the line of an error.
 
     Raises:
         UserError: a field is unknown, of another type, or has a value that cannot work.
@@ -213,12 +239,23 @@ def from_json(config_class: type[Any], values: dict[str, Any]) -> Any:
     values = earlier_names.settings(values)
     for name in values:
         if name not in known:
-            raise UserError(
-                f"config.json has the unknown field '{name}'" + did_you_mean(name, known)
-            )
-    config = schema.convert(values, config_class, "config.json")
+            raise UserError(f"{where} has the unknown field '{name}'" + did_you_mean(name, known))
+    for name in schedules(config_class):
+        if name in values:
+            values[name] = schedule_from(name, values[name], where)
+    config = schema.convert(values, config_class, where)
     try:
         config.validate()
     except UserError as error:
-        raise UserError(f"config.json: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     return config
+
+
+def schedule_from(name: str, value: Any, where: str) -> dict[str, Any]:
+    """The fields of a schedule as `to_json` writes it, a number or a text."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"{plain(value)}: {ALLOWED}")
+        return dataclasses.asdict(Linear.parse(str(value)))
+    except ValueError as error:
+        raise UserError(f"{where}: {name}: {plain(error)}") from None

@@ -16,7 +16,7 @@ from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.agent import Agent
 from agents.core.training.algorithms import algorithm
 from agents.core.training.building import build
-from agents.core.training.config import from_json, require
+from agents.core.training.config import of_run, require
 from agents.core.training.experience import spaces_of
 from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec
@@ -29,11 +29,10 @@ def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, 
         UserError: the environment cannot be built here as it was in training, the network does not
             fit into memory, or there are no whole weights.
     """
-    saved = run.config()
-    spec = EnvSpec.from_json(saved["env_spec"])
+    spec = EnvSpec.from_json(run.config()["env_spec"])
     spec.check_reproducible()
     module = algorithm(run.algo)
-    config = from_json(module.Config, saved["config"])
+    config = of_run(module.Config, run)
     agent = build(module, config, spaces_of(spec), resolve_device(device))
     _, step = run.weights(checkpoint, agent.learner.load_weights)
     return agent, spec, step

@@ -18,7 +18,6 @@ from torch import Tensor
 from agents.core.logging.averages import Averages
 from agents.core.logging.diagnostics import histograms
 from agents.core.logging.reporter import Reporter
-from agents.core.math.schedules import linear
 from agents.core.runs import artifacts
 from agents.core.runs.run import Run
 from agents.core.runs.snapshots import DamagedCheckpoint
@@ -76,8 +75,7 @@ class Training:
         self.owes_evaluation = False
         self.saved = False
         self.averages = Averages()
-        end = config.learning_rate * config.anneal_to
-        self.learning_rate = linear(config.learning_rate, end, *config.annealing)
+        self.learning_rate = config.learning_rate.until(config.total_steps)
 
     def train(self, logger: Reporter) -> int:
         """Train to `total_steps`; returns the number of the signal that stopped it, or 0.

@@ -24,17 +24,14 @@ class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
     """The settings that an on-policy agent reads from an algorithm's config."""
 
     @property
-    def annealing(self) -> tuple[int, int]: ...
+    def total_steps(self) -> int: ...
 
 
 class Method(Protocol):
     """The mathematics of an algorithm."""
 
-    def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
-        """Update the network on a rollout; returns what to log.
-
-        `progress` is the share of the schedules' steps that were taken, from 0 to 1.
-        """
+    def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
+        """Update the network on a rollout that began at a step of the run; returns what to log."""
         ...
 
     def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,7 +65,7 @@ class OnPolicyAgent:
         self.method = method(config, self.learner)
         self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
         self.exploration, self.loss = schedules.constant(1.0), self.method.loss
-        self.steps, self.progress = 0, schedules.progress(*config.annealing)
+        self.steps = 0
 
     def prepare(self) -> None:
         self.rollout.allocate()
@@ -87,7 +84,7 @@ class OnPolicyAgent:
 
     def learn(self) -> dict[str, Tensor]:
         """What the method makes of the rollout."""
-        metrics = self.method.improve(self.rollout, self.progress(self.steps))
+        metrics = self.method.improve(self.rollout, self.steps)
         self.steps += self.rollout.size
         # The statistics of observations take in a rollout after it was learned from.
         self.network.normalizer.update(self.rollout.kept["obs"])
