@@ -46,13 +46,13 @@ def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
     tmp_path: Path, algo: str, env_id: str, threads: int, samples: int
 ) -> None:
     """On one thread, on two that share operations, and on two that share the batch."""
-    size = ["--batch-size", str(samples)]
+    size = ["--hidden", "32", "--batch-size", str(samples)]
     if "--batch-size" not in TINY[algo]:
-        size = ["--num-envs", "8", "--horizon-steps", str(samples // 8)]
+        size = ["--hidden", "32", "--num-envs", "8", "--horizon-steps", str(samples // 8)]
 
     def weights(seed: str) -> dict[str, torch.Tensor]:
         shared = ("--num-threads", str(threads), *size)
-        args = ("--env", env_id, "--total-steps", "240", "--seed", seed, *shared)
+        args = ("--env", env_id, "--total-steps", "160", "--seed", seed, *shared)
         return run_tiny(tmp_path, algo, *args).weights("last")[0]
 
     first, second, other = weights("3"), weights("3"), weights("4")
@@ -135,7 +135,7 @@ def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
 @pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp"])
 def test_every_torso_trains_with_every_kind_of_agent(tmp_path: Path, algo: str, torso: str) -> None:
     parts = ("--torso", torso, "--torso-norm", "layer", "--torso-width", "2", "--hidden", "16")
-    steps = ("--total-steps", "160", "--log-every-steps", "80")
+    steps = ("--total-steps", "128", "--log-every-steps", "64")
     run = run_tiny(tmp_path, algo, "--env", "toy/Catch-v0", *steps, *parts)
     assert any("losses/loss" in row for row in read_metrics(run))
 

@@ -25,11 +25,11 @@ PATIENCE = 60.0
 
 def test_no_changed_file_of_a_run_or_dataset_is_a_traceback_or_a_hang() -> None:
     only = ("dqn", "demos")
-    result = fuzz.measure(Arguments(calls=100, seed=18, only=only, hang_seconds=PATIENCE))
+    result = fuzz.measure(Arguments(calls=50, seed=18, only=only, hang_seconds=PATIENCE))
     assert result["left_out"] == []
     assert result["distinct"] == []
-    assert result["calls"] == 100
-    assert sum(each["refused"] for each in result["found"].values()) > 20
+    assert result["calls"] == 50
+    assert sum(each["refused"] for each in result["found"].values()) > 10
 
 
 @pytest.mark.slow

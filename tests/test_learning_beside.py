@@ -11,9 +11,11 @@ from agents.core.system.device import roles
 from benchmarks.contenders import Joystick
 from benchmarks.workloads import make_config
 
+SMALL = {"precision": "fp32", "torso": "data_efficient", "hidden": 32, "learning_starts_steps": 32}
+
 
 def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
-    config = make_config("dqn", precision="fp32", num_threads=1, learning_starts_steps=32)
+    config = make_config("dqn", **SMALL, num_threads=1)
     in_turns = Joystick("dqn", config)
     beside = Joystick("dqn", replace(config, num_threads=2, overlap_learning=True))
     for side in (in_turns, beside):
@@ -25,7 +27,7 @@ def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
 
 
 def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> None:
-    config = make_config("dqn", precision="fp32", learning_starts_steps=32, overlap_learning=True)
+    config = make_config("dqn", **SMALL, overlap_learning=True)
     for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
         side = Joystick("dqn", replace(config, num_threads=num_threads))
         loop: Any = side.training.experience

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_a_run_is_locked_from_its_first_checkpoint_to_its_death(tmp_path: Path, 
         try:
             while not list(tmp_path.glob("*/checkpoints/0*/state.json")):
                 assert process.poll() is None
+                time.sleep(0.02)
             (path,) = tmp_path.iterdir()
             with pytest.raises(UserError, match=f"process {process.pid} is at work in"):
                 train(module_of(algo), ["--resume", str(path)])

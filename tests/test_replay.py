@@ -644,7 +644,7 @@ def whole_slots(world: World, config: Settings, lost: list[set[int]]) -> list[in
     return sorted(slots)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @example(
     stream=(World([[Plan(1, truncated=False)]], "stack"), make_settings(buffer_size=7), 1),
     chunk_frames=1,

@@ -16,8 +16,9 @@ from conftest import ALGORITHMS, BF16, QUIET, module_of, read_metrics, run_tiny,
 from agents.core.runs.run import Run
 from agents.core.training.launch import train
 
-STEPS = 800
+STEPS = 400
 EVERY = 200
+SMALL = ("--torso", "data_efficient", "--hidden", "32")
 
 
 def command(algo: str, env_id: str, runs_dir: Path, *args: str) -> list[str]:
@@ -86,8 +87,8 @@ def assert_equal(a: object, b: object, path: str) -> None:
     ("algo", "settings"),
     [
         *((algo, ["--env", "CartPole-v1"]) for algo in ALGORITHMS),
-        ("dqn", ["--env", "Pong"]),
-        ("ppo-lstm", ["--env", "Pong"]),
+        ("dqn", ["--env", "Pong", *SMALL]),
+        ("ppo-lstm", ["--env", "Pong", *SMALL, "--epochs", "2"]),
         *(pytest.param(*run, id=f"bf16 {name}") for name, run in BF16.items()),
     ],
 )
