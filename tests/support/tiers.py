@@ -17,7 +17,7 @@ FAST = {
     *("demos", "demos_hostile", "earlier_names", "env_options", "envs", "files", "gpu_benchmark"),
     *("learner", "log", "losses", "networks", "normalise", "output", "policies", "portable_names"),
     *("priorities", "random_play", "recurrence", "replay", "report_statistics", "returns"),
-    *("rollouts", "run", "same_run", "schedules", "tapes", "tiers", "torsos", "toys"),
+    *("rollouts", "run", "same_run", "schedules", "siblings", "tapes", "tiers", "torsos", "toys"),
 }
 
 FULL = {
