@@ -21,10 +21,13 @@ from torch import Tensor
 from agents.core.data.rollouts import Rollout
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
-from agents.core.optimize.learner import Learner, means_of
+from agents.core.nets.networks import ActorCritic
+from agents.core.optimize.learner import Learner, LossOutput, means_of
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.system.compute import Compute
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
-from agents.core.training.on_policy import OnPolicyAgent
+from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
 
@@ -73,6 +76,8 @@ CONTROL = Config(
     separate_value=True,
     eval_temperature=0.0,
 )
+TRAINER = "online"
+
 PRESETS = {
     "atari": Config(
         learning_rate=Linear(7e-4, 0),
@@ -112,43 +117,56 @@ PRESETS = {
 }
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:
-    return OnPolicyAgent(config, spaces, device, PPO)
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
+    network = ActorCritic(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
+
+
+def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorithm:
+    return OnPolicyAlgorithm(config, policy, PPO)
 
 
 class PPO:
     """Improves a policy on what it led to, without leaving it far behind."""
 
-    def __init__(self, config: Config, learner: Learner):
-        self.config, self.learner = config, learner
+    def __init__(self, config: Config, network: ActorCritic, learner: Learner):
+        self.config = config
+        self.network = network
+        self.learner = learner
         self.clip_schedule = config.clip.until(config.total_steps)
-        self.clip = torch.tensor(config.clip.start, device=learner.device)
+        self.clip = torch.tensor(config.clip.start, device=learner.compute.device)
 
     def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
-        config, metrics = self.config, []
+        config = self.config
+        metrics: list[dict[str, Tensor]] = []
         self.clip.fill_(self.clip_schedule(step))
         for _ in range(config.epochs):
             for batch in rollout.minibatches(config.batch_size):
-                metrics.append(self.learner.update(self.loss, batch)[0])
+                metrics.append(self.learner.update(self.loss, batch).metrics)
             if config.target_kl and metrics[-1]["losses/approx_kl"] > config.target_kl:
                 break
         return means_of(metrics)
 
-    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
-        config, old_LB = self.config, batch.log_prob_LB
-        policy, value_LB, _ = self.learner.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
-        log_prob_LB, entropy_LB = policy.log_prob(batch.action_LBK), policy.entropy()
+    def loss(self, batch: Sequences) -> LossOutput:
+        config = self.config
+        old_LB = batch.log_prob_LB
+        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        log_prob_LB = policy.log_prob(batch.action_LBK)
+        entropy_LB = policy.entropy()
         policy_LB = losses.clipped_policy(log_prob_LB, old_LB, batch.advantage_LB, self.clip)
         clip = config.value_clip or math.inf
         value_loss_LB = losses.clipped_value(value_LB, batch.value_LB, batch.return_LB, clip)
         loss_LB = policy_LB + config.value_coefficient * value_loss_LB
-        return loss_LB - config.entropy_coefficient * entropy_LB, {
+        loss_LB = loss_LB - config.entropy_coefficient * entropy_LB
+        metrics = {
             "losses/policy_loss": policy_LB,
             "losses/value_loss": value_loss_LB,
             "losses/entropy": entropy_LB,
             "losses/approx_kl": losses.approximate_kl(log_prob_LB, old_LB),
             "losses/clipfrac": losses.clipped_share(log_prob_LB, old_LB, self.clip),
         }
+        return LossOutput(loss_LB, metrics)
 
 
 if __name__ == "__main__":

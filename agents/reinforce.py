@@ -18,10 +18,13 @@ from torch import Tensor
 from agents.core.data.rollouts import Rollout
 from agents.core.math import losses
 from agents.core.math.schedules import Linear
-from agents.core.optimize.learner import Learner
+from agents.core.nets.networks import ActorCritic
+from agents.core.optimize.learner import Learner, LossOutput
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.system.compute import Compute
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
-from agents.core.training.on_policy import OnPolicyAgent
+from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
 
@@ -58,6 +61,8 @@ class Config(BaseConfig):
         return self.horizon_steps * self.num_envs
 
 
+TRAINER = "online"
+
 PRESETS = {
     "atari": Config(learning_rate=Linear(1e-3, 0), total_steps=10_000_000),
     "control": Config(
@@ -72,32 +77,42 @@ PRESETS = {
 }
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:
-    return OnPolicyAgent(config, spaces, device, Reinforce)
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
+    network = ActorCritic(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
+
+
+def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorithm:
+    return OnPolicyAlgorithm(config, policy, Reinforce)
 
 
 class Reinforce:
     """Makes likelier what led to more than was expected."""
 
-    def __init__(self, config: Config, learner: Learner):
-        self.config, self.learner = config, learner
+    def __init__(self, config: Config, network: ActorCritic, learner: Learner):
+        self.config = config
+        self.network = network
+        self.learner = learner
 
     def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         (batch,) = rollout.minibatches(rollout.size)
-        return self.learner.update(self.loss, batch)[0]
+        return self.learner.update(self.loss, batch).metrics
 
-    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Sequences) -> LossOutput:
         config = self.config
-        policy, value_LB, _ = self.learner.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
-        log_prob_LB, entropy_LB = policy.log_prob(batch.action_LBK), policy.entropy()
+        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        log_prob_LB = policy.log_prob(batch.action_LBK)
+        entropy_LB = policy.entropy()
         policy_LB = losses.policy_gradient(log_prob_LB, batch.advantage_LB)
         value_loss_LB = losses.squared(batch.return_LB - value_LB)
         loss_LB = policy_LB + config.value_coefficient * value_loss_LB
-        return loss_LB, {
+        metrics = {
             "losses/policy_loss": policy_LB,
             "losses/value_loss": value_loss_LB,
             "losses/entropy": entropy_LB,
         }
+        return LossOutput(loss_LB, metrics)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_parameters_are_counted_without_drawing(algo: str, env_id: str) -> None:
     count = building.num_parameters(module, config, spaces)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
-    made = module.build(config, spaces, CPU).learner.parameters
+    made = module.make_policy(config, spaces, CPU).network.parameters()
     assert count == sum(each.numel() for each in made) > 1000
 
 
@@ -128,8 +128,8 @@ def test_an_agent_plays_where_it_could_not_learn(tmp_path: Path, with_free_bytes
     count = building.num_parameters(module, config, spaces)
     with_free_bytes(8 * count)
     with pytest.raises(envs.UserError, match="lower --hidden"):
-        building.build(module, config, spaces, CPU, building.TO_TRAIN)
-    building.build(module, config, spaces, CPU)
+        building.build_policy(module, config, spaces, CPU, building.TO_TRAIN)
+    building.build_policy(module, config, spaces, CPU)
     with_free_bytes(2 * count)
     with pytest.raises(SystemExit) as ended:
         evaluate.main([str(run.path), "--device", "cpu", "--no-video"])

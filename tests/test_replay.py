@@ -195,10 +195,13 @@ class World:
         return obs, episode.actions[t], total, power, next_obs
 
 
+def prefer(replay: Replay, slots: list[int], priority: list[float]) -> None:
+    """Give the transitions at these slots these priorities."""
+    replay.update_priorities(replay.gather(torch.tensor(slots)), torch.tensor(priority))
+
+
 def make_replay(config: Settings, spaces: Spaces, device: torch.device = CPU) -> Replay:
-    replay = Replay(config, spaces, device)
-    replay.allocate()
-    return replay
+    return Replay(config, spaces, device)
 
 
 def sampled(replay: Replay, batch_size: int) -> Batch:
@@ -285,7 +288,7 @@ def test_every_transition_equals_the_reference(
             assert set(batch.slot_B.tolist()) <= set(slots)
             assert_batch_matches(batch, world, config)
             assert_batch_matches(replay.gather(torch.tensor(slots, device=device)), world, config)
-            replay.update_priorities(batch.slot_B, batch.reward_B.abs())
+            replay.update_priorities(batch, batch.reward_B.abs())
             for n_step in range(1, config.n_step.end + 1):
                 replay.set_n_step(n_step)
                 assert_batch_matches(sampled(replay, 4), world, config, n_step)
@@ -410,14 +413,14 @@ def test_uniform_draws_every_transition_exactly_as_often():
     batch = sampled(replay, 3 * len(slots))
     assert batch.slot_B.bincount(minlength=64)[slots].tolist() == [3] * len(slots)
     assert (batch.weight_B == 1.0).all()
-    replay.update_priorities(batch.slot_B, torch.rand(len(batch.slot_B)))
+    replay.update_priorities(batch, torch.rand(len(batch.slot_B)))
     assert (replay.priorities[slots] == 1.0).all()
 
 
 def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
     _, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
     assert drawable_slots(replay) == [0, 1, 2, 3]
-    replay.update_priorities(torch.arange(4), torch.tensor([0.0, 1.0, 4.0, 9.0]) - 1e-3)
+    prefer(replay, [0, 1, 2, 3], [each - 1e-3 for each in (0.0, 1.0, 4.0, 9.0)])
     # Weights 0, 1, 2, 3 of a total of 6: shares of 1200 draws are 0, 200, 400, 600.
     counts = sampled(replay, 1_200).slot_B.bincount(minlength=4)
     assert counts.tolist() == pytest.approx([0, 200, 400, 600], abs=2)
@@ -428,7 +431,7 @@ def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
 def test_an_error_that_is_not_finite_leaves_a_replay_that_can_be_drawn_from(error, slots):
     """The loop finds out that the run diverged at the next report, and says so."""
     world, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
-    replay.update_priorities(torch.tensor(slots), torch.full((len(slots),), error))
+    prefer(replay, slots, [error] * len(slots))
     replay.add(world.step())
     drawn = sampled(replay, 100)
     assert set(drawn.slot_B.tolist()) == set(drawable_slots(replay))
@@ -438,8 +441,8 @@ def test_an_error_that_is_not_finite_leaves_a_replay_that_can_be_drawn_from(erro
 def test_new_transitions_have_the_largest_priority_so_far():
     world, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
     assert replay.priorities[torch.tensor([3])].tolist() == [1.0]
-    replay.update_priorities(torch.tensor([0, 1]), torch.tensor([16.0, 0.25]) - 1e-3)
-    replay.update_priorities(torch.tensor([0]), torch.tensor([1.0]) - 1e-3)
+    prefer(replay, [0, 1], [16.0 - 1e-3, 0.25 - 1e-3])
+    prefer(replay, [0], [1.0 - 1e-3])
     replay.add(world.step())
     expected = [1.0, 0.5, 1.0, 1.0, 4.0]  # √1, √(1/4), as before, as before, √16
     assert replay.priorities[torch.arange(5)].tolist() == pytest.approx(expected)
@@ -624,7 +627,7 @@ def test_a_replay_restored_from_chunks_goes_on_as_if_never_saved(
         if replay.ready:
             for each in (replay, other):
                 batch = sampled(each, 3)
-                each.update_priorities(batch.slot_B, batch.reward_B.abs())
+                each.update_priorities(batch, batch.reward_B.abs())
         assert_same(replay, other)
         if go_on_with_restored:
             replay, store = other, other_store

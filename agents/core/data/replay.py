@@ -90,8 +90,9 @@ class Replay:
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
         self._look_ahead = torch.arange(self.most_n_step, device=self.device)
         self._last = torch.tensor(self.most_n_step - 1, device=self.device)
+        self._allocate()
 
-    def allocate(self) -> None:
+    def _allocate(self) -> None:
         """Reserve the memory, or raise a UserError that says what would fit.
 
         Pages of the frame store are touched only when frames are written to them.
@@ -246,7 +247,7 @@ class Replay:
             slot_B=slot_B,
         )
 
-    def update_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
+    def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
         """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1).
 
         An error that is not finite counts as the largest so far: the loop says that it diverged.
@@ -256,4 +257,4 @@ class Replay:
         weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
         weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
         self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
-        self.priorities.set(slot_B, weight_B)
+        self.priorities.set(batch.slot_B, weight_B)

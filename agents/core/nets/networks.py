@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from agents.core.nets.distributions import Policy, answers_of, make_policy_head, orthogonal
+from agents.core.nets.distributions import Distribution, make_policy_head, orthogonal
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.recurrence import CoreName, make_core
@@ -69,9 +69,9 @@ class QNetwork(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         return self.head.q_values(self.torso(obs)).float()
 
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """What it says of observations, to be shown as histograms."""
-        return {"q_values": self(obs_N)}
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Float32 values (B, A) of observations (B, ...)."""
+        return self(obs)
 
 
 class Body(nn.Module):
@@ -126,7 +126,7 @@ class ActorCritic(nn.Module):
 
     def forward(
         self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
-    ) -> tuple[Policy, Tensor, Tensor]:
+    ) -> tuple[Distribution, Tensor, Tensor]:
         """The policy (T, B), the float32 values (T, B) and the memory after the last step.
 
         Args:
@@ -144,18 +144,13 @@ class ActorCritic(nn.Module):
         value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
-    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Policy, Tensor, Tensor]:
+    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
         """The same of single observations (B, ...), as sequences of one step.
 
         Whoever keeps the memory has emptied it where an episode starts.
         """
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
         return self(obs_B.unsqueeze(0), memory_BS, start_1B)
-
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """As `QNetwork.answers`, within an episode."""
-        policy, value_1N, _ = self.step(obs_N, memory_NS)
-        return {"values": value_1N[0], **answers_of(policy)}
 
 
 class PolicyNetwork(nn.Module):
@@ -167,14 +162,10 @@ class PolicyNetwork(nn.Module):
         self.body = Body(config, spaces.obs_shape)
         self.policy_head = make_policy_head(config.hidden, spaces)
 
-    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Policy:
+    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Distribution:
         """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
         features_BF = self.body.hidden(self.body.torso(self.normalizer(obs_B)))
         return self.policy_head(features_BF * kept_BF)
-
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """As `QNetwork.answers`."""
-        return answers_of(self(obs_N))
 
 
 class TorsoConfig(Protocol):

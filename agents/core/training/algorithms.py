@@ -4,7 +4,8 @@ An algorithm is a module with
 
 - `Config`: a dataclass, its settings;
 - `PRESETS`: its `Config`s by name, "control" at least;
-- `build(config, spaces, device)`: makes the algorithm;
+- `make_policy(config, spaces, device)`: makes the policy, which acts;
+- `make_algorithm(config, policy)`: makes what improves it;
 - `TRAINER`: the name of what trains it, "online" or "offline".
 """
 
@@ -20,7 +21,7 @@ from envs.errors import did_you_mean, first_line
 GROUP = "joystick.algorithms"
 """The group of entry points by which an installed package adds algorithms: name = "module"."""
 
-NEEDED = ("Config", "PRESETS", "build", "TRAINER")
+NEEDED = ("Config", "PRESETS", "make_policy", "make_algorithm", "TRAINER")
 """What the module of an algorithm has."""
 
 

@@ -13,14 +13,15 @@ from torch import Tensor
 import envs
 from agents.core.logging.averages import Averages
 from agents.core.logging.reporter import Reporter
-from agents.core.optimize.learner import copy_weights
+from agents.core.policies.policy import copy_weights
 from agents.core.system import distributed
 from agents.core.system.device import cores, resolve_device, roles
-from agents.core.training.agent import OfflineAgent, OnlineAgent
+from agents.core.training.algorithm import OfflineAlgorithm, OnlineAlgorithm
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.env_group import EnvGroup
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
+from agents.core.types.step import State
 from envs import EnvSpec, TapedVectorEnv, schema
 from envs.tape_recorder import join_states
 
@@ -71,15 +72,18 @@ class Collector:
 
     exhausted = False
 
-    def __init__(self, agent: OnlineAgent, envs: list[TapedVectorEnv], config: BaseConfig):
+    def __init__(self, agent: OnlineAlgorithm, envs: list[TapedVectorEnv], config: BaseConfig):
         self.agent, self.envs, self.num_envs = agent, envs, config.num_envs
+        # Where learning overlaps with acting, a copy acts with the weights from before the update.
+        overlaps = overlaps_learning(config)
+        self.behavior = agent.policy.copy() if overlaps else agent.policy
         ours, begin = distributed.share(config.num_envs), 0
         self.groups: list[EnvGroup] = []
         for env in envs:
             rows = slice(begin, begin := begin + env.num_envs)
             of_all = slice(ours.start + rows.start, ours.start + rows.stop)
             rng = EnvRng(config.seed, config.num_envs, of_all)
-            self.groups.append(EnvGroup(agent, env, rng, rows))
+            self.groups.append(EnvGroup(self.behavior, env, rng, rows))
             self.groups[-1].reset()
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)
@@ -87,10 +91,9 @@ class Collector:
         # the other cores with nothing to do.
         self.overlap = agent.can_overlap
         self.beside: ThreadPoolExecutor | None = None
-        if overlaps_learning(config):
-            threads = (agent.learner.threads_per_shard,)
+        if overlaps:
+            threads = (agent.policy.compute.threads_per_shard,)
             self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
-            self.frozen = agent.learner.target_copy()
 
     def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """The agent's horizon of steps, and what it learns from them.
@@ -112,20 +115,18 @@ class Collector:
                 self.agent.observe(taken)
                 if "episode" in info:
                     self.record_episodes(step, info, logger)
-        return metrics if self.overlap else self.agent.learn()
+        return metrics if self.overlap else self.agent.update()
 
     def begin_learning(self, beside: ThreadPoolExecutor) -> Future[dict[str, Tensor]]:
         """Learn from now on, and act with a copy of the weights of now: the same actions as those
         of an agent that learns after it chose them.
         """
-        learner = self.agent.learner
-        copy_weights(learner.network, self.frozen)
-        learner.acting = self.frozen
-        return beside.submit(self.agent.learn)
+        copy_weights(self.agent.policy.network, self.behavior.network)
+        return beside.submit(self.agent.update)
 
     def finish_learning(self, begun: Future[dict[str, Tensor]] | None) -> dict[str, Tensor]:
         """Wait for what began to learn, or learn."""
-        return begun.result() if begun else self.agent.learn()
+        return begun.result() if begun else self.agent.update()
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
         ended = np.flatnonzero(info["_episode"])
@@ -144,11 +145,13 @@ class Collector:
         """The state of all ranks' environments, which does not depend on who plays them."""
         ours = [group.state_dict() for group in self.groups]
         groups = [
-            group for rank in distributed.gather(ours, self.agent.learner.device) for group in rank
+            group for rank in distributed.gather(ours, self.agent.policy.device) for group in rank
         ]
         return {
             "env": join_states([group["env"] for group in groups]),
-            "memory": torch.cat([group["memory"] for group in groups]),
+            "state": joined([group["state"] for group in groups]),
+            "reward": np.concatenate([group["reward"] for group in groups]),
+            "is_first": np.concatenate([group["is_first"] for group in groups]),
             "generator": groups[0]["generator"],
             "returns": list(self.returns),
         }
@@ -179,7 +182,7 @@ class OfflineTrainer:
     It ends early when `patience` validations in a row had no smaller loss than the least.
     """
 
-    def __init__(self, agent: OfflineAgent):
+    def __init__(self, agent: OfflineAlgorithm):
         self.agent, self.round_steps = agent, agent.horizon_steps
         self.every_steps = agent.config.validate_every_steps
         self.patience = agent.config.patience or float("inf")
@@ -190,7 +193,7 @@ class OfflineTrainer:
         return self.in_vain >= self.patience
 
     def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        metrics, reached = self.agent.learn(), step + self.round_steps
+        metrics, reached = self.agent.update(), step + self.round_steps
         if self.every_steps and reached // self.every_steps > step // self.every_steps:
             self.validate(reached, logger)
         return metrics
@@ -223,6 +226,11 @@ class OfflineTrainer:
         self.load_state_dict(state)
 
     def close(self) -> None: ...
+
+
+def joined(states: list[State]) -> State:
+    """The state of all groups' environments, in order."""
+    return {name: torch.cat([each[name] for each in states]) for name in states[0]}
 
 
 def overlaps_learning(config: BaseConfig) -> bool:

@@ -14,10 +14,10 @@ from agents.core.optimize.transfer import initialize
 from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import resolve_device, tune_process
-from agents.core.training.agent import Agent, OnlineAgent
+from agents.core.training.algorithm import Algorithm, OnlineAlgorithm
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import Command, held_schedules, parse
-from agents.core.training.building import TO_TRAIN, build
+from agents.core.training.building import TO_TRAIN, build_policy
 from agents.core.training.config import BaseConfig
 from agents.core.training.experience import (
     Collector,
@@ -79,23 +79,24 @@ def train_on_this_rank(
         if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
             raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
     ours = distributed.share(config.num_envs)
-    agent = build(module, config, spaces_of(spec, ours.stop - ours.start), device, TO_TRAIN)
-    online = isinstance(agent, OnlineAgent)
+    spaces = spaces_of(spec, ours.stop - ours.start)
+    policy = build_policy(module, config, spaces, device, TO_TRAIN)
+    if config.standardize_pixels and resumed is None:
+        standardize(policy.network, spec)
+    begun = ""
+    if config.init_from and resumed is None:
+        begun = initialize(policy, Run.open(config.init_from))
+    agent: Any = module.make_algorithm(config, policy)
+    online = isinstance(agent, OnlineAlgorithm)
     if distributed.size() > 1 and not (online and not agent.can_overlap):
         raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
     if config.overlap_learning and not (online and agent.can_overlap):
         raise UserError(f"--overlap-learning: {algo} has no replay to learn from while it acts")
     if command.fresh_episodes and not online:
         raise UserError(f"--fresh-episodes: {algo} plays no episodes, it learns from others'")
-    if config.standardize_pixels and resumed is None:
-        standardize(agent.learner.network, spec)
-    begun = ""
-    if config.init_from and resumed is None:
-        begun = initialize(agent.learner, Run.open(config.init_from))
-    agent.prepare()
     differs = difference_on_any_rank(spec, device) if online else ""
     # Averages are the first rank's affair: it evaluates and saves.
-    distributed.make_equal(list(agent.learner.network.state_dict().values()))
+    distributed.make_equal(list(policy.network.state_dict().values()))
     run = resumed
     if run is None:
         run = distributed.on_first_rank(lambda: new_run(config, spec, algo, held), device)
@@ -109,12 +110,12 @@ def train_on_this_rank(
     logger = open_logger(training)
     code = 1
     try:
-        learner = agent.learner
-        threads = learner.shards * learner.threads_per_shard
+        compute = policy.compute
+        threads = compute.shards * compute.threads_per_shard
         ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
         beside = ", learning beside acting" if overlaps_learning(config) else ""
         how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
-        parts = f"{how}, {learner.precision}"
+        parts = f"{how}, {compute.precision}"
         logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
         if begun:
             notes.append(f"begins where another ended: {begun}")
@@ -180,7 +181,7 @@ def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
     return ["resumed with new episodes: weights, optimizer, counters and replay are the run's"]
 
 
-def score(agent: Agent, training: Training, logger: Reporter) -> int:
+def score(agent: Algorithm, training: Training, logger: Reporter) -> int:
     """Score the best weights; returns the exit code, 128 + n where signal n stopped it."""
     with StopSignal() as stop:
         try:

@@ -22,7 +22,7 @@ from agents.core.runs import artifacts
 from agents.core.runs.run import Run
 from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.system import distributed
-from agents.core.training.agent import Agent
+from agents.core.training.algorithm import Algorithm
 from agents.core.training.config import BaseConfig
 from agents.core.training.evaluation import Evaluator, film_evaluation
 from agents.core.training.experience import Experience
@@ -60,7 +60,7 @@ class Training:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Algorithm,
         spec: EnvSpec,
         experience: Experience,
         config: BaseConfig,
@@ -110,7 +110,7 @@ class Training:
 
     def stopped_by(self, stop: StopSignal) -> int:
         """The signal that some rank received, or 0."""
-        return distributed.largest(stop.signum, self.agent.learner.device)
+        return distributed.largest(stop.signum, self.agent.policy.device)
 
     def due(self, every_steps: int) -> bool:
         """Whether the last round crossed a multiple of `every_steps` (0: never)."""
@@ -125,7 +125,7 @@ class Training:
             charts = {
                 "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
                 "charts/learning_rate": self.agent.learner.learning_rate,
-                f"charts/{self.agent.explores_by}": self.agent.exploration(self.step),
+                f"charts/{self.agent.policy.explores_by}": self.agent.exploration(self.step),
                 "charts/memory_gb": psutil.Process().memory_info().rss / 1e9,
             }
             logger.metrics(self.step, {**means, **charts})
@@ -142,7 +142,9 @@ class Training:
             self.owes_evaluation = False
             return
         try:
-            result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+            result = self.evaluator.evaluate(
+                self.agent.eval_policy, self.config.eval_episodes, self.step
+            )
         except Interrupted:
             logger.message(f"the evaluation of step {self.step:,} was stopped; --resume repeats it")
             return
@@ -153,11 +155,11 @@ class Training:
         # Of equal scores that of more training.
         if result.mean >= self.best_score:
             self.best_score = result.mean
-            weights = self.agent.learner.weights()
+            weights = self.agent.eval_policy.weights()
             self.run.best(self.step, result.mean, weights, result.to_json())
             logger.artifact(artifacts.model(self.run, result.metrics()), ("best",))
-        evaluator, learner = self.evaluator, self.agent.learner
-        logger.histograms(self.step, lambda: histograms(learner, evaluator.seen))
+        evaluator, policy = self.evaluator, self.agent.policy
+        logger.histograms(self.step, lambda: histograms(policy, evaluator.samples))
         if self.config.video:
             path = film_evaluation(result, self.run, logger.message, TRAINING_VIDEO_STEPS)
             if path is not None:
@@ -182,7 +184,7 @@ class Training:
                     "owes_evaluation": self.owes_evaluation,
                     **everywhere,
                 },
-                self.agent.learner.weights(),
+                self.agent.eval_policy.weights(),
             )
         self.started_at = (self.step, time.perf_counter())
         return saved
@@ -212,8 +214,8 @@ class Training:
         take_up = self.experience.begin_anew if fresh_episodes else self.experience.load_state_dict
         try:
             about = schema.convert(state, About, f"the checkpoint of step {step}")
-            with self.agent.learner.unless_refused():
-                self.agent.learner.load_weights(weights)
+            with self.agent.unless_refused():
+                self.agent.load_weights(weights)
                 self.agent.load_state_dict(state["agent"], self.run)
                 take_up(state)
         except schema.Malformed as error:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from agents.core.logging.diagnostics import updates
 from agents.core.logging.log import Logger
 from agents.core.logging.reporter import Reporter, SilentReporter
 from agents.core.runs import artifacts
@@ -17,7 +16,7 @@ from agents.core.runs.artifacts import Artifact
 from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import cpu_name
-from agents.core.training.agent import Agent, OnlineAgent
+from agents.core.training.algorithm import Algorithm, OnlineAlgorithm
 from agents.core.training.config import to_json
 from agents.core.training.evaluation import Evaluator, film_evaluation
 from agents.core.training.loop import Training
@@ -39,16 +38,17 @@ def open_logger(training: Training) -> Reporter:
         return SilentReporter()
     seconds = run.truncate_metrics(step) if step > 0 else 0.0
     run.save_config(to_json(config), spec.to_json())
-    online, game = isinstance(training.agent, OnlineAgent), short_name(spec)
-    learner, sources = training.agent.learner, sources_of(training)
-    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[learner.precision]
+    online, game = isinstance(training.agent, OnlineAlgorithm), short_name(spec)
+    compute = training.agent.policy.compute
+    sources = sources_of(training)
+    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[compute.precision]
     logger = Logger(
         run,
         {
             **to_json(config),
             "protocol": spec.protocol,
             "env_spec": spec.to_json(),
-            "hardware": hardware(learner.device) | {"precision": precision},
+            "hardware": hardware(compute.device) | {"precision": precision},
             "commit": provenance.commit(),
             **{ORIGIN[source.type]: source.metadata for source in sources},
         },
@@ -57,7 +57,7 @@ def open_logger(training: Training) -> Reporter:
         wandb_mode=config.wandb,
         group=config.group or f"{run.algo}-{game}",
         job_type="train" if online else "imitate",
-        tags=(run.algo, game, learner.device.type, precision, *config.tags),
+        tags=(run.algo, game, compute.device.type, precision, *config.tags),
         start_step=step,
         start_time=seconds,
     )
@@ -76,8 +76,8 @@ def sources_of(training: Training) -> list[Artifact]:
 
     The latter may since have learned more, or be gone, when a run is resumed.
     """
-    lesson = getattr(training.agent, "lesson", None)
-    sources = [] if lesson is None else [lesson.dataset]
+    demos = getattr(training.agent, "demos", None)
+    sources = [] if demos is None else [demos.dataset]
     if training.config.init_from and training.step == 0:
         run = Run.open(training.config.init_from)
         sources.append(artifacts.model(run, {"path": str(run.path.resolve())}))
@@ -101,7 +101,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 def frames_per_step(training: Training) -> int:
     """Emulated frames of a step in the environment; a demonstrated step is one."""
-    return training.spec.frameskip if isinstance(training.agent, OnlineAgent) else 1
+    return training.spec.frameskip if isinstance(training.agent, OnlineAlgorithm) else 1
 
 
 def totals(training: Training, seconds: float) -> dict[str, float]:
@@ -110,27 +110,28 @@ def totals(training: Training, seconds: float) -> dict[str, float]:
     values = {
         "total_steps": training.step,
         "total_frames": training.step * frames_per_step(training),
-        "updates": updates(learner),
+        "updates": learner.num_updates,
         "wall_clock_seconds": seconds,
         "steps_per_second": training.step / max(seconds, 1e-9),
         "peak_memory_gb": peak_memory_bytes() / 1e9,
     }
-    if learner.device.type == "cuda":
-        values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(learner.device) / 1e9
+    device = training.agent.policy.device
+    if device.type == "cuda":
+        values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return values
 
 
-def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
+def score_best(agent: Algorithm, training: Training, logger: Reporter) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
     config, run = training.config, training.run
     assert run is not None
     if training.evaluated_step != training.step:
         training.evaluate(logger)
         signals.check()
-    _, step = run.weights("best", agent.learner.load_weights)
+    _, step = run.weights("best", agent.load_weights)
     threads = config.num_threads or None
     evaluator = Evaluator(training.spec, SCORE_SEED, threads, config.eval_most_steps)
-    result = evaluator.evaluate(agent, config.final_eval_episodes, step)
+    result = evaluator.evaluate(agent.eval_policy, config.final_eval_episodes, step)
     compared = training.experience.compared(result.mean)
     run.save_score(result.to_json() | compared)
     logger.message(f"score: {result}{in_words(compared)}")
