@@ -61,6 +61,8 @@ class Config(BaseConfig):
 
 TRAINER = "online"
 
+TRAINER = "online"
+
 PRESETS = {
     "atari": Config(
         num_envs=32,

@@ -63,6 +63,8 @@ class Config(BaseConfig):
 
 TRAINER = "online"
 
+TRAINER = "online"
+
 PRESETS = {
     "atari": Config(learning_rate=Linear(1e-3, 0), total_steps=10_000_000),
     "control": Config(

@@ -13,10 +13,10 @@ from torch import nn
 
 from agents.core.logging.reporter import SilentReporter
 from agents.core.system.device import resolve_device, tune_process
-from agents.core.training.algorithm import OnlineAlgorithm
 from agents.core.training.algorithms import algorithm
-from agents.core.training.experience import Collector, OfflineTrainer, make_groups, spaces_of
+from agents.core.training.building import spaces_of
 from agents.core.training.loop import Training
+from agents.core.training.trainers import trainer_of
 from benchmarks.workloads import WORKLOADS
 from envs import spec
 
@@ -73,10 +73,8 @@ class Joystick:
         self.agent: Any = module.make_algorithm(config, policy)
         self.counter = UpdateCounter()
         self.agent.learner.update = self.counter.counting(self.agent.learner.update)
-        online = isinstance(self.agent, OnlineAlgorithm)
-        groups = make_groups(env, config) if online else []
-        experience = Collector(self.agent, groups, config) if online else OfflineTrainer(self.agent)
-        self.training = Training(self.agent, env, experience, config, run=None)
+        trainer = trainer_of(module).make(self.agent, env, config)
+        self.training = Training(self.agent, env, trainer, config, run=None)
 
     @property
     def about(self) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from agents import bc
 from agents.core.system.device import resolve_device, tune_process
+from agents.core.training.building import spaces_of
 from agents.core.training.config import require, to_json
-from agents.core.training.experience import spaces_of
 from benchmarks.contenders import learner_update, plain_update
 from benchmarks.machine import write_result
 from envs import command_line, spec

@@ -22,7 +22,7 @@ from agents.core.system.device import resolve_device
 from agents.core.training import off_policy
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
-from agents.core.training.experience import Collector
+from agents.core.training.trainers import OnlineTrainer
 from benchmarks.contenders import Joystick
 from benchmarks.workloads import NEVER
 from envs import UserError, spec
@@ -128,13 +128,13 @@ def points(side: Joystick) -> Iterator[Point]:
     - priorities, target copies, validation: where an algorithm has them;
     - learning: what is none of these, and all of it where it is one CUDA graph.
     """
-    agent, experience = side.agent, side.training.experience
-    if isinstance(experience, Collector):
-        for env in experience.envs:
+    agent, trainer = side.agent, side.training.trainer
+    if isinstance(trainer, OnlineTrainer):
+        for env in trainer.envs:
             yield from (("emulator", env, name) for name in ("send", "recv"))
-        if experience.beside:
-            yield "waiting for learning", experience, "finish_learning"
-        yield from (("acting", experience.behavior, "act"), ("storing", agent, "observe"))
+        if trainer.beside:
+            yield "waiting for learning", trainer, "finish_learning"
+        yield from (("acting", trainer.behavior, "act"), ("storing", agent, "observe"))
     else:
         yield from (("sampling", agent.batches, "draw"), ("validation", agent, "validate"))
     if hasattr(agent, "replay"):

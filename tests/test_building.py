@@ -18,7 +18,7 @@ from agents.core.nets.networks import Body
 from agents.core.nets.recurrence import make_core
 from agents.core.system import device
 from agents.core.training import algorithms, arguments, building, launch
-from agents.core.training.experience import spaces_of
+from agents.core.training.building import spaces_of
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (120, 4), (256, 256), (1024, 256), (64, 32, 3, 3)])

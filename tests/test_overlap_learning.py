@@ -30,7 +30,7 @@ def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> 
     config = make_config("dqn", **SMALL, overlap_learning=True)
     for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
         side = Joystick("dqn", replace(config, num_threads=num_threads))
-        loop: Any = side.training.experience
+        loop: Any = side.training.trainer
         assert (side.agent.policy.compute.shards, loop.beside is not None) == (learning, beside)
         assert (loop.behavior is not side.agent.policy) == beside
         side.advance(48)

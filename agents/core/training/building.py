@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+import envs
 from agents.core.policies.policy import Policy
 from agents.core.system.device import reserve
 from agents.core.types.spaces import Spaces
+from envs import EnvSpec
 
 TO_TRAIN = 4
 """Numbers that training keeps of each parameter: itself, its gradient and Adam's two moments."""
@@ -45,3 +47,8 @@ def num_parameters(module: ModuleType, config: Any, spaces: Spaces) -> int:
         # `Compute.of` sets them for its network, and initial weights depend on them.
         torch.set_num_threads(threads)
     return sum(parameter.numel() for parameter in policy.network.parameters())
+
+
+def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
+    """The observations and actions of `num_envs` environments."""
+    return Spaces.of(spec, num_envs, *envs.spaces_of(spec))

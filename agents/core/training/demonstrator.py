@@ -15,9 +15,8 @@ from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
 from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.algorithms import algorithm
-from agents.core.training.building import build_policy
+from agents.core.training.building import build_policy, spaces_of
 from agents.core.training.config import of_run, require
-from agents.core.training.experience import spaces_of
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import PolicyInputs
 from envs import EnvSpec
