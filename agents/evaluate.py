@@ -38,8 +38,8 @@ class Arguments:
     video: bool = True  # Film the first game.
 
 
-def evaluate(arguments: Arguments) -> Evaluation:
-    """Score the run, write eval.json and the film, and return the evaluation."""
+def score(arguments: Arguments) -> Evaluation:
+    """Play full games of the run; nothing is written."""
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     run = Run.open(arguments.run)
@@ -52,13 +52,18 @@ def evaluate(arguments: Arguments) -> Evaluation:
     require(most_steps >= 0, "most_steps", most_steps, "at least 0")
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None, most_steps)
     with StopSignal():
-        result = evaluator.evaluate(policy, arguments.episodes, step, exploration)
+        return evaluator.evaluate(policy, arguments.episodes, step, exploration)
+
+
+def evaluate(arguments: Arguments) -> None:
+    """Score the run, and write eval.json and the film."""
+    result = score(arguments)
+    run = Run.open(arguments.run)
     tell(result)
     run.save_score(result.to_json())
     tell(f"wrote {run.path / 'eval.json'}")
     if arguments.video and (path := film_evaluation(result, run, tell)):
         tell(f"wrote {path}")
-    return result
 
 
 def main(args: list[str] | None = None) -> None:

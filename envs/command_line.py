@@ -24,7 +24,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from envs import program
+from envs import plugins, program
 from envs.errors import UserError
 
 LARGEST = 2**63 - 1
@@ -53,7 +53,7 @@ def parse(
         UserError: the command line cannot be read; one line names the flag, its value and what
             is allowed.
     """
-    words = hyphenated(sys.argv[1:] if args is None else args)
+    words = hyphenated(plugins.taken(sys.argv[1:] if args is None else args))
     given: dict[str, Any] = {} if default is None else {"default": default}
     errors = io.StringIO()
     try:

@@ -15,7 +15,7 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import NamedTuple
 
-from envs import UserError
+from envs import UserError, plugins
 from envs.errors import did_you_mean, first_line
 
 GROUP = "joystick.algorithms"
@@ -40,8 +40,6 @@ BUILT_IN = {
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
 }
 
-_plugins: dict[str, ModuleType] = {}
-
 
 def algorithms() -> list[str]:
     """Names of the algorithms of this package."""
@@ -54,7 +52,7 @@ def listed() -> dict[str, str]:
     for name, entry in installed().items():
         package = entry.dist.name if entry.dist is not None else entry.module
         found.setdefault(name, f"of the package {package}")
-    for name, module in _plugins.items():
+    for name, module in of_plugins().items():
         found.setdefault(name, f"of {module.__file__}")
     return dict(sorted(found.items()))
 
@@ -64,16 +62,29 @@ def installed() -> dict[str, metadata.EntryPoint]:
     return {each.name: each for each in metadata.entry_points(group=GROUP)}
 
 
+def of_plugins() -> dict[str, ModuleType]:
+    """The plugins that are algorithms: those that have any part of one."""
+    return {
+        name: module
+        for name, module in plugins.loaded().items()
+        if hasattr(module, "make_algorithm") or hasattr(module, "TRAINER")
+    }
+
+
 def algorithm(name: str) -> ModuleType:
     """The module of an algorithm.
 
     Raises:
         UserError: there is none of that name, or it lacks what an algorithm has.
     """
+    module = of_plugins().get(name)
     if name in BUILT_IN:
+        if module is not None:
+            raise UserError(f"{module.__file__} has the name of the algorithm '{name}'; rename it")
         return import_module(BUILT_IN[name].module)
-    if name in _plugins:
-        return _plugins[name]
+    if module is not None:
+        require_algorithm(module, f"the plugin {module.__file__}")
+        return module
     entry = installed().get(name)
     if entry is None:
         raise unknown(name)
@@ -90,25 +101,10 @@ def name_of(module: ModuleType) -> str:
     for name, each in BUILT_IN.items():
         if each.module == module.__name__:
             return name
-    for name, each in _plugins.items():
-        if each is module:
-            return name
     for name, entry in installed().items():
         if entry.value == module.__name__:
             return name
     return module.__name__.rpartition(".")[2]
-
-
-def add(name: str, module: ModuleType) -> None:
-    """Make the module of a plugin known as an algorithm.
-
-    Raises:
-        UserError: this package has an algorithm of that name, or the module lacks something.
-    """
-    if name in BUILT_IN:
-        raise UserError(f"the plugin {module.__file__} has the name of the algorithm '{name}'")
-    require_algorithm(module, f"the plugin {module.__file__}")
-    _plugins[name] = module
 
 
 def require_algorithm(module: object, what: str) -> None:
@@ -125,5 +121,10 @@ def unknown(name: str) -> UserError:
     known = list(listed())
     return UserError(
         f"unknown algorithm '{name}' (known: {', '.join(known)}){did_you_mean(name, known)}"
-        "; --plugin FILE.py adds one"
+        f"; --plugin {file_of(name)} adds it where it is a file of yours"
     )
+
+
+def file_of(name: str) -> str:
+    """The file that a plugin's algorithm of this name would be in."""
+    return f"{name}.py" if name.isidentifier() else "FILE.py"

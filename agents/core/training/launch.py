@@ -23,7 +23,7 @@ from agents.core.training.config import BaseConfig
 from agents.core.training.loop import NO_CALLBACKS, Training
 from agents.core.training.random_play import standardize
 from agents.core.training.trainers import trainer_of
-from envs import EnvSpec, UserError, locks
+from envs import EnvSpec, UserError, locks, plugins, progress
 from envs.entry import command as one_line_errors
 from envs.errors import Failure, NotReproduced
 from envs.probe import difference
@@ -63,6 +63,7 @@ def train_run(
     Args:
         console: whether progress is printed.
     """
+    args = plugins.taken(args)
     module = algorithm(algo)
     command = parse(module, args)
     torch.manual_seed(command.config.seed)
@@ -71,7 +72,8 @@ def train_run(
         if command.resumed is not None:
             lock = locks.alone(command.resumed.path)
             distributed.on_first_rank(lambda: held.enter_context(lock), device)
-        training, notes = prepare(module, command, device, held, callbacks)
+        with progress.showing(console and distributed.rank() == 0):
+            training, notes = prepare(module, command, device, held, callbacks)
         logger = reporting.open_logger(training, console)
         for line in [reporting.headline(training), *notes]:
             logger.message(line)
