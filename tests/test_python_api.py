@@ -316,7 +316,7 @@ def test_a_notebook_trains_and_plays(tmp_path: Path) -> None:
     cells = [
         "import joystick",
         f"run = joystick.train('ppo', runs_dir={str(tmp_path)!r}, {settings})",
-        "policy = joystick.load(run)\naction, state = policy.act([0.0, 0.0, 0.0, 0.0])\nint(action)",
+        "policy = joystick.load(run)\naction, _ = policy.act([0.0, 0.0, 0.0, 0.0])\nint(action)",
         "joystick.evaluate(run, episodes=1).mean",
         "try:\n    joystick.train('dnq')\nexcept joystick.UserError as error:\n    print(error)",
     ]
