@@ -58,8 +58,6 @@ class Config(BaseConfig):
 
 TRAINER = "online"
 
-TRAINER = "online"
-
 PRESETS = {
     "atari": Config(num_envs=16, learning_rate=Linear(7e-4, 0), optimizer="rmsprop"),
     "control": Config(

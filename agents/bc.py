@@ -65,8 +65,6 @@ class Config(BaseConfig):
 
 TRAINER = "offline"
 
-TRAINER = "offline"
-
 PRESETS = {
     "atari": Config(
         learning_rate=constant(5e-4), total_steps=400_000, eval_every_steps=200_000, layer_norm=True

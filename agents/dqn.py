@@ -61,8 +61,6 @@ class Config(BaseConfig):
 
 TRAINER = "online"
 
-TRAINER = "online"
-
 PRESETS = {
     "atari": Config(
         num_envs=32,

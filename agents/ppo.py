@@ -78,8 +78,6 @@ CONTROL = Config(
 )
 TRAINER = "online"
 
-TRAINER = "online"
-
 PRESETS = {
     "atari": Config(
         learning_rate=Linear(7e-4, 0),

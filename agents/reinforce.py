@@ -63,8 +63,6 @@ class Config(BaseConfig):
 
 TRAINER = "online"
 
-TRAINER = "online"
-
 PRESETS = {
     "atari": Config(learning_rate=Linear(1e-3, 0), total_steps=10_000_000),
     "control": Config(

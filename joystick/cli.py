@@ -97,9 +97,12 @@ def command(called: str, name: str) -> Callable[[list[str]], None]:
     known = commands.every()
     if name in known:
         return commands.main_of(name)
+    if name in FLAGS:
+        raise UserError(f"{name} comes after a command: {called} --help lists all")
     what = "flag" if name.startswith("-") else "command"
     near = did_you_mean(name, [*known, *FLAGS])
-    raise UserError(f"unknown {what} '{name}'{near}; {called} --help lists all")
+    own = f"; --plugin {name}.py adds it where it is a file of yours" if name.isidentifier() else ""
+    raise UserError(f"unknown {what} '{name}'{near or own}; {called} --help lists all")
 
 
 def listing(called: str) -> str:

@@ -107,6 +107,14 @@ def name_of(module: ModuleType) -> str:
     return module.__name__.rpartition(".")[2]
 
 
+def command_of(name: str) -> str:
+    """What a person types to train an algorithm."""
+    if name in BUILT_IN:
+        return f"python -m {BUILT_IN[name].module}"
+    plugin = f" --plugin {file_of(name)}" if name not in installed() else ""
+    return f"python -m joystick {name}{plugin}"
+
+
 def require_algorithm(module: object, what: str) -> None:
     """Raise a UserError where a module lacks what an algorithm has."""
     missing = [name for name in NEEDED if not hasattr(module, name)]

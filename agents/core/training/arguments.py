@@ -11,6 +11,7 @@ import torch
 import envs
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
+from agents.core.training.algorithms import command_of, name_of
 from agents.core.training.config import (
     MAY_CHANGE_ON_RESUME,
     BaseConfig,
@@ -69,7 +70,7 @@ def parse(module: ModuleType, args: list[str]) -> Command:
         module.Config,
         default=default,
         args=shaped(rest, default),
-        prog=f"python -m {module.__name__}",
+        prog=command_of(name_of(module)),
         description=(
             f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{SCHEDULE}\n{AFRESH}"
         ),
@@ -114,11 +115,11 @@ def held_schedules(module: ModuleType, config: Any) -> list[str]:
 
 def require_algorithm(run: Run, module: ModuleType) -> None:
     """Raise a UserError, with the right command, where another algorithm made the run."""
-    name = module.__name__.rpartition(".")[2]
+    name = name_of(module)
     if run.algo != name:
         raise UserError(
             f"{run.path} is a run of {run.algo}, and this is {name}; "
-            f"python -m agents.{run.algo} --resume {run.path} goes on with it"
+            f"{command_of(run.algo)} --resume {run.path} goes on with it"
         )
 
 
@@ -134,6 +135,9 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
         on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         if on_gpu and f"{name}-gpu" in module.PRESETS:
             name = f"{name}-gpu"
+        if name not in module.PRESETS:
+            # A person's own algorithm may have other presets.
+            name = next(iter(module.PRESETS))
     if name not in module.PRESETS:
         known = ["auto", *module.PRESETS]
         near = did_you_mean(name, known)
