@@ -73,9 +73,7 @@ def test_a_torso_of_a_persons_own(folder: Path) -> None:
     assert not (folder / "runs").exists()
     joystick(folder, *words, "--plugin", "my_torso.py")
     run = run_in(folder)
-    assert any(
-        name.endswith("directions.weight") for name in run.weights("last", lambda w: None)[0]
-    )
+    assert any(name.endswith("directions.weight") for name in run.restore()[2])
     joystick(folder, "evaluate", str(run.path), "--no-video", code=2)
     shown = joystick(folder, "evaluate", str(run.path), "--no-video", "--plugin=my_torso.py")
     assert "return " in shown.stdout
@@ -151,10 +149,8 @@ def test_a_trainer_that_does_not_fit_is_one_line(folder: Path, trainer: str, sai
 
 
 def test_a_plugin_with_a_name_that_is_taken_is_one_line(folder: Path) -> None:
-    for name, said in (
-        ("json", "is the name of another module"),
-        ("dqn", "has the name of the alg"),
-    ):
+    taken = {"json": "is the name of another module", "dqn": "has the name of the algorithm"}
+    for name, said in taken.items():
         shutil.copy(folder / "my_algo.py", folder / f"{name}.py")
         error = joystick(folder, "dqn", "--plugin", f"{name}.py", code=2).stderr
         assert said in error

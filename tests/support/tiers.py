@@ -18,7 +18,7 @@ FAST = {
     *("gpu_benchmark", "learner", "log", "losses", "networks", "normalize", "output"),
     *("portable_names", "priorities", "random_play", "recurrence", "replay", "replay_mixed"),
     *("report_statistics", "returns", "rollouts", "run", "same_run", "schedules", "siblings"),
-    *("tapes", "tiers", "torsos", "toys"),
+    *("progress", "tapes", "tiers", "torsos", "toys"),
 }
 
 FULL = {
@@ -28,6 +28,7 @@ FULL = {
     *("demos_sb3_trained", "demos_scripts", "demos_stored", "distributed", "fuzz"),
     *("hostile_arguments", "imitation", "joystick", "kills", "learning", "overlap_learning"),
     *("lifecycle", "locks", "memory", "no_waiting", "portable", "probe", "report_hostile"),
+    *("examples", "python_api"),
     *("report_page", "report_reading", "report_script", "resume", "run_hostile", "shipped"),
     *("sweep", "batched_replay", "user_envs", "wandb", "wandb_runs", "wheel"),
 }
