@@ -17,8 +17,8 @@ FAST = {
     *("demos", "demos_hostile", "distributions", "earlier_names", "env_options", "envs", "files"),
     *("gpu_benchmark", "learner", "log", "losses", "networks", "normalize", "output"),
     *("portable_names", "priorities", "random_play", "recurrence", "replay", "replay_mixed"),
-    *("report_statistics", "returns", "rollouts", "run", "same_run", "schedules", "siblings"),
-    *("progress", "tapes", "tiers", "torsos", "toys"),
+    *("progress", "report_statistics", "returns", "rollouts", "run", "same_run", "schedules"),
+    *("sequences", "siblings", "tapes", "tiers", "torsos", "toys"),
 }
 
 FULL = {

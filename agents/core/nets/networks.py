@@ -74,6 +74,27 @@ class QNetwork(nn.Module):
         return self(obs)
 
 
+class QuantileNetwork(nn.Module):
+    """A torso and a head of quantiles: observations to float32 quantiles (B, A, I) of returns.
+
+    Dabney et al. 2018, https://arxiv.org/abs/1710.10044.
+    """
+
+    def __init__(self, torso: Torso, head: QHead, num_quantiles: int):
+        super().__init__()
+        self.torso = torso
+        self.head = head
+        self.num_quantiles = num_quantiles
+
+    def forward(self, obs: Tensor) -> Tensor:
+        quantiles = self.head.q_values(self.torso(obs)).float()
+        return quantiles.unflatten(1, (-1, self.num_quantiles))
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Float32 values (B, A): the mean of a distribution is the mean of its quantiles."""
+        return self(obs).mean(dim=2)
+
+
 class Body(nn.Module):
     """A torso, a hidden layer and a core: what a policy or a value is read from.
 
@@ -212,6 +233,22 @@ def make_normalizer(config: PolicyConfig, spaces: Spaces) -> ObservationNormaliz
     """What scales vector observations, where the config wants it; images are never scaled."""
     wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
     return ObservationNormalizer(spaces.obs_shape, wanted)
+
+
+def make_quantile_network(
+    config: TorsoConfig, spaces: Spaces, num_quantiles: int
+) -> QuantileNetwork:
+    """The quantiles of the return, for each combination of an action's parts.
+
+    Raises:
+        UserError: actions are continuous, or have too many combinations.
+    """
+    spaces.require_few_combinations()
+    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
+    outputs = spaces.combinations * num_quantiles
+    head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, activation)
+    return QuantileNetwork(torso, head, num_quantiles)
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:

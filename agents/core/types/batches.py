@@ -12,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
+    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are.
+
+    `action_B` is int64 (B,), or float32 (B, K) where actions are continuous.
+    """
 
     obs: Tensor
     action_B: Tensor
