@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, run_tiny
+from conftest import ALGORITHMS, OFF_POLICY, module_of, run_tiny
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -97,7 +97,9 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     settings += ["--precision", precision]
     if algo.startswith("ppo"):
         settings += ["--clip", "0.1..0.01"]
-    if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
+    if (
+        module_of(algo) in OFF_POLICY
+    ):  # Two updates at a time, and one where the target is copied between them.
         settings += ["--total-steps", "160", "--num-envs", "4", "--samples-per-step", "4"]
         settings += ["--target-every-updates", "7", "--n-step", "5..1"]
 
@@ -108,7 +110,7 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     eager = weights(Eager)
     Traced.repeated.clear()
     repeated = weights(Traced)
-    assert Traced.repeated["_fit" if algo == "dqn" else "_step"] > 2
+    assert Traced.repeated["_fit" if module_of(algo) in OFF_POLICY else "_step"] > 2
     assert algo == "bc" or Traced.repeated["_forward"] > 2
     for name in eager:
         assert torch.equal(repeated[name], eager[name]), name

@@ -115,6 +115,14 @@ BAD_VALUES = {
         (["--clip", "0"], "--clip 0: must be above 0"),
         (["--target-kl", "-1"], "--target-kl -1.0: must be at least 0"),
     ],
+    "qrdqn": [
+        GAMMA,
+        (["--num-quantiles", "0"], "--num-quantiles 0: must be at least 1"),
+        (["--huber-threshold", "0"], "--huber-threshold 0.0: must be above 0"),
+        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
+        (["--n-step", "0"], "--n-step 0: must be at least 1"),
+        (["--env", "Pendulum-v1"], "needs discrete actions"),
+    ],
     "reinforce": POLICIES,
 }
 EACH = [(algo, *bad) for algo, values in BAD_VALUES.items() for bad in [*EVERYONE, *values]]

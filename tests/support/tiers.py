@@ -17,7 +17,16 @@ FAST = {
     *("demos", "demos_hostile", "distributions", "earlier_names", "env_options", "envs", "files"),
     *("gpu_benchmark", "learner", "log", "losses", "networks", "normalize", "output"),
     *("portable_names", "priorities", "random_play", "recurrence", "replay", "replay_mixed"),
-    *("progress", "report_statistics", "returns", "rollouts", "run", "same_run", "schedules"),
+    *(
+        "progress",
+        "qrdqn",
+        "report_statistics",
+        "returns",
+        "rollouts",
+        "run",
+        "same_run",
+        "schedules",
+    ),
     *("sequences", "siblings", "tapes", "tiers", "torsos", "toys"),
 }
 

@@ -37,6 +37,7 @@ BUILT_IN = {
     "bc": Listed("agents.bc", "behavior cloning: do as a demonstrator did"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
+    "qrdqn": Listed("agents.qrdqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
 }
 
