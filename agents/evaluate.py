@@ -55,8 +55,8 @@ def score(arguments: Arguments) -> Evaluation:
         return evaluator.evaluate(policy, arguments.episodes, step, exploration)
 
 
-def evaluate(arguments: Arguments) -> None:
-    """Score the run, and write eval.json and the film."""
+def evaluate(arguments: Arguments) -> Evaluation:
+    """Score the run, write eval.json and the film, and return the evaluation."""
     result = score(arguments)
     run = Run.open(arguments.run)
     tell(result)
@@ -64,6 +64,7 @@ def evaluate(arguments: Arguments) -> None:
     tell(f"wrote {run.path / 'eval.json'}")
     if arguments.video and (path := film_evaluation(result, run, tell)):
         tell(f"wrote {path}")
+    return result
 
 
 def main(args: list[str] | None = None) -> None:
