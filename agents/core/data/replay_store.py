@@ -128,9 +128,7 @@ class ReplayStore:
             setattr(replay, name, found.copy())
 
     def _require_actions(self) -> None:
-        """Passes where every discrete action is one that the agent has."""
-        if self.replay.spaces.continuous:
-            return
+        """Passes where every action is one that the agent has."""
         action = self.replay.fields["action"]
         actions = self.replay.spaces.combinations
         if (action < 0).any() or (action >= actions).any():

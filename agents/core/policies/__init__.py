@@ -1,1 +1,0 @@
-"""Policies: what chooses actions. They act, remember, and never learn by themselves."""
