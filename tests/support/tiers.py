@@ -21,6 +21,7 @@ FAST = {
 }
 
 FULL = {
+    "policy_alone",
     *("benchmarks", "capture", "checkpoint_content", "contract", "dashboard", "demos_append"),
     *("demos_cli", "demos_format", "demos_frames", "demos_human", "demos_minari"),
     *("demos_minari_foreign", "demos_replay", "demos_sb3", "demos_sb3_files"),
