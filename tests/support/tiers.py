@@ -17,7 +17,7 @@ FAST = {
     *("demos", "demos_hostile", "earlier_names", "env_options", "envs", "files", "gpu_benchmark"),
     *("learner", "log", "losses", "networks", "normalise", "output", "policies", "portable_names"),
     *("priorities", "random_play", "recurrence", "replay", "report_statistics", "returns"),
-    *("rollouts", "run", "same_run", "schedules", "siblings", "tapes", "tiers", "torsos", "toys"),
+    *("rollouts", "run", "same_run", "schedules", "tapes", "tiers", "torsos", "toys"),
 }
 
 FULL = {
@@ -29,7 +29,7 @@ FULL = {
     *("hostile_arguments", "imitation", "joystick", "kills", "learning", "learning_beside"),
     *("lifecycle", "locks", "memory", "no_waiting", "portable", "probe", "report_hostile"),
     *("report_page", "report_reading", "report_script", "resume", "run_hostile", "shipped"),
-    *("sweep", "together", "user_envs", "wandb", "wandb_runs", "wheel"),
+    *("siblings", "sweep", "together", "user_envs", "wandb", "wandb_runs", "wheel"),
 }
 
 
