@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from support.tiers import FAST, FULL, TIERS, tier_of
 
+ROOT = Path(__file__).parents[1]
 FILES = {file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py")}
 
 
@@ -29,3 +31,15 @@ def test_every_collected_test_has_one_tier(request: pytest.FixtureRequest) -> No
         tiers = {marker.name for marker in item.iter_markers() if marker.name in TIERS}
         file = Path(item.path).stem.removeprefix("test_")
         assert tier_of(file, tiers) in tiers, item.nodeid
+
+
+def test_pre_commit_runs_what_ci_runs_with_the_fast_tests_alone() -> None:
+    """CI takes its commands from the README's block "check"."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = readme.split("<!-- ci: check -->")[1].split("```")[1].removeprefix("bash\n")
+    of_ci = [command.strip() for command in block.split("&&")]
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    of_hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
+    assert of_hooks[:-1] == of_ci[:-1]
+    assert of_hooks[-1].startswith("pytest ") and "-m fast" in of_hooks[-1]
+    assert of_ci[-1].startswith("pytest ")
