@@ -14,34 +14,49 @@ import torch
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
-from agents.core.data.settings import AdvantageConfig
 from agents.core.math import losses
 from agents.core.math.schedules import Linear
-from agents.core.optimize.learner import Learner
-from agents.core.training.config import OnPolicyConfig
+from agents.core.nets.networks import ActorCritic
+from agents.core.optimize.learner import Learner, LossOutput
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.system.compute import Compute
+from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
-from agents.core.training.on_policy import OnPolicyAgent
+from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(AdvantageConfig, OnPolicyConfig):
-    title = "A2C"
-    learning_rate: Linear = Linear(2.5e-4, 0)
-    horizon_steps: int = 5
-    gae_lambda: float = 1.0
-    entropy_coefficient: float = 0.01  # The policy's entropy has this weight, c₂.
+class Config(BaseConfig):
+    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
+    horizon_steps: int = 5  # Steps of each environment in a rollout.
+    sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
+    gamma: float = 0.99  # Discount per step.
+    gae_lambda: float = 1.0  # λ of https://arxiv.org/abs/1506.02438; 1 is the n-step return.
+    value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
+    entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
+    normalize_advantages: bool = False  # Mean 0 and deviation 1 in each minibatch.
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
+    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    separate_value: bool = False  # A network of its own for the value.
+    eval_temperature: float = 1.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
 
     def validate(self) -> None:
         super().validate()
-        self.at_least(0, "entropy_coefficient")
+        self.within_unit("gamma", "gae_lambda")
+        self.at_least(1, "horizon_steps", "sequence_steps")
+        self.at_least(0, "value_coefficient", "entropy_coefficient", "eval_temperature")
 
     @property
     def batch_size(self) -> int:
         """Steps in an update: the whole rollout."""
         return self.horizon_steps * self.num_envs
 
+
+TRAINER = "online"
 
 PRESETS = {
     "atari": Config(num_envs=16, learning_rate=Linear(7e-4, 0), optimizer="rmsprop"),
@@ -71,32 +86,43 @@ PRESETS = {
 }
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> OnPolicyAgent:
-    return OnPolicyAgent(config, spaces, device, A2C)
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
+    network = ActorCritic(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
+
+
+def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorithm:
+    return OnPolicyAlgorithm(config, policy, A2C)
 
 
 class A2C:
     """Takes one step up the gradient of what a rollout led to."""
 
-    def __init__(self, config: Config, learner: Learner):
-        self.config, self.learner = config, learner
+    def __init__(self, config: Config, network: ActorCritic, learner: Learner):
+        self.config = config
+        self.network = network
+        self.learner = learner
 
     def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         (batch,) = rollout.minibatches(rollout.size)
-        return self.learner.update(self.loss, batch)[0]
+        return self.learner.update(self.loss, batch).metrics
 
-    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Sequences) -> LossOutput:
         config = self.config
-        policy, value_LB, _ = self.learner.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
-        log_prob_LB, entropy_LB = policy.log_prob(batch.action_LBK), policy.entropy()
+        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        log_prob_LB = policy.log_prob(batch.action_LBK)
+        entropy_LB = policy.entropy()
         policy_LB = losses.policy_gradient(log_prob_LB, batch.advantage_LB)
         value_loss_LB = losses.squared(batch.return_LB - value_LB)
         loss_LB = policy_LB + config.value_coefficient * value_loss_LB
-        return loss_LB - config.entropy_coefficient * entropy_LB, {
+        loss_LB = loss_LB - config.entropy_coefficient * entropy_LB
+        metrics = {
             "losses/policy_loss": policy_LB,
             "losses/value_loss": value_loss_LB,
             "losses/entropy": entropy_LB,
         }
+        return LossOutput(loss_LB, metrics)
 
 
 if __name__ == "__main__":

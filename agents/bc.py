@@ -16,21 +16,18 @@ import torch
 from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
-from agents.core.data.demonstrations import DemoLoader
-from agents.core.data.settings import DemoConfig
+from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSplit
 from agents.core.math.schedules import constant
 from agents.core.nets.distributions import join
 from agents.core.nets.networks import PolicyNetwork
-from agents.core.nets.settings import PolicyNetworkConfig
-from agents.core.optimize.acting import imitate, policy_of
-from agents.core.optimize.learner import Learner
-from agents.core.training.config import BaseConfig
+from agents.core.optimize.learner import LossOutput
+from agents.core.policies.stochastic import ClonePolicy
+from agents.core.system.compute import Compute
+from agents.core.training.algorithm import OfflineAlgorithm
+from agents.core.training.config import BaseConfig, require
 from agents.core.training.launch import main
 from agents.core.types.batches import DemoBatch
-from agents.core.types.env_rng import EnvRng
-from agents.core.types.settings import Pixels, Samples, Steps, require
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import ActOutput, Obs
 from envs import UserError, schema
 
 VALIDATION_STEPS = 8192
@@ -41,25 +38,32 @@ STATISTICS_STEPS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PolicyNetworkConfig, DemoConfig, BaseConfig):
-    title = "BC"
-    weight_decay: float = 1e-4
-    validate_every_steps: Steps = 50_000  # Two validations are this far apart; 0 never validates.
-    patience: int = 0  # This many validations without a smaller loss end the run; 0 never does.
-    batch_size: Samples = 256  # A minibatch has this many steps.
-    label_smoothing: float = 0.0  # This share of the target is spread over all actions.
+class Config(BaseConfig):
+    demos: str = "auto"  # Dataset: a directory, a shipped one's name, or the environment's.
+    fraction: float = 1.0  # Share of the training episodes to learn from.
+    validation_share: float = 0.2  # Share of the episodes that are held out.
+    validate_every_steps: int = 50_000  # Steps between two validations; 0 is never.
+    patience: int = 0  # Validations without a smaller loss that end the run; 0 never does.
+    batch_size: int = 256  # Steps in a minibatch.
+    label_smoothing: float = 0.0  # Share of the target that is spread over all actions.
     class_weights: bool = False  # Rare actions count as much as common ones.
-    shift_pixels: Pixels = 0  # Images move by up to this, each way; 4 is usual, Pong wants 0.
-    dropout: float = 0.0  # This share of the hidden layer's features is left out.
-    eval_temperature: float = 0.0  # Evaluations draw from π^(1/temperature); 0 is the mode.
+    shift_pixels: int = 0  # Images are moved by up to this, each way; 4 is usual, Pong wants 0.
+    dropout: float = 0.0  # Share of the hidden layer's features that is left out.
+    weight_decay: float = 1e-4  # Decoupled (https://arxiv.org/abs/1711.05101).
+    normalize_observations: bool = False  # Scale vector observations by their deviation.
+    eval_temperature: float = 0.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
 
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "batch_size")
         self.at_least(0, "validate_every_steps", "patience", "shift_pixels", "eval_temperature")
-        for name in ("dropout", "label_smoothing"):
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
+        for name in ("dropout", "label_smoothing", "validation_share"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
+        require(self.core == "none", "core", self.core, "none: a clone has no memory yet")
 
+
+TRAINER = "offline"
 
 PRESETS = {
     "atari": Config(
@@ -78,73 +82,93 @@ PRESETS = {
 PRESETS["continuous"] = replace(PRESETS["control"], normalize_observations=True)
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> BC:
-    smoothing, most = config.label_smoothing, 0 if spaces.continuous else 1
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ClonePolicy:
+    smoothing = config.label_smoothing
+    most = 0 if spaces.continuous else 1
     require(smoothing <= most, "label_smoothing", smoothing, "0 where actions are continuous")
-    return BC(config, spaces, PolicyNetwork(config, spaces), device)
+    network = PolicyNetwork(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ClonePolicy(network, spaces, compute, config.eval_temperature)
 
 
-class BC:
-    """Does what the demonstrator would, as far as it was seen."""
+def make_algorithm(config: Config, policy: ClonePolicy) -> BC:
+    spec = config.spec_of(config.env_id)
+    demos = imitation.load(config, spec, policy.spaces, policy.device)
+    return BC(config, policy, demos)
 
-    explores_by, memory_size = "temperature", 0
 
-    def __init__(
-        self, config: Config, spaces: Spaces, network: PolicyNetwork, device: torch.device
-    ):
-        self.config, self.spaces, self.network = config, spaces, network
-        self.learner = Learner(network, config, device)
-        self.horizon_steps, self.exploration = config.batch_size, constant(1.0)
+class BC(OfflineAlgorithm):
+    """Fits a policy to the demonstrator's actions."""
 
-    def prepare(self) -> None:
-        config, network = self.config, self.network
-        spec = config.spec_of(config.env_id)
-        self.lesson = imitation.load(config, spec, self.spaces, self.learner.device)
-        self.reference_scores, training = self.lesson.reference_scores, self.lesson.training
-        weight_N = torch.ones(training.size)
-        if config.class_weights:
-            self.spaces.require_discrete()
-            weight_N = training.balancing(self.spaces.num_actions)
-        augmented = (config.shift_pixels, config.hidden, config.dropout)
-        self.batches = DemoLoader(training, config.batch_size, config.seed, weight_N, *augmented)
+    policy: ClonePolicy
+
+    def __init__(self, config: Config, policy: ClonePolicy, demos: DemoSplit):
+        super().__init__(config, policy)
+        self.demos = demos
+        self.reference_scores = demos.reference_scores
+        self.batches = make_loader(config, policy.spaces, demos.training)
         self.horizon_steps = self.batches.batch_size
-        if network.normalizer.enabled:
+        normalizer = policy.network.normalizer
+        if normalizer.enabled:
+            training = demos.training
             seen = training.observations(training.spread(STATISTICS_STEPS))
-            network.normalizer.update(seen.unsqueeze(0))
+            normalizer.update(seen.unsqueeze(0))
 
-    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        return ActOutput(imitate(self.learner, self.spaces, obs, rng, exploration), memory_NS)
+    def update(self) -> dict[str, Tensor]:
+        return self.learner.update(self.loss, self.batches.draw()).metrics
 
-    def learn(self) -> dict[str, Tensor]:
-        return self.learner.update(self.loss, self.batches.draw())[0]
-
-    def loss(self, batch: DemoBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        policy = self.learner.network(batch.obs, batch.kept_BF)
-        loss_B = -policy.smoothed_log_prob(batch.action_BK, self.config.label_smoothing)
-        return loss_B, {"losses/bc_loss": loss_B, "losses/entropy": policy.entropy()}
+    def loss(self, batch: DemoBatch) -> LossOutput:
+        distribution = self.policy.network(batch.obs, batch.kept_BF)
+        smoothing = self.config.label_smoothing
+        loss_B = -distribution.smoothed_log_prob(batch.action_BK, smoothing)
+        metrics = {"losses/bc_loss": loss_B, "losses/entropy": distribution.entropy()}
+        return LossOutput(loss_B, metrics)
 
     def validate(self) -> dict[str, Tensor]:
-        """Of held-out steps: how unlikely the demonstrator's actions are, and which are equal."""
-        if (held_out := self.lesson.held_out) is None:
+        """On held-out steps: the loss, and the share of actions equal to the demonstrator's."""
+        held_out = self.demos.held_out
+        if held_out is None:
             return {}
         index_N = held_out.spread(VALIDATION_STEPS)
         parts = index_N.split(self.horizon_steps)
-        policies = [policy_of(self.learner, held_out.observations(part)) for part in parts]
-        policy, action_NK = join(policies), held_out.actions(index_N)
+        distribution = join(
+            [self.policy.distribution(held_out.observations(part)) for part in parts]
+        )
+        action_NK = held_out.actions(index_N)
         return {
-            "validation/loss": -policy.log_prob(action_NK).mean(),
-            "validation/agreement": imitation.agreement(policy.mode(), action_NK),
+            "validation/loss": -distribution.log_prob(action_NK).mean(),
+            "validation/agreement": imitation.agreement(distribution.mode(), action_NK),
         }
 
     def state_dict(self, store: Any) -> dict[str, Any]:
-        batches, digest = self.batches.drawn, self.lesson.digest
-        return {"learner": self.learner.state_dict(), "batches": batches, "demos": digest}
+        return {
+            "learner": self.learner.state_dict(),
+            "batches": self.batches.drawn,
+            "demos": self.demos.digest,
+        }
 
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
-        if state["demos"] != self.lesson.digest:
+        if state["demos"] != self.demos.digest:
             raise UserError(f"--demos {self.config.demos}: not the episodes the run began with")
         self.learner.load_state_dict(state["learner"])
         self.batches.drawn = schema.natural(state["batches"], "batches")
+
+
+def make_loader(config: Config, spaces: Spaces, training: Demonstrations) -> DemoLoader:
+    """The minibatches of a config, with its weights of steps and its augmentation."""
+    weight_N = torch.ones(training.size)
+    if config.class_weights:
+        spaces.require_discrete()
+        weight_N = training.balancing(spaces.num_actions)
+    return DemoLoader(
+        training,
+        config.batch_size,
+        config.seed,
+        weight_N,
+        config.shift_pixels,
+        config.hidden,
+        config.dropout,
+    )
 
 
 if __name__ == "__main__":

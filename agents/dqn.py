@@ -8,45 +8,58 @@ Mnih et al. 2015, Human-level control through deep RL, https://doi.org/10.1038/n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor
 
-from agents.core.data.replay import Replay
-from agents.core.data.replay_store import ChunkStore, ReplayStore
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
-from agents.core.nets.networks import make_q_network
-from agents.core.nets.settings import QNetworkConfig
-from agents.core.optimize.acting import epsilon_greedy
-from agents.core.optimize.learner import Learner, copy_weights
-from agents.core.system.codec import all_like
-from agents.core.training.config import OffPolicyConfig
+from agents.core.nets.networks import QNetwork, make_q_network
+from agents.core.optimize.learner import LossOutput
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
+from agents.core.system.compute import Compute
+from agents.core.training.config import BaseConfig, require
 from agents.core.training.launch import main
+from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Batch
-from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import ActOutput, Obs, Step
-from envs import schema
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(QNetworkConfig, OffPolicyConfig):
-    title = "DQN"
-    max_grad_norm: float = 10.0
-    learning_rate: Linear = constant(7e-4)
-    gamma: float = 0.98
-    n_step: Linear = constant(20)
-    layer_norm: bool = True
-    action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
-    double: bool = False  # θ chooses the next action (https://arxiv.org/abs/1509.06461).
+class Config(BaseConfig):
+    max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
+    learning_rate: Linear = constant(7e-4)  # Step size of the optimizer.
+    batch_size: int = 64  # Transitions in an update.
+    samples_per_step: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
+    buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
+    learning_starts_steps: int = 4_000  # Steps of experience before the first update.
+    gamma: float = 0.98  # Discount per step.
+    n_step: Linear = constant(20)  # Rewards summed before bootstrapping.
+    action_gap: float = 0.0  # α of advantage learning (https://arxiv.org/abs/1512.04860).
+    double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
+    priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
+    target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
+    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)  # Share of random actions in training.
+    eval_epsilon: float = 0.001  # Share of random actions in evaluation.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    dueling: bool = False  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
+    layer_norm: bool = True  # Normalize the head's hidden layer.
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("action_gap")
+        self.within_unit("epsilon", "eval_epsilon")
+        self.within_unit("gamma", "priority_exponent", "action_gap")
+        self.above_zero("samples_per_step")
+        self.at_least(1, "batch_size", "n_step", "target_every_updates")
+        self.whole("n_step")
+        self.at_least(0, "learning_starts_steps")
+        self.at_most("buffer_size", "batch_size", "learning_starts_steps")
+        require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
 
+
+TRAINER = "online"
 
 PRESETS = {
     "atari": Config(
@@ -107,88 +120,38 @@ PRESETS = {
 }
 
 
-def build(config: Config, spaces: Spaces, device: torch.device) -> DQN:
-    learner = Learner(make_q_network(config, spaces), config, device)
-    return DQN(config, spaces, learner, Replay(config, spaces, device))
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
+    network = make_q_network(config, spaces)
+    compute = Compute.of(network, config, device)
+    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+
+
+def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> OffPolicyAlgorithm:
+    return OffPolicyAlgorithm(config, policy, DQN)
 
 
 class DQN:
-    """Acts ε-greedily, remembers, and fits Q to its own bootstrapped n-step returns."""
+    """Fits Q to bootstrapped n-step returns: target network, double Q, action gap."""
 
-    explores_by, horizon_steps, can_overlap, memory_size = "epsilon", 1, True, 0
+    def __init__(self, config: Config, network: QNetwork, target: QNetwork):
+        self.config = config
+        self.network = network
+        self.target = target
 
-    def __init__(self, config: Config, spaces: Spaces, learner: Learner, replay: Replay):
-        self.config, self.spaces, self.learner, self.replay = config, spaces, learner, replay
-        self.target, self.replay_store = learner.target_copy(), ReplayStore(replay)
-        self.exploration = config.epsilon.until(config.total_steps)
-        self.n_step = config.n_step.until(config.total_steps)
-        self.steps, self.updates, self.updates_due = 0, 0, 0.0
-
-    def prepare(self) -> None:
-        self.replay.allocate()
-        copy_weights(self.learner.network, self.target)
-
-    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        index_N = epsilon_greedy(self.learner, obs, rng, exploration)
-        return ActOutput(self.spaces.playable_combination(index_N), memory_NS)
-
-    def observe(self, step: Step) -> None:
-        self.replay.add(step)
-        self.steps += len(step.action_N)
-
-    def end_episodes(self) -> None:
-        self.replay.end_episodes()
-
-    def learn(self) -> dict[str, Tensor]:
-        metrics, size, every = {}, self.config.batch_size, self.config.target_every_updates
-        if self.steps < self.config.learning_starts_steps or not self.replay.ready:
-            return metrics
-        self.replay.set_n_step(round(self.n_step(self.steps)))
-        self.updates_due += self.config.samples_per_step * self.spaces.num_envs / size
-        while count := min(int(self.updates_due), every - self.updates % every):
-            uniform_UB = self.replay.draw(count, size)
-            metrics = self.learner.repeat(self.fit, uniform_UB)
-            self.updates, self.updates_due = self.updates + count, self.updates_due - count
-            if self.updates % every == 0:
-                copy_weights(self.learner.network, self.target)
-        return metrics
-
-    def fit(self, uniform_UB: Tensor) -> dict[str, Tensor]:
-        """U updates, each on a minibatch drawn by its row; returns the last one's means."""
-        metrics: dict[str, Tensor] = {}
-        for uniform_B in uniform_UB:
-            batch = self.replay.sample(uniform_B)
-            metrics, values = self.learner.update(self.loss, batch)
-            self.replay.update_priorities(batch.slot_B, values["losses/td_error"])
-        return metrics
-
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Batch) -> LossOutput:
+        config = self.config
         with torch.no_grad():
             q_next_BA = self.target(batch.next_obs)
-            select_BA = self.learner.network(batch.next_obs) if self.config.double else q_next_BA
-        q_BA = self.learner.network(batch.obs)
-        td_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA, self.config.action_gap)
-        loss_B = losses.PENALTIES[self.config.loss](td_B)
-        values = {"losses/q_values": q_BA.mean(dim=1), "losses/td_loss": loss_B}
-        return loss_B, values | {"losses/td_error": td_B.abs()}
-
-    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
-        return {
-            "learner": self.learner.state_dict(),
-            "target": dict(self.target.state_dict()),
-            "replay": self.replay_store.state_dict(store),
-            "counters": [self.steps, self.updates, self.updates_due],
+            select_BA = self.network(batch.next_obs) if config.double else q_next_BA
+        q_BA = self.network(batch.obs)
+        td_error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA, config.action_gap)
+        loss_B = losses.PENALTIES[config.loss](td_error_B)
+        metrics = {
+            "losses/q_values": q_BA.mean(dim=1),
+            "losses/td_loss": loss_B,
+            "losses/td_error": td_error_B.abs(),
         }
-
-    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
-        kinds = tuple[schema.Natural, schema.Natural, float]
-        counters = schema.convert(state["counters"], kinds, "counters")
-        if not 0 <= counters[2] < 1:
-            raise ValueError(f"{counters[2]} updates cannot be due between two steps")
-        self.learner.load_state_dict(state["learner"])
-        self.target.load_state_dict(all_like(state["target"], self.target.state_dict(), "target"))
-        self.replay_store.load_state_dict(state["replay"], store)
-        self.steps, self.updates, self.updates_due = counters
+        return LossOutput(loss_B, metrics, priority_B=td_error_B.abs())
 
 
 if __name__ == "__main__":

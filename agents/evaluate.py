@@ -16,7 +16,7 @@ import tyro
 from agents.core.runs.run import Run
 from agents.core.system.device import tune_process
 from agents.core.training.config import require
-from agents.core.training.demonstrator import load_agent, own_exploration
+from agents.core.training.demonstrator import load_policy, own_exploration
 from agents.core.training.evaluation import Evaluation, Evaluator, film_evaluation
 from agents.core.training.reporting import SCORE_SEED
 from envs import command_line
@@ -38,21 +38,27 @@ class Arguments:
     video: bool = True  # Film the first game.
 
 
-def evaluate(arguments: Arguments) -> Evaluation:
-    """Score the run, write eval.json and the film, and return the evaluation."""
+def score(arguments: Arguments) -> Evaluation:
+    """Play full games of the run; nothing is written."""
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     run = Run.open(arguments.run)
     run.require_no_links()
-    agent, spec, step = load_agent(run, arguments.checkpoint, arguments.device)
-    exploration = own_exploration(agent, arguments.exploration)
+    policy, spec, step, config = load_policy(run, arguments.checkpoint, arguments.device)
+    exploration = own_exploration(policy, arguments.exploration)
     most_steps = arguments.most_steps
     if most_steps is None:
-        most_steps = agent.config.eval_most_steps
+        most_steps = config.eval_most_steps
     require(most_steps >= 0, "most_steps", most_steps, "at least 0")
     evaluator = Evaluator(spec, arguments.seed, arguments.num_threads or None, most_steps)
     with StopSignal():
-        result = evaluator.evaluate(agent, arguments.episodes, step, exploration)
+        return evaluator.evaluate(policy, arguments.episodes, step, exploration)
+
+
+def evaluate(arguments: Arguments) -> Evaluation:
+    """Score the run, write eval.json and the film, and return the evaluation."""
+    result = score(arguments)
+    run = Run.open(arguments.run)
     tell(result)
     run.save_score(result.to_json())
     tell(f"wrote {run.path / 'eval.json'}")

@@ -13,10 +13,10 @@ from torch import nn
 
 from agents.core.logging.reporter import SilentReporter
 from agents.core.system.device import resolve_device, tune_process
-from agents.core.training.agent import OnlineAgent
 from agents.core.training.algorithms import algorithm
-from agents.core.training.experience import Collector, OfflineTrainer, make_groups, spaces_of
+from agents.core.training.building import spaces_of
 from agents.core.training.loop import Training
+from agents.core.training.trainers import trainer_of
 from benchmarks.workloads import WORKLOADS
 from envs import spec
 
@@ -68,20 +68,19 @@ class Joystick:
         self.config = config
         env = spec(config.env_id)
         spaces = spaces_of(env, config.num_envs)
-        self.agent = algorithm(algo).build(config, spaces, resolve_device(config.device))
-        self.agent.prepare()
+        module = algorithm(algo)
+        policy = module.make_policy(config, spaces, resolve_device(config.device))
+        self.agent: Any = module.make_algorithm(config, policy)
         self.counter = UpdateCounter()
         self.agent.learner.update = self.counter.counting(self.agent.learner.update)
-        online = isinstance(self.agent, OnlineAgent)
-        groups = make_groups(env, config) if online else []
-        experience = Collector(self.agent, groups, config) if online else OfflineTrainer(self.agent)
-        self.training = Training(self.agent, env, experience, config, run=None)
+        trainer = trainer_of(module).make(self.agent, env, config)
+        self.training = Training(self.agent, env, trainer, config, run=None)
 
     @property
     def about(self) -> dict[str, Any]:
-        learner = self.agent.learner
-        precision = str(learner.precision).removeprefix("torch.")
-        return {"precision": precision, "device": learner.device.type}
+        compute = self.agent.policy.compute
+        precision = str(compute.precision).removeprefix("torch.")
+        return {"precision": precision, "device": compute.device.type}
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -100,22 +99,24 @@ class Joystick:
 def acting(algo: str, config: Any) -> Joystick:
     """Our agent in the same loop, acting and emulating: it neither keeps nor learns anything."""
     side = Joystick(algo, config)
-    side.agent.observe, side.agent.learn = lambda step: None, dict
+    side.agent.observe = lambda step: None
+    side.agent.update = dict
     return side
 
 
 def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
     """The optimization step that a tutorial shows, with all cores on each operation."""
-    learner, optimizer, autocast = agent.learner, agent.learner.optimizer, agent.learner.autocast()
-    torch.set_num_threads(learner.shards * learner.threads_per_shard)
+    compute = agent.policy.compute
+    part = agent.learner.parts["policy"]
+    torch.set_num_threads(compute.shards * compute.threads_per_shard)
 
     def update() -> None:
-        with autocast:
-            loss_B, _ = agent.loss(batch)
-        optimizer.zero_grad()
+        with compute.autocast():
+            loss_B = agent.loss(batch).loss
+        part.optimizer.zero_grad()
         loss_B.mean().backward()
-        nn.utils.clip_grad_norm_(learner.parameters, learner.max_grad_norm)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(part.parameters, part.max_grad_norm)
+        part.optimizer.step()
 
     return update
 
@@ -138,7 +139,8 @@ class TrainingLimit:
         agent = self.side.agent
         # The weights stay, so that a batch seen thousands of times cannot make them diverge.
         agent.learner.set_learning_rate(0.0)
-        self.update, self.device = how(agent, workload.batch(agent)), agent.learner.device
+        self.update = how(agent, workload.batch(agent))
+        self.device = agent.policy.device
         self.steps_per_update = config.batch_size / workload.samples_per_step(config)
         self.updates = 0
 

@@ -21,8 +21,8 @@ from rich.table import Table
 
 from agents import bc
 from agents.core.system.device import resolve_device, tune_process
+from agents.core.training.building import spaces_of
 from agents.core.training.config import require, to_json
-from agents.core.training.experience import spaces_of
 from benchmarks.contenders import learner_update, plain_update
 from benchmarks.machine import write_result
 from envs import command_line, spec
@@ -48,26 +48,26 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     """The speeds of all sides over the rounds, and the clone's share of the faster limit."""
     config = arguments.config()
     device = resolve_device(config.device)
-    agent = bc.build(config, spaces_of(spec(config.env_id)), device)
-    agent.prepare()
+    policy = bc.make_policy(config, spaces_of(spec(config.env_id)), device)
+    agent = bc.make_algorithm(config, policy)
     # The weights stay, so that a batch seen thousands of times cannot make them diverge.
     agent.learner.set_learning_rate(0.0)
     batch = agent.batches.draw()
     sides: dict[str, Callable[[], Callable[[], object]]] = {
-        "clone": lambda: agent.learn,
+        "clone": lambda: agent.update,
         "learner": lambda: learner_update(agent, batch),
         "limit": lambda: plain_update(agent, batch),
     }
     rounds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(1 + arguments.rounds):
         for name, side in sides.items():
-            torch.set_num_threads(agent.learner.threads_per_shard)
+            torch.set_num_threads(policy.compute.threads_per_shard)
             speed = batch.size * rate(side(), arguments.seconds, device)
             if number > 0:
                 rounds[name].append(round(speed, 1))
     speeds = {name: statistics.median(each) for name, each in rounds.items()}
     share = speeds["clone"] / max(speeds["learner"], speeds["limit"])
-    about = {"config": to_json(config), "precision": str(agent.learner.precision)}
+    about = {"config": to_json(config), "precision": str(policy.compute.precision)}
     return {**about, "rounds": rounds, "samples_per_second": speeds, "share_of_limit": share}
 
 

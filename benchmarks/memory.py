@@ -59,19 +59,19 @@ class Arguments:
 
 
 def make_replay(arguments: Arguments) -> Replay:
-    """An Atari replay that has not asked for its memory yet."""
+    """An empty Atari replay; a UserError when it would not fit."""
     num_envs = arguments.num_envs
     spaces = Spaces(num_envs, (STACK, 84, 84), torch.uint8, STACK, num_actions=6, atari=True)
     config = Config(buffer_size=arguments.transitions, num_envs=num_envs, n_step=constant(1))
     return Replay(config, spaces, torch.device("cpu"))
 
 
-def measure(replay: Replay) -> dict[str, Any]:
+def fill(arguments: Arguments) -> dict[str, Any]:
     """Fill a replay in pieces; raises a UserError when it would not fit.
 
     Returns bytes: the growth of the resident set after each piece, and what others ask for.
     """
-    num_envs = replay.num_envs
+    num_envs = arguments.num_envs
     generator = np.random.default_rng(0)
     step = Step(
         obs=generator.integers(0, 256, (num_envs, STACK, 84, 84), np.uint8),
@@ -84,7 +84,7 @@ def measure(replay: Replay) -> dict[str, Any]:
     )
     process = psutil.Process()
     before = process.memory_info().rss
-    replay.allocate()
+    replay = make_replay(arguments)
     filled, resident = [0], [process.memory_info().rss - before]
     steps_per_piece = -(-replay.length // PIECES)
     while len(replay) < replay.length * num_envs:
@@ -101,11 +101,6 @@ def measure(replay: Replay) -> dict[str, Any]:
             name: transitions * frames * FRAME_BYTES for name, frames in FRAMES_KEPT.items()
         },
     }
-
-
-def fill(arguments: Arguments) -> dict[str, Any]:
-    """`measure` of a new replay, in the process that calls it."""
-    return measure(make_replay(arguments))
 
 
 def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +19,10 @@ from unittest import mock
 from torch import nn
 
 from agents.core.system.device import resolve_device
+from agents.core.training import off_policy
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
-from agents.core.training.experience import Collector
+from agents.core.training.trainers import OnlineTrainer
 from benchmarks.contenders import Joystick
 from benchmarks.workloads import NEVER
 from envs import UserError, spec
@@ -128,26 +128,26 @@ def points(side: Joystick) -> Iterator[Point]:
     - priorities, target copies, validation: where an algorithm has them;
     - learning: what is none of these, and all of it where it is one CUDA graph.
     """
-    agent, experience = side.agent, side.training.experience
-    if isinstance(experience, Collector):
-        for env in experience.envs:
+    agent, trainer = side.agent, side.training.trainer
+    if isinstance(trainer, OnlineTrainer):
+        for env in trainer.envs:
             yield from (("emulator", env, name) for name in ("send", "recv"))
-        if experience.beside:
-            yield "waiting for learning", experience, "finish_learning"
-        yield from (("acting", agent, "act"), ("storing", agent, "observe"))
+        if trainer.beside:
+            yield "waiting for learning", trainer, "finish_learning"
+        yield from (("acting", trainer.behavior, "act"), ("storing", agent, "observe"))
     else:
         yield from (("sampling", agent.batches, "draw"), ("validation", agent, "validate"))
     if hasattr(agent, "replay"):
         yield "sampling", agent.replay, "sample"
         yield "priorities", agent.replay, "update_priorities"
-        yield "target copies", sys.modules[type(agent).__module__], "copy_weights"
+        yield "target copies", off_policy, "copy_weights"
     if hasattr(agent, "rollout"):
         yield "sampling", agent.rollout, "minibatches"
         yield "storing", agent.rollout, "clear"
-    yield "learning", agent, "learn"
+    yield "learning", agent, "update"
     yield "forward, backward", agent.learner, "update"
     yield "optimizer", nn.utils, "clip_grad_norm_"
-    yield "optimizer", agent.learner.optimizer, "step"
+    yield "optimizer", agent.learner.parts["policy"].optimizer, "step"
 
 
 def settings(algo: str, env_id: str, options: list[str]) -> Any:

@@ -71,12 +71,12 @@ def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
             timed.add(side, -(-arguments.steps // TURNS))
     operators, traced = trace(side, arguments.operator_steps, arguments.trace)
     speeds = {"plain": plain.speed, "timed": timed.speed, "profiled": traced.speed}
-    learner = side.agent.learner
+    compute = side.agent.policy.compute
     return {
         "protocol": spec(config.env_id).protocol,
         "config": to_json(config),
         **side.about,
-        "threads": learner.shards * learner.threads_per_shard,
+        "threads": compute.shards * compute.threads_per_shard,
         "steps": timed.steps,
         "steps_per_second": {name: round(speed, 1) for name, speed in speeds.items()},
         "phases": {
@@ -90,7 +90,7 @@ def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
 def trace(side: Joystick, steps: int, path: Path | None) -> tuple[dict[str, Any], Turns]:
     """A turn under torch's profiler: the main thread's operators, and the GPU's kernels."""
     activities, turns = [ProfilerActivity.CPU], Turns()
-    if cuda := side.agent.learner.device.type == "cuda":
+    if cuda := side.agent.policy.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     phases = Phases(mark=record_function)
     with profile(activities=activities) as profiler, phases.attached(points(side)):

@@ -91,17 +91,17 @@ def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
     phases = Phases()
     with phases.attached(points(side)):
         speed, _ = turn(side, int(seconds * speed) + 1)
-    learner = side.agent.learner
+    compute = side.agent.policy.compute
     record = {
         **side.about,
-        "threads": learner.shards * learner.threads_per_shard,
+        "threads": compute.shards * compute.threads_per_shard,
         "steps_per_second": round(speed, 1),
         "samples_per_second": round(speed * WORKLOADS[algo].samples_per_step(config), 1),
         "shares": {name: round(share, 4) for name, share in phases.shares.items()},
         "resident_bytes": psutil.Process().memory_info().rss,
     }
-    if learner.device.type == "cuda":
-        record["device_bytes"] = torch.cuda.max_memory_allocated(learner.device)
+    if compute.device.type == "cuda":
+        record["device_bytes"] = torch.cuda.max_memory_allocated(compute.device)
     return record
 
 

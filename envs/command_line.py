@@ -16,7 +16,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import dropwhile
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from envs import program
+from envs import plugins, program
 from envs.errors import UserError
 
 LARGEST = 2**63 - 1
@@ -54,7 +53,7 @@ def parse(
         UserError: the command line cannot be read; one line names the flag, its value and what
             is allowed.
     """
-    words = hyphenated(sys.argv[1:] if args is None else args)
+    words = hyphenated(plugins.taken(sys.argv[1:] if args is None else args))
     given: dict[str, Any] = {} if default is None else {"default": default}
     errors = io.StringIO()
     try:
@@ -155,13 +154,6 @@ def finite_number(text: str) -> float:
 def path(text: str) -> Path:
     """A path whose `~` is the home directory: a shell leaves it in `--runs-dir=~/runs`."""
     return Path(os.path.expanduser(text))
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a setting's value is, in a word for `--help`: `Annotated[int, Unit("STEPS")]`."""
-
-    name: str
 
 
 VALUES = ConstructorRegistry()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 
 from envs.errors import UserError, first_line
-from envs.siblings import hidden
+from envs.siblings import PACKAGES, hidden
 
 FAULTS = (Exception, SystemExit)
 """What a person's code may raise. `sys.exit` is a fault too: nobody would see why it ended."""
@@ -35,6 +37,46 @@ def imported(module: str, about: str) -> ModuleType:
         raise UserError(f"{about} cannot be imported: {why}{cure}") from error
     except FAULTS as error:
         raise UserError(f"{about} cannot be imported: it {raised(error)}") from error
+
+
+def imported_file(path: Path, about: str) -> ModuleType:
+    """Import a Python file that a person named; a second import of it does nothing.
+
+    Args:
+        path: its module has the name of the file.
+        about: what the error begins with.
+
+    Raises:
+        UserError: there is no such file, its name is another module's, or it raises anything.
+    """
+    name = path.stem
+    if path.suffix != ".py" or not name.isidentifier():
+        raise UserError(f"{about}: '{path}' is no Python file whose name could be a module's")
+    if not path.is_file():
+        raise UserError(f"{about}: there is no file '{path}'")
+    earlier = sys.modules.get(name)
+    if earlier is not None and is_of(earlier, path):
+        return earlier
+    if earlier is not None or name in sys.stdlib_module_names or name in PACKAGES:
+        raise UserError(f"{about}: '{name}' is the name of another module; rename '{path}'")
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except FAULTS as error:
+        del sys.modules[name]
+        raise UserError(
+            f"{about}: {path} cannot be imported: it {raised(error, str(path.resolve()))}"
+        ) from error
+    return module
+
+
+def is_of(module: ModuleType, path: Path) -> bool:
+    """Whether a module is the one of a file."""
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve() == path.resolve()
 
 
 def without_ending(module: str) -> str:

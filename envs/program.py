@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
-OURS = re.compile(r"python -m (?P<package>agents|demos)\b(?:\.(?P<name>[a-z]\w*)\b)?(?![\w.]*/)")
+OURS = re.compile(
+    r"python -m (?P<package>agents|demos|joystick)\b(?:\.(?P<name>[a-z]\w*)\b)?(?![\w.]*/)"
+)
 """A command of this package, as the documentation of modules writes it."""
 
 _name = ""
@@ -31,5 +33,5 @@ def as_called(text: str) -> str:
 
 
 def _typed(found: re.Match[str]) -> str:
-    command = found["name"] if found["package"] == "agents" else "demos"
+    command = "demos" if found["package"] == "demos" else found["name"]
     return f"{_name} {command}" if command else _name

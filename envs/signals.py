@@ -28,6 +28,7 @@ COMMANDS = {"agents", "benchmarks", "demos", "joystick"}
 
 _noted: list[int] = []
 _is_program = False
+_is_command = False
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,22 +69,29 @@ def starting() -> None:
 @contextmanager
 def interrupting() -> Iterator[None]:
     """Inside it, the first signal of a kind raises `Interrupted`, the second ends the process."""
+    global _is_command
     _noted.clear()
+    outer, _is_command = _is_command, True
     before = {signum: signal.signal(signum, _interrupt) for signum in _handled()}
     try:
         yield
     finally:
+        _is_command = outer
         for signum, handler in before.items():
             # While the interpreter is taken down, nobody is left to catch what is raised.
             signal.signal(signum, _leave if _is_program else handler)
 
 
 class StopSignal:
-    """Inside it, the first signal of a kind is noted as `signum`; the next one acts as before."""
+    """Inside it, the first signal of a kind is noted as `signum`; the next one acts as before.
+
+    In a program of somebody else's, which calls ours as a library, it leaves the signals alone.
+    """
 
     def __enter__(self) -> StopSignal:
         self.signum = 0
-        self._previous = {each: signal.signal(each, self._stop) for each in _handled()}
+        handled = _handled() if _is_command else []
+        self._previous = {each: signal.signal(each, self._stop) for each in handled}
         return self
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
@@ -94,9 +102,6 @@ class StopSignal:
     def __exit__(self, *exception: object) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
-        if signal.getsignal(signal.SIGINT) is not _interrupt:
-            # A library's caller goes on, and may train again.
-            _noted.clear()
 
 
 def _handled() -> list[int]:

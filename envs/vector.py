@@ -10,6 +10,7 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs import progress
 from envs.backends import open_pool
 from envs.errors import NotReproduced, UserError, at_least
 from envs.pool import Transition
@@ -184,7 +185,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         # environments did until then, their seeded reset makes forgotten.
         actions, begins = self._tapes.aligned_at_end()
         obs = self._reset_rows(np.ones(self.num_envs, bool))
-        for step, batch in enumerate(actions, start=1):
+        replayed = progress.watched(actions, len(actions), "replaying the environments' tapes")
+        for step, batch in enumerate(replayed, start=1):
             self._pool.send(playable_actions(self.single_action_space, batch))
             transition = self._pool.recv()
             self._account(transition)

@@ -13,6 +13,7 @@ HEAD = "Reinforcement and imitation learning: every algorithm is one readable fi
 
 FLAGS = {
     "--help": "this list; after a command, what it does and its flags",
+    "--plugin": "FILE.py, after a command: adds your own algorithm or network",
     "--version": "says which version this is",
     "--print-completion": "prints what completes commands and flags in bash or zsh",
 }
@@ -62,7 +63,7 @@ def run(called: str, words: list[str]) -> None:
     if os.getcwd() not in sys.path:
         # A person's own modules, `--env my_module:MyEnv-v0`, are found where they work.
         sys.path.append(os.getcwd())
-    from envs import entry, program, signals
+    from envs import entry, plugins, program, signals
     from envs.output import tell
 
     signals.starting()
@@ -77,9 +78,10 @@ def run(called: str, words: list[str]) -> None:
             # Its lines are longer than any that `tell` prints.
             print(completion.script(words[1:]))
         else:
+            rest = plugins.taken(words[1:])
             function = command(called, first)
             sys.argv[1:] = words[1:]
-            function(words[1:])
+            function(rest)
 
 
 def command(called: str, name: str) -> Callable[[list[str]], None]:
@@ -95,9 +97,12 @@ def command(called: str, name: str) -> Callable[[list[str]], None]:
     known = commands.every()
     if name in known:
         return commands.main_of(name)
+    if name in FLAGS:
+        raise UserError(f"{name} comes after a command: {called} --help lists all")
     what = "flag" if name.startswith("-") else "command"
     near = did_you_mean(name, [*known, *FLAGS])
-    raise UserError(f"unknown {what} '{name}'{near}; {called} --help lists all")
+    own = f"; --plugin {name}.py adds it where it is a file of yours" if name.isidentifier() else ""
+    raise UserError(f"unknown {what} '{name}'{near or own}; {called} --help lists all")
 
 
 def listing(called: str) -> str:

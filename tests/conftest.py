@@ -54,6 +54,10 @@ TINY = {
         *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
         *("--env-splits", "2", "--hidden", "32", "--separate-value"),
     ],
+    "qrdqn": [
+        *("--num-envs", "8", "--batch-size", "8", "--num-quantiles", "7"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
     "reinforce": ROLLOUT,
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
@@ -70,6 +74,7 @@ BF16 = {
     "ppo": ("ppo", POLICY),
     "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
     "ppo lstm": ("ppo-lstm", POLICY),
+    "qrdqn": ("qrdqn", Q_LEARNING),
     "reinforce": ("reinforce", IN_BF16),
 }
 """Runs whose threads compute in bf16 at once: shards of a minibatch, or acting and learning.
@@ -78,6 +83,8 @@ Images of Catch are small, so that a CPU that emulates bf16 is quick too.
 """
 
 ALGORITHMS = sorted(TINY)
+OFF_POLICY = ("dqn", "qrdqn")
+"""Algorithms that learn from a replay."""
 
 
 def on_each(*cases: Any) -> list[Any]:

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from support.devices import CPU, DEVICES
 from support.settings import Settings
 from torch import Tensor
 
 import envs
 from agents.core.nets.networks import ActorCritic, make_q_network
-from agents.core.optimize.acting import epsilon_greedy, sample_policy, state_values
-from agents.core.optimize.learner import Learner
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, random_legal
+from agents.core.policies.policy import begun
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.system.compute import Compute
 from agents.core.training.env_group import DeviceFrameStack, EnvGroup
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import ActOutput
+from agents.core.types.step import ActOutput, PolicyInputs, State
 from envs.tapes import playable_actions
 
-SETTINGS = Settings(dueling=True, batch_size=32)
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
+CPU = torch.device("cpu")
 IMAGES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
 CONTINUOUS = Spaces(
     num_envs=16,
@@ -40,20 +42,33 @@ CONTINUOUS = Spaces(
 )
 
 
-def q_learner(device: torch.device = CPU) -> Learner:
+SETTINGS = Settings(dueling=True, batch_size=32)
+
+
+def q_policy(device: torch.device = CPU) -> EpsilonGreedyPolicy:
     torch.manual_seed(0)
     settings = replace(SETTINGS, torso="nature")
-    return Learner(make_q_network(settings, IMAGES), settings, device)
+    network = make_q_network(settings, IMAGES)
+    return EpsilonGreedyPolicy(network, IMAGES, Compute.of(network, settings, device), 0.0)
 
 
-def policy_learner(spaces: Spaces, device: torch.device = CPU, **parts: Any) -> Learner:
+def actor_critic(spaces: Spaces, device: torch.device = CPU, **settings: Any) -> ActorCriticPolicy:
     torch.manual_seed(0)
-    settings = replace(SETTINGS, **parts)
-    network = ActorCritic(settings, spaces)
+    config = replace(SETTINGS, **settings)
+    network = ActorCritic(config, spaces)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    return Learner(network, settings, device)
+    return ActorCriticPolicy(network, spaces, Compute.of(network, config, device), 1.0)
+
+
+def inputs_of(obs: np.ndarray, legal_NA: Tensor | None = None) -> PolicyInputs:
+    """Observations within an episode."""
+    return PolicyInputs(obs, np.zeros(len(obs)), np.zeros(len(obs), bool), legal_NA)
+
+
+def greedy(policy: EpsilonGreedyPolicy, obs: np.ndarray, rng: EnvRng, epsilon: float) -> np.ndarray:
+    return policy.act(inputs_of(obs), {}, rng, epsilon).action_N
 
 
 def images(batch: int) -> np.ndarray:
@@ -125,15 +140,26 @@ class Script:
 
 
 class Counter:
-    """Acts 10 t + row of what it sees, and remembers how many steps it has seen and acted on."""
+    """Acts 10 t + row of what it sees, and remembers how many steps it has acted on.
 
-    memory_size = 2
-    learner = SimpleNamespace(device=CPU)
+    Attributes:
+        seen: the inputs of each call.
+    """
 
-    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        action_N = (10 * obs[:, 0] + obs[:, 1]).astype(np.int64)
-        kept = {"exploration": torch.full((len(obs),), exploration)}
-        return ActOutput(action_N, memory_NS + 1, kept)
+    device = CPU
+
+    def __init__(self) -> None:
+        self.seen: list[PolicyInputs] = []
+
+    def initial_state(self, num_envs: int) -> State:
+        return {"count": torch.zeros(num_envs, 2), "more": torch.ones(num_envs, 1, 3)}
+
+    def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
+        self.seen.append(inputs)
+        action_N = (10 * inputs.obs[:, 0] + inputs.obs[:, 1]).astype(np.int64)
+        extras = {"exploration": torch.full((len(action_N),), exploration)}
+        state = begun(state, inputs.is_first_N)
+        return ActOutput(action_N, {name: each + 1 for name, each in state.items()}, extras)
 
 
 def group_of(script: Script, rows: slice | None = None) -> EnvGroup:
@@ -148,20 +174,37 @@ class TestGroup:
     def test_memory_is_forgotten_where_an_episode_ended_and_only_there(self) -> None:
         ends = {"terminated": [(1, 0)], "truncated": [(1, 2), (2, 3)], "life_lost": [(1, 1)]}
         group = group_of(Script(4, **ends))
-        assert group.memory_NS.tolist() == [[0.0, 0.0]] * 4
+        assert group.begun_state["count"].tolist() == [[0.0, 0.0]] * 4
         seen, remembered = [], []
         for _ in range(3):
             group.send(0.0)
             step, _ = group.recv()
-            assert step.next_memory_NS is not None
-            seen.append(step.next_memory_NS[:, 0].tolist())
-            remembered.append(group.memory_NS[:, 1].tolist())
+            seen.append(step.next_state["count"][:, 0].tolist())
+            remembered.append(group.begun_state["count"][:, 1].tolist())
+            assert torch.equal(
+                group.begun_state["more"][:, 0, 2] > 0, group.begun_state["count"][:, 0] > 0
+            )
         # After the second step the episodes of rows 0 and 2 ended, after the third that of row 3;
         # row 1 only lost a life.
         assert remembered == [[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 2.0], [1.0, 3.0, 1.0, 0.0]]
         # The step itself still knows what was remembered of the episode that ended: a truncation's
         # final observation is valued with it.
         assert seen == [[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], [1.0, 3.0, 1.0, 3.0]]
+
+    def test_a_policy_is_told_of_rewards_and_of_first_observations(self) -> None:
+        group = group_of(Script(2, truncated=[(1, 0)]))
+        for _ in range(3):
+            group.send(0.0)
+            group.recv()
+        seen = group.policy.seen  # type: ignore[attr-defined]
+        assert [each.is_first_N.tolist() for each in seen] == [
+            [True, True],
+            [False, False],
+            [True, False],
+        ]
+        # The reward of an episode's last step is not the next episode's.
+        assert [each.reward_N.tolist() for each in seen] == [[0.0, 0.0], [1.0, 1.0], [0.0, 2.0]]
+        assert all(each.legal_NA is None for each in seen)
 
     def test_a_step_is_what_was_seen_done_and_reached(self) -> None:
         script = Script(2, terminated=[(1, 1)])
@@ -214,21 +257,6 @@ def test_frames_that_travelled_alone_make_up_the_emulators_observations() -> Non
     assert ended == 15
 
 
-@dataclass
-class PolicyAgent:
-    """Acts by an actor-critic's policy."""
-
-    learner: Learner
-    spaces: Spaces
-
-    @property
-    def memory_size(self) -> int:
-        return self.learner.network.memory_size
-
-    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
-
-
 RECALL = Spaces(4, (4,), torch.float32, stack=1, num_actions=3, atari=False)
 
 
@@ -236,8 +264,7 @@ def recall(first: int, num_envs: int) -> EnvGroup:
     """These of four environments of which each step must be remembered."""
     env = envs.make("toy/Recall-v0", num_envs, seed=5, tape_steps=15, first_env=first)
     rng = EnvRng(5, 4, slice(first, first + num_envs))
-    agent = PolicyAgent(policy_learner(RECALL, core="lstm"), RECALL)
-    group = EnvGroup(agent, env, rng, rng.rows)  # type: ignore[arg-type]
+    group = EnvGroup(actor_critic(RECALL, core="lstm"), env, rng, rng.rows)
     group.reset()
     return group
 
@@ -248,8 +275,7 @@ def watch(group: EnvGroup, steps: int) -> list[list[np.ndarray]]:
     for _ in range(steps):
         group.send(1.0)
         step, _ = group.recv()
-        assert step.next_memory_NS is not None
-        memory_NS = step.next_memory_NS.numpy().round(4)
+        memory_NS = step.next_state["memory"].numpy().round(4)
         seen.append([step.obs, step.action_N, step.reward_N, memory_NS, group.obs])
     return seen
 
@@ -286,10 +312,11 @@ def test_a_restored_group_goes_on_where_the_run_was(shares: list[slice]) -> None
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_without_exploration_the_action_is_the_one_of_highest_value(device: torch.device) -> None:
-    learner, obs = q_learner(device), images(16)
-    action_N = epsilon_greedy(learner, obs, EnvRng(0, 16), 0.0)
+    policy = q_policy(device)
+    obs = images(16)
+    action_N = greedy(policy, obs, EnvRng(0, 16), 0.0)
     assert action_N.dtype == np.int64
-    q_NA = learner.network(torch.from_numpy(obs).to(device))
+    q_NA = policy.network(torch.from_numpy(obs).to(device))
     assert action_N.tolist() == q_NA.argmax(dim=1).tolist()
 
 
@@ -305,22 +332,23 @@ def test_without_exploration_the_action_is_the_one_of_highest_value(device: torc
 def test_exploration_takes_a_share_epsilon_of_uniform_actions(
     epsilon: float, expected: list[int]
 ) -> None:
-    learner = q_learner()
+    policy = q_policy()
     with torch.no_grad():
-        for parameter in learner.parameters:
+        for parameter in policy.network.parameters():
             parameter.zero_()
-        learner.network.head.advantage[1].bias[2] = 1.0
+        policy.network.head.advantage[1].bias[2] = 1.0
     obs = np.zeros((3_000, *IMAGES.obs_shape), np.uint8)
-    counts = np.bincount(epsilon_greedy(learner, obs, EnvRng(0, 3_000), epsilon), minlength=3)
+    counts = np.bincount(greedy(policy, obs, EnvRng(0, 3_000), epsilon), minlength=3)
     assert counts.tolist() == pytest.approx(expected, abs=80)  # 3 to 4 deviations
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_draws_do_not_depend_on_epsilon(device: torch.device) -> None:
-    learner, states = q_learner(device), []
+    policy = q_policy(device)
+    states = []
     for epsilon in (0.0, 0.3, 1.0):
         rng = EnvRng(5, 8)
-        epsilon_greedy(learner, images(8), rng, epsilon)
+        greedy(policy, images(8), rng, epsilon)
         states.append(rng.generator.get_state())
     assert torch.equal(states[0], states[1])
     assert torch.equal(states[0], states[2])
@@ -330,9 +358,10 @@ def test_draws_do_not_depend_on_epsilon(device: torch.device) -> None:
 def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_were_drawn(
     device: torch.device,
 ) -> None:
-    learner, obs = policy_learner(CONTINUOUS, device), vectors(16)
+    policy = actor_critic(CONTINUOUS, device)
+    obs = vectors(16)
     memory_NS = torch.zeros(16, 0, device=device)
-    decision = sample_policy(learner, CONTINUOUS, obs, memory_NS, EnvRng(0, 16), 1.0)
+    decision = policy.act(inputs_of(obs), {}, EnvRng(0, 16), 1.0)
     raw_NK = decision.extras["action"].cpu().numpy()
     assert decision.action_N.shape == (16, 2, 1)
     clipped_NK = decision.action_N.reshape(16, 2)
@@ -344,8 +373,8 @@ def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_wer
     with torch.no_grad():
         start_1N = torch.zeros(1, 16, dtype=torch.bool, device=device)
         obs_1N = torch.from_numpy(obs).to(device).unsqueeze(0)
-        policy, _, _ = learner.network(obs_1N, memory_NS, start_1N)
-        log_prob_N = policy.log_prob(decision.extras["action"].unsqueeze(0))[0]
+        distribution, _, _ = policy.network(obs_1N, memory_NS, start_1N)
+        log_prob_N = distribution.log_prob(decision.extras["action"].unsqueeze(0))[0]
     torch.testing.assert_close(decision.extras["log_prob"], log_prob_N)
 
 
@@ -353,9 +382,10 @@ def test_continuous_actions_are_clipped_for_the_environment_and_kept_as_they_wer
 def test_a_choice_keeps_what_it_was_made_on_and_remembers_what_it_led_to(
     device: torch.device,
 ) -> None:
-    learner, obs = policy_learner(RECALL, device, core="lstm"), vectors(4, 4)
+    policy = actor_critic(RECALL, device, core="lstm")
+    obs = vectors(4, 4)
     memory_NS = torch.randn(4, 32).to(device)
-    decision = sample_policy(learner, RECALL, obs, memory_NS, EnvRng(0, 4), 1.0)
+    decision = policy.act(inputs_of(obs), {"memory": memory_NS}, EnvRng(0, 4), 1.0)
     kept = decision.extras
     assert kept.keys() == {"obs", "memory", "action", "log_prob", "value"}
     assert kept["obs"].cpu().numpy().tolist() == obs.tolist()
@@ -365,18 +395,20 @@ def test_a_choice_keeps_what_it_was_made_on_and_remembers_what_it_led_to(
     with torch.no_grad():
         start_1N = torch.zeros(1, 4, dtype=torch.bool, device=device)
         obs_1N = kept["obs"].unsqueeze(0)
-        policy, value_1N, after_NS = learner.network(obs_1N, memory_NS, start_1N)
+        distribution, value_1N, after_NS = policy.network(obs_1N, memory_NS, start_1N)
     torch.testing.assert_close(kept["value"], value_1N[0])
-    torch.testing.assert_close(kept["log_prob"], policy.log_prob(kept["action"].unsqueeze(0))[0])
-    torch.testing.assert_close(decision.memory_NS, after_NS)
-    assert not any(t.requires_grad for t in (*kept.values(), decision.memory_NS))
+    torch.testing.assert_close(
+        kept["log_prob"], distribution.log_prob(kept["action"].unsqueeze(0))[0]
+    )
+    torch.testing.assert_close(decision.state["memory"], after_NS)
+    assert not any(t.requires_grad for t in (*kept.values(), decision.state["memory"]))
 
 
 def test_multi_discrete_actions_have_the_environments_shape() -> None:
     shape = {"num_actions": 0, "nvec": (2, 3, 2, 3), "action_shape": (2, 2)}
     spaces = Spaces(8, (3,), torch.float32, stack=1, atari=False, **shape)
-    learner = policy_learner(spaces)
-    decision = sample_policy(learner, spaces, vectors(8), torch.zeros(8, 0), EnvRng(0, 8), 1.0)
+    policy = actor_critic(spaces)
+    decision = policy.act(inputs_of(vectors(8)), {}, EnvRng(0, 8), 1.0)
     assert decision.action_N.shape == (8, 2, 2)
     assert decision.action_N.reshape(8, 4).tolist() == decision.extras["action"].tolist()
     assert (decision.action_N < np.array([[2, 3], [2, 3]])).all()
@@ -385,15 +417,65 @@ def test_multi_discrete_actions_have_the_environments_shape() -> None:
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_the_values_of_observations_are_those_that_a_choice_keeps(device: torch.device) -> None:
-    learner, obs = policy_learner(RECALL, device, core="gru"), vectors(4, 4)
-    memory_NS = torch.randn(4, 16).to(device)
-    value_N = state_values(learner, obs, memory_NS)
-    kept = sample_policy(learner, RECALL, obs, memory_NS, EnvRng(0, 4), 1.0).extras
+    policy = actor_critic(RECALL, device, core="gru")
+    obs = vectors(4, 4)
+    state = {"memory": torch.randn(4, 16).to(device)}
+    value_N = policy.values(obs, state)
+    kept = policy.act(inputs_of(obs), state, EnvRng(0, 4), 1.0).extras
     assert value_N.shape == (4,)
     assert not value_N.requires_grad
     torch.testing.assert_close(value_N, kept["value"])
-    forgetful_N = state_values(learner, obs, torch.zeros_like(memory_NS))
+    forgetful_N = policy.values(obs, policy.initial_state(4))
     assert not torch.allclose(value_N, forgetful_N)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_recurrent_policy_forgets_where_an_episode_begins(device: torch.device) -> None:
+    policy = actor_critic(RECALL, device, core="lstm")
+    state = {"memory": torch.randn(4, 32).to(device)}
+    is_first_N = np.array([True, False, False, True])
+    inputs = PolicyInputs(vectors(4, 4), np.zeros(4), is_first_N)
+    kept = policy.act(inputs, state, EnvRng(0, 4), 1.0).extras["memory"]
+    assert not kept[[0, 3]].any()
+    assert torch.equal(kept[1:3], state["memory"][1:3])
+
+
+LEGAL = torch.tensor([[True, False, True], [False, True, False]] * 500)
+
+
+@pytest.mark.parametrize("exploration", [0.0, 0.5, 1.0])
+def test_only_legal_actions_are_chosen(exploration: float) -> None:
+    obs = np.random.default_rng(0).integers(0, 256, (1_000, *IMAGES.obs_shape), np.uint8)
+    chosen = q_policy().act(inputs_of(obs, LEGAL), {}, EnvRng(1, 1_000), exploration).action_N
+    assert LEGAL[torch.arange(1_000), torch.from_numpy(chosen)].all()
+    policy = actor_critic(RECALL)
+    output = policy.act(inputs_of(vectors(1_000, 4), LEGAL), {}, EnvRng(1, 1_000), exploration)
+    assert LEGAL[torch.arange(1_000), torch.from_numpy(output.action_N)].all()
+    # Where one action alone is legal, it is certain.
+    assert output.extras["log_prob"][1::2].abs().max() == 0.0
+
+
+def test_each_legal_action_is_as_likely_as_any_other() -> None:
+    uniform_N = torch.arange(0.0, 1.0, 0.001)
+    legal_NA = torch.tensor([[False, True, True, False, True]]).expand(1_000, -1)
+    counts = random_legal(uniform_N, legal_NA).bincount(minlength=5)
+    assert counts.tolist() == pytest.approx([0, 333, 333, 0, 334], abs=1)
+
+
+def test_a_copy_of_a_policy_acts_alike_and_shares_no_tensor() -> None:
+    policy = actor_critic(RECALL, core="gru", normalize_observations=True)
+    other = policy.copy()
+    originals = {each.data_ptr() for each in policy.network.state_dict().values()}
+    copies = {each.data_ptr() for each in other.network.state_dict().values()}
+    assert not originals & copies
+    assert not any(parameter.requires_grad for parameter in other.network.parameters())
+    state = policy.initial_state(4)
+    outputs = [
+        each.act(inputs_of(vectors(4, 4)), state, EnvRng(0, 4), 1.0) for each in (policy, other)
+    ]
+    assert torch.equal(outputs[0].extras["log_prob"], outputs[1].extras["log_prob"])
+    policy.network.normalizer.mean += 1.0
+    assert not other.network.normalizer.mean.any()
 
 
 def spaces_of(obs: gym.Space, action: gym.Space) -> Spaces:

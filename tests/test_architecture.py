@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("envs", "demos", "agents", "joystick", "benchmarks")
 
-CORE_ROOMS = ("math", "types", "system", "nets", "runs", "data", "optimize", "logging", "training")
+CORE_ROOMS = (
+    *("math", "types", "system", "nets", "policies", "runs", "data", "optimize", "logging"),
+    "training",
+)
 """The rooms of agents/core, from the lowest: each imports from itself and from those before it."""
 
 MAY_IMPORT = {
@@ -55,7 +58,7 @@ ALGORITHMS = [
     name
     for name, tree in TREES.items()
     if FILES[name].parent == ROOT / "agents"
-    and any(isinstance(node, ast.FunctionDef) and node.name == "build" for node in tree.body)
+    and any(getattr(node, "name", "") == "make_algorithm" for node in tree.body)
 ]
 
 
@@ -204,10 +207,10 @@ def test_every_command_line_is_parsed_in_one_place() -> None:
     assert {name for name, used in uses if used in parsers} == {"envs.command_line"}
 
 
-def test_only_the_learner_enters_autocast() -> None:
+def test_only_compute_enters_autocast() -> None:
     """Its cache of cast weights is shared by all threads, and so is not to be used."""
     calls = [(n, keywords(call)) for n, f, call in CALLS if f.endswith("torch.autocast")]
-    assert calls == [("agents.core.optimize.learner", {"cache_enabled": "False"})]
+    assert calls == [("agents.core.system.compute", {"cache_enabled": "False"})]
 
 
 def test_commands_print_what_is_harmless_to_a_terminal() -> None:

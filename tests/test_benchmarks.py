@@ -78,7 +78,8 @@ def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
 def test_the_peer_has_as_large_a_network_and_the_same_optimizer(algo: str) -> None:
     pytest.importorskip("stable_baselines3")
     config = small(algo)
-    ours, theirs = Joystick(algo, config).agent.learner, StableBaselines(algo, config)
+    ours = Joystick(algo, config).agent.learner.parts["policy"]
+    theirs = StableBaselines(algo, config)
     their_group = theirs.model.policy.optimizer.param_groups[0]
     assert sum(p.numel() for p in ours.parameters) == sum(p.numel() for p in their_group["params"])
     same = {"lr", "eps", "betas", "alpha", "centered", "momentum", "weight_decay"}
@@ -118,7 +119,7 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
 
 
 def test_a_full_replay_takes_about_one_frame_a_transition() -> None:
-    result = memory.measure(memory.make_replay(memory.Arguments(transitions=40_000)))
+    result = memory.fill(memory.Arguments(transitions=40_000))
     assert result["transitions"][-1] == 40_000
     assert len(result["transitions"]) == memory.PIECES + 1
     assert result["arithmetic_bytes"]["single frames"] == 40_000 * 7056
@@ -168,7 +169,7 @@ def test_without_the_peer_its_replay_is_skipped_with_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: None)
-    result = memory.measure(memory.make_replay(memory.Arguments(transitions=20_000)))
+    result = memory.fill(memory.Arguments(transitions=20_000))
     memory.show(result | {"peers": memory.measure_peers(memory.Arguments())})
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("skipped: ")] == [

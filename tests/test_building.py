@@ -18,7 +18,7 @@ from agents.core.nets.networks import Body
 from agents.core.nets.recurrence import make_core
 from agents.core.system import device
 from agents.core.training import algorithms, arguments, building, launch
-from agents.core.training.experience import spaces_of
+from agents.core.training.building import spaces_of
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (120, 4), (256, 256), (1024, 256), (64, 32, 3, 3)])
@@ -81,7 +81,7 @@ def test_parameters_are_counted_without_drawing(algo: str, env_id: str) -> None:
     count = building.num_parameters(module, config, spaces)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
-    made = module.build(config, spaces, CPU).learner.parameters
+    made = module.make_policy(config, spaces, CPU).network.parameters()
     assert count == sum(each.numel() for each in made) > 1000
 
 
@@ -128,8 +128,8 @@ def test_an_agent_plays_where_it_could_not_learn(tmp_path: Path, with_free_bytes
     count = building.num_parameters(module, config, spaces)
     with_free_bytes(8 * count)
     with pytest.raises(envs.UserError, match="lower --hidden"):
-        building.build(module, config, spaces, CPU, building.TO_TRAIN)
-    building.build(module, config, spaces, CPU)
+        building.build_policy(module, config, spaces, CPU, building.TO_TRAIN)
+    building.build_policy(module, config, spaces, CPU)
     with_free_bytes(2 * count)
     with pytest.raises(SystemExit) as ended:
         evaluate.main([str(run.path), "--device", "cpu", "--no-video"])

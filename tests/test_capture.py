@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, run_tiny
-from support.devices import CUDA
+from conftest import ALGORITHMS, OFF_POLICY, module_of, run_tiny
+from support.learners import make_algorithm
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import register_dataclass, tree_leaves
 
 from agents import dqn
 from agents.core.nets.distributions import Categorical, DiagonalGaussian
-from agents.core.optimize import learner
-from agents.core.optimize.cuda_graphs import EAGER_CALLS, GraphedFunction, leaves, named
+from agents.core.optimize.learner import Learner
+from agents.core.system import compute
+from agents.core.system.cuda_graphs import EAGER_CALLS, GraphedFunction, leaves, named
 from agents.core.types.batches import Batch, tensors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
@@ -36,9 +37,10 @@ class Eager(GraphedFunction):
     def __call__(self, *given: Any) -> Any:
         self.calls += 1
         owner: Any = self.function.__self__  # pyright: ignore[reportFunctionMemberAccess]
-        if isinstance(owner, learner.Learner):
-            group = owner.optimizer.param_groups[0]
-            group["lr"] = torch.as_tensor(group["lr"])
+        if isinstance(owner, Learner):
+            for part in owner.parts.values():
+                group = part.optimizer.param_groups[0]
+                group["lr"] = torch.as_tensor(group["lr"])
         return self.again(given) if self.calls > EAGER_CALLS else self.function(*given)
 
     def again(self, given: tuple[Any, ...]) -> Any:
@@ -56,17 +58,22 @@ class Traced(Eager):
             Traced.repeated[self.function.__name__] += 1
             again = self.trace(*leaves(given))
             # As kernels would: autograd sees nothing of it.
-            for mine, theirs in zip(tree_leaves(self.result), again, strict=True):
+            for mine, theirs in zip(tensors_of(self.result), again, strict=True):
                 mine.data.copy_(theirs)
             return self.result
 
         def of_tensors(*tensors: Tensor) -> list[Tensor]:
             self.result = self.function(*with_leaves(given, tensors))
-            return tree_leaves(self.result)
+            return tensors_of(self.result)
 
         # Unlike that of a CUDA graph, this recording computes.
         self.trace = make_fx(of_tensors)(*leaves(given))
         return self.result
+
+
+def tensors_of(result: Any) -> list[Tensor]:
+    """The tensors in what a function returned, beside names and None."""
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
 def with_leaves(given: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
@@ -90,18 +97,20 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     settings += ["--precision", precision]
     if algo.startswith("ppo"):
         settings += ["--clip", "0.1..0.01"]
-    if algo == "dqn":  # Two updates at a time, and one where the target is copied between them.
+    if (
+        module_of(algo) in OFF_POLICY
+    ):  # Two updates at a time, and one where the target is copied between them.
         settings += ["--total-steps", "160", "--num-envs", "4", "--samples-per-step", "4"]
         settings += ["--target-every-updates", "7", "--n-step", "5..1"]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
-        monkeypatch.setattr(learner, "GraphedFunction", steps)
+        monkeypatch.setattr(compute, "GraphedFunction", steps)
         return run_tiny(tmp_path, algo, *settings).weights("last")[0]
 
     eager = weights(Eager)
     Traced.repeated.clear()
     repeated = weights(Traced)
-    assert Traced.repeated["fit" if algo == "dqn" else "_step"] > 2
+    assert Traced.repeated["_fit" if module_of(algo) in OFF_POLICY else "_step"] > 2
     assert algo == "bc" or Traced.repeated["_forward"] > 2
     for name in eager:
         assert torch.equal(repeated[name], eager[name]), name
@@ -112,15 +121,16 @@ def weights_after_8_steps(device: torch.device) -> dict[str, Tensor]:
     torch.manual_seed(1)
     generator = torch.Generator().manual_seed(1)
     spaces = Spaces(1, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
-    agent = dqn.build(dqn.Config(double=True, precision="fp32", num_threads=1), spaces, device)
+    config = dqn.Config(double=True, precision="fp32", num_threads=1, buffer_size=1_000)
+    learning = make_algorithm(dqn, config, spaces, device)
     for step in range(8):
-        agent.learner.set_learning_rate(1e-3 * (1 - step / 8))
+        learning.learner.set_learning_rate(1e-3 * (1 - step / 8))
         batch = random_batch(generator, 32)
         given = {name: value.to(device) for name, value in tensors(batch).items()}
-        metrics, values = agent.learner.update(agent.loss, replace(batch, **given))
+        metrics, priority_B = learning.learner.update(learning.loss, replace(batch, **given))
         assert metrics["losses/loss"].isfinite()
-        assert values["losses/td_error"].shape == (32,)
-    return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
+        assert priority_B.shape == (32,)
+    return {name: weight.cpu() for name, weight in learning.policy.weights().items()}
 
 
 def weights_after_a_life(device: torch.device) -> dict[str, Tensor]:
@@ -139,18 +149,17 @@ def weights_after_a_life(device: torch.device) -> dict[str, Tensor]:
         precision="fp32",
         num_threads=1,
     )
-    agent = dqn.build(config, spaces, device)
-    agent.prepare()
+    learning = make_algorithm(dqn, config, spaces, device)
     for _ in range(50):
         terminated_N = rng.random(4) < 0.05
         obs, final_obs = rng.integers(0, 256, (2, 4, 4, 84, 84), np.uint8)
         reward_N = rng.standard_normal(4).astype(np.float32)
         never_N = np.zeros(4, bool)
         action_N = rng.integers(0, 6, 4)
-        agent.observe(Step(obs, action_N, reward_N, terminated_N, never_N, never_N, final_obs))
-        agent.learn()
-    assert agent.updates > 40
-    return {name: weight.cpu() for name, weight in agent.learner.weights().items()}
+        learning.observe(Step(obs, action_N, reward_N, terminated_N, never_N, never_N, final_obs))
+        learning.update()
+    assert learning.updates > 40
+    return {name: weight.cpu() for name, weight in learning.policy.weights().items()}
 
 
 def random_batch(generator: torch.Generator, size: int) -> Batch:
@@ -161,7 +170,7 @@ def random_batch(generator: torch.Generator, size: int) -> Batch:
     return Batch(obs[0], action_B, reward_B, discount_B, obs[1], weight_B, slot_B)
 
 
-@CUDA
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("weights_on", [weights_after_8_steps, weights_after_a_life])
 def test_a_gpu_repeats_what_a_cpu_computes(
     weights_on: Callable[[torch.device], dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch

@@ -14,10 +14,11 @@ import pytest
 import torch
 from conftest import QUIET, run_tiny, tiny
 
+from agents import dqn
 from agents.core.runs import snapshots
 from agents.core.runs.run import Run
 from agents.core.system.codec import all_like, join, like, split
-from agents.core.training.demonstrator import load_agent
+from agents.core.training.demonstrator import load_policy
 from agents.core.training.launch import train
 from envs import UserError
 
@@ -83,10 +84,13 @@ WRONG = {
     ),
     "moment shape": (
         "dqn",
-        put("agent", "learner", "0", "exp_avg", value=lambda moment: moment[:-1]),
+        put("agent", "learner", "policy", "0", "exp_avg", value=lambda moment: moment[:-1]),
     ),
-    "moment missing": ("dqn", lambda state, _: state["agent"]["learner"]["1"].pop("exp_avg")),
-    "moments missing": ("dqn", lambda state, _: state["agent"]["learner"].pop("1")),
+    "moment missing": (
+        "dqn",
+        lambda state, _: state["agent"]["learner"]["policy"]["1"].pop("exp_avg"),
+    ),
+    "moments missing": ("dqn", lambda state, _: state["agent"]["learner"]["policy"].pop("1")),
     "action": ("dqn", put(*REPLAY, "fields", "action", value=lambda action: action + 99)),
     "reward type": ("dqn", put(*REPLAY, "fields", "reward", value=lambda reward: reward.long())),
     "field missing": ("dqn", lambda state, _: state["agent"]["replay"]["fields"].pop("age")),
@@ -118,8 +122,11 @@ WRONG = {
     "weights shape": ("dqn", lambda _, weights: weights.update(first(weights, lambda w: w[:-1]))),
     "weights type": ("dqn", lambda _, weights: weights.update(first(weights, lambda w: w.long()))),
     "weights NaN": ("dqn", lambda _, weights: weights.update(first(weights, lambda w: w / 0))),
-    "memory shape": ("ppo-lstm", put("memory", value=lambda memory: memory[:, :-1])),
-    "memory infinite": ("ppo-lstm", put("memory", value=lambda memory: memory + float("inf"))),
+    "memory shape": ("ppo-lstm", put("state", "memory", value=lambda memory: memory[:, :-1])),
+    "memory infinite": (
+        "ppo-lstm",
+        put("state", "memory", value=lambda memory: memory + float("inf")),
+    ),
     "steps negative": ("ppo-lstm", put("agent", "steps", value=-5)),
     "running sums": (
         "ppo-lstm",
@@ -185,7 +192,7 @@ def test_weights_that_do_not_fit_are_one_line_wherever_they_are_read(
             rewrite(snapshot, WRONG[case][1])
     for which in ("best", "last"):
         with pytest.raises(UserError, match="no whole checkpoint"):
-            load_agent(Run.open(run), which, "cpu")
+            load_policy(Run.open(run), which, "cpu")
     start = [*tiny("dqn", ENV_ID), *QUIET, "--total-steps", "16", "--runs-dir", str(tmp_path)]
     if case == "weights NaN":
         with pytest.raises(UserError, match="no whole checkpoint"):
@@ -196,22 +203,23 @@ def test_weights_that_do_not_fit_are_one_line_wherever_they_are_read(
 
 
 def test_a_learner_is_as_before_where_something_is_refused(made: dict[str, Path]) -> None:
-    learner = load_agent(Run.open(made["dqn"]), "last", "cpu")[0].learner
-    before = {name: each.clone() for name, each in learner.weights().items()}
+    policy, _, _, config = load_policy(Run.open(made["dqn"]), "last", "cpu")
+    agent = dqn.make_algorithm(config, policy)  # pyright: ignore[reportArgumentType]
+    before = {name: each.clone() for name, each in policy.weights().items()}
     twos = {name: torch.full_like(each, 2) for name, each in before.items()}
     twos_but_one = twos | first(twos, lambda weight: weight[:-1])
     with pytest.raises(ValueError, match="must be"):
-        learner.load_weights(twos_but_one)
-    for name, each in learner.weights().items():
+        agent.load_weights(twos_but_one)
+    for name, each in policy.weights().items():
         torch.testing.assert_close(each, before[name], rtol=0, atol=0)
-    with pytest.raises(KeyError), learner.unless_refused():
-        learner.load_weights(twos)
+    with pytest.raises(KeyError), agent.unless_refused():
+        agent.load_weights(twos)
         raise KeyError
-    for name, each in learner.weights().items():
+    for name, each in policy.weights().items():
         torch.testing.assert_close(each, before[name], rtol=0, atol=0)
-    with learner.unless_refused():
-        learner.load_weights(twos)
-    assert all((each == 2).all() for each in learner.weights().values())
+    with agent.unless_refused():
+        agent.load_weights(twos)
+    assert all((each == 2).all() for each in policy.weights().values())
 
 
 def test_like_names_what_differs() -> None:

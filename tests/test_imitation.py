@@ -24,7 +24,7 @@ from agents.core.data.demonstrations import DemoLoader, Demonstrations, agreemen
 from agents.core.nets.distributions import Categorical
 from agents.core.optimize.transfer import part
 from agents.core.runs.run import Run
-from agents.core.training.experience import spaces_of
+from agents.core.training.building import spaces_of
 from agents.core.training.launch import train
 from demos import Dataset
 from demos.frames import decode
@@ -262,7 +262,7 @@ import resource, sys
 import numpy as np, torch
 import envs
 from pathlib import Path
-from agents.core.training.experience import spaces_of
+from agents.core.training.building import spaces_of
 from agents.core.data.demonstrations import Demonstrations, DemoLoader
 from demos import record
 from demos.frames import decode

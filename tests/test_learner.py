@@ -8,18 +8,26 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from support.devices import CPU, DEVICES
+from support.devices import CPU
+from support.learners import make_algorithm, make_learner
 from support.settings import Settings
 from torch import Tensor, nn
 
-from agents import ppo
+from agents import dqn, ppo
 from agents.core.nets.networks import make_q_network
 from agents.core.nets.pixels import Pixels
-from agents.core.optimize.learner import Learner, Loss, copy_weights
+from agents.core.optimize.learner import Learner, Loss, LossOutput, Part
+from agents.core.policies.policy import copy_weights, frozen_copy
 from agents.core.system import device as device_module
+from agents.core.system.compute import Compute
 from agents.core.system.device import bf16_pays
 from agents.core.types.batches import Batch, Sequences
 from agents.core.types.spaces import Spaces
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
+SPACES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
+
 
 SETTINGS = Settings(
     torso="nature",
@@ -29,7 +37,6 @@ SETTINGS = Settings(
     learning_rate=0.5,
     max_grad_norm=0.0,
 )
-SPACES = Spaces(1, (4, 36, 36), torch.uint8, stack=4, num_actions=3, atari=True)
 
 
 class Weights(nn.Module):
@@ -41,8 +48,16 @@ class Weights(nn.Module):
 
 
 def two_weights(device: torch.device = CPU, **values) -> tuple[Learner, nn.Parameter]:
-    learner = Learner(Weights(), replace(SETTINGS, **values), device)
-    return learner, learner.parameters[0]
+    learner = make_learner(Weights(), replace(SETTINGS, **values), device)
+    return learner, learner.parts["policy"].parameters[0]
+
+
+def two_parts(**values) -> Learner:
+    """A learner of an actor, which its policy holds, and of a critic."""
+    settings = replace(SETTINGS, **{"learning_rate": 0.1, "optimizer_epsilon": 1.0, **values})
+    actor = Part(Weights(), settings)
+    critic = Part(Weights(), settings, in_policy=False)
+    return Learner(Compute(CPU), {"actor": actor, "critic": critic})
 
 
 def transitions(obs: Tensor, weight_B: Tensor | None = None) -> Batch:
@@ -53,21 +68,38 @@ def transitions(obs: Tensor, weight_B: Tensor | None = None) -> Batch:
     return Batch(obs, slot_B, zero_B, zero_B, obs, weight_B, slot_B)
 
 
-def descend(learner: Learner, gradient: list[float]) -> dict[str, Tensor]:
-    """One update of a loss that has this gradient."""
-    (w,) = learner.parameters
-    slope = torch.tensor(gradient, device=w.device)
+def descend(learner: Learner, gradient: list[float], *parts: str) -> dict[str, Tensor]:
+    """One update of a loss that has this gradient in the weights of each part."""
+    weights = [part.parameters[0] for part in learner.parts.values()]
+    slope = torch.tensor(gradient, device=weights[0].device)
 
-    def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        return (w * slope).sum().unsqueeze(0), {}
+    def loss(batch: Batch) -> LossOutput:
+        return LossOutput(torch.stack([(w * slope).sum() for w in weights]).sum().unsqueeze(0))
 
-    return learner.update(loss, transitions(torch.zeros(1, 1, device=w.device)))[0]
+    batch = transitions(torch.zeros(1, 1, device=slope.device))
+    return learner.update(loss, batch, parts).metrics
 
 
 def q_learner(device: torch.device = CPU, seed: int = 0, **values) -> Learner:
     settings = replace(SETTINGS, **{"learning_rate": 1e-3, "max_grad_norm": 10.0, **values})
     torch.manual_seed(seed)
-    return Learner(make_q_network(settings, SPACES), settings, device)
+    return make_learner(make_q_network(settings, SPACES), settings, device)
+
+
+def network_of(learner: Learner) -> nn.Module:
+    """The network in training."""
+    return learner.parts["policy"].network
+
+
+def kept_of(learner: Learner) -> nn.Module:
+    """The network whose weights a checkpoint keeps: the running mean, where there is one."""
+    average = learner.parts["policy"].average
+    return network_of(learner) if average is None else average.target
+
+
+def small_dqn(**values) -> dqn.Config:
+    """The settings of a DQN whose replay is small."""
+    return replace(dqn.Config(buffer_size=100, num_threads=1, hidden=16), **values)
 
 
 def images(device: torch.device, seed: int = 0, batch: int = 8) -> Tensor:
@@ -78,14 +110,17 @@ def images(device: torch.device, seed: int = 0, batch: int = 8) -> Tensor:
 
 def regress(learner: Learner, seed: int) -> dict[str, Tensor]:
     """One update that draws the values of some images to 1."""
-    return learner.update(towards_one(learner), transitions(images(learner.device, seed)))[0]
+    batch = transitions(images(learner.compute.device, seed))
+    return learner.update(towards_one(learner), batch).metrics
 
 
 def towards_one(learner: Learner) -> Loss[Batch]:
-    def loss(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        q_BA = learner.network(batch.obs)
+    network = network_of(learner)
+
+    def loss(batch: Batch) -> LossOutput:
+        q_BA = network(batch.obs)
         error_B = (1 - q_BA).square().sum(dim=1)
-        return error_B, {"losses/q_values": q_BA.mean(dim=1), "priority": error_B}
+        return LossOutput(error_B, {"losses/q_values": q_BA.mean(dim=1)}, priority_B=error_B)
 
     return loss
 
@@ -98,6 +133,24 @@ def through_disk(tensors: dict) -> dict:
         else value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
+
+
+def restore(other: Learner, saved: Learner) -> None:
+    """Have `other` take up what a checkpoint of `saved` holds: the policy's weights come first."""
+    weights = through_disk(dict(kept_of(saved).state_dict()))
+    for network in (network_of(other), kept_of(other)):
+        network.load_state_dict(weights)
+    other.load_state_dict(through_disk(saved.state_dict()))
+
+
+def assert_same_state(saved: dict, restored: dict) -> None:
+    """Compare nested tensors bit for bit."""
+    assert saved.keys() == restored.keys()
+    for name, value in saved.items():
+        if isinstance(value, dict):
+            assert_same_state(value, restored[name])
+        else:
+            assert torch.equal(value, restored[name]), name
 
 
 def assert_same_parameters(a: nn.Module, b: nn.Module) -> None:
@@ -176,13 +229,13 @@ def test_the_step_is_in_proportion_to_the_learning_rate_that_was_set_last(optimi
 @pytest.mark.parametrize("shards", [2, 3])
 def test_a_batch_split_over_threads_gives_the_same_update(shards: int):
     whole, split = q_learner(), q_learner(num_threads=shards)
-    assert split.shards == shards
+    assert split.compute.shards == shards
     batch = transitions(images(CPU, batch=9), torch.linspace(0.1, 1.0, 9))
-    expected, whole_values = whole.update(towards_one(whole), batch)
-    got, split_values = split.update(towards_one(split), batch)
-    torch.testing.assert_close(split_values, whole_values)
-    torch.testing.assert_close(got, expected)
-    for a, b in zip(whole.parameters, split.parameters, strict=True):
+    expected = whole.update(towards_one(whole), batch)
+    got = split.update(towards_one(split), batch)
+    torch.testing.assert_close(got.priority_B, expected.priority_B)
+    torch.testing.assert_close(got.metrics, expected.metrics)
+    for a, b in zip(network_of(whole).parameters(), network_of(split).parameters(), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -191,7 +244,7 @@ def test_a_batch_split_over_threads_is_reproducible():
     for seed in range(5):
         for learner in learners:
             regress(learner, seed)
-    assert_same_parameters(learners[0].network, learners[1].network)
+    assert_same_parameters(network_of(learners[0]), network_of(learners[1]))
 
 
 @pytest.mark.parametrize(
@@ -199,16 +252,17 @@ def test_a_batch_split_over_threads_is_reproducible():
 )
 def test_observations_to_act_on_are_shared_out_to_threads_in_order(size: int, shares: list[int]):
     learner, obs = q_learner(num_threads=3), images(CPU, batch=size)
+    network = network_of(learner)
     seen: list[int] = []
 
     def forward(obs_B: Tensor) -> Tensor:
         seen.append(len(obs_B))
-        return learner.network(obs_B)
+        return network(obs_B)
 
-    q_BA = torch.cat(learner.infer(forward, obs))
+    q_BA = torch.cat(learner.compute.infer(forward, obs))
     assert sorted(seen) == shares
     assert not q_BA.requires_grad
-    torch.testing.assert_close(q_BA, learner.network(obs).detach())
+    torch.testing.assert_close(q_BA, network(obs).detach())
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -239,23 +293,47 @@ def test_the_loss_is_the_mean_of_the_losses_times_their_importance(device: torch
     learner, w = two_weights(device)
     slope_B = torch.tensor([2.0, 4.0], device=device)
     batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
-    metrics, _ = learner.update(lambda _: (slope_B * w, {}), batch)
+    metrics, _ = learner.update(lambda _: LossOutput(slope_B * w), batch)
     assert metrics["losses/loss"].item() == 1.5  # (2 * 1 + 4 * 0.25) / 2
     assert w.grad.tolist() == [1.0, 0.5]  # 2 * 1 / 2, 4 * 0.25 / 2
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_values_are_given_back_for_each_sample_and_their_mean_knows_no_importance(
-    device: torch.device,
-):
+def test_the_mean_of_a_metric_knows_no_importance(device: torch.device):
     learner, w = two_weights(device)
     value_B = torch.tensor([2.0, 4.0], device=device)
     batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
-    metrics, values = learner.update(lambda _: (value_B * w, {"losses/error": value_B * w}), batch)
+    loss = lambda _: LossOutput(value_B * w, {"losses/error": value_B * w})  # noqa: E731
+    metrics, _ = learner.update(loss, batch)
     assert metrics["losses/error"].item() == 3.0  # (2 + 4) / 2
-    assert values["losses/error"].tolist() == [2.0, 4.0]
     assert metrics.keys() == {"losses/loss", "losses/error", "losses/grad_norm"}
-    assert values.keys() == {"losses/error"}
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_priorities_are_those_that_the_loss_gives_and_no_metric(device: torch.device):
+    learner, w = two_weights(device)
+    priority_B = torch.tensor([5.0, 7.0], device=device)
+    batch = transitions(torch.zeros(2, 1, device=device), torch.tensor([1.0, 0.25], device=device))
+
+    def loss(batch: Batch) -> LossOutput:
+        return LossOutput(w, {"losses/td_error": w * 2, "priority": w * 3}, priority_B * w)
+
+    metrics, given_B = learner.update(loss, batch)
+    assert given_B is not None
+    assert given_B.tolist() == [5.0, 7.0]  # Neither a metric nor times its importance.
+    assert metrics.keys() == {"losses/loss", "losses/td_error", "priority", "losses/grad_norm"}
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_where_the_loss_gives_no_priority_there_is_none(num_threads: int):
+    learner = q_learner(num_threads=num_threads)
+    network = network_of(learner)
+
+    def loss(batch: Batch) -> LossOutput:
+        error_B = network(batch.obs).square().sum(dim=1)
+        return LossOutput(error_B, {"losses/td_error": error_B, "priority": error_B})
+
+    assert learner.update(loss, transitions(images(CPU))).priority_B is None
 
 
 @dataclass(frozen=True)
@@ -273,28 +351,28 @@ class Grid:
 def test_the_mean_is_over_the_size_that_the_minibatch_says():
     learner, w = two_weights()
     grid = Grid(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), size=8)
-    metrics, values = learner.update(
-        lambda part: (part.number_LB * w.sum(), {"value": part.number_LB}), grid
+    metrics, _ = learner.update(
+        lambda part: LossOutput(part.number_LB * w.sum(), {"value": part.number_LB}), grid
     )
     assert metrics["losses/loss"].item() == 3.0  # (1 + 2 + 3 + 6) * (1 + 1) / 8
     assert metrics["value"].item() == 1.5  # (1 + 2 + 3 + 6) / 8
     assert w.grad.tolist() == [1.5, 1.5]
-    assert values["value"].tolist() == [[1.0, 2.0], [3.0, 6.0]]
 
 
-def test_values_of_sequences_that_threads_share_come_back_in_order():
+def test_priorities_of_sequences_that_threads_share_come_back_in_order():
     learner = q_learner(num_threads=2)
     grid = Grid(torch.arange(10.0).view(2, 5), size=10)
     seen: list[tuple[int, ...]] = []
 
-    def loss(part: Grid) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(part: Grid) -> LossOutput:
         seen.append(tuple(part.number_LB.shape))
-        size = sum(parameter.square().sum() for parameter in learner.parameters)
-        return part.number_LB * size, {"value": part.number_LB}
+        size = sum(parameter.square().sum() for parameter in network_of(learner).parameters())
+        return LossOutput(part.number_LB * size, {"value": part.number_LB}, part.number_LB[1])
 
-    metrics, values = learner.update(loss, grid)
+    metrics, priority_B = learner.update(loss, grid)
     assert sorted(seen) == [(2, 2), (2, 3)]
-    assert values["value"].tolist() == grid.number_LB.tolist()
+    assert priority_B is not None
+    assert priority_B.tolist() == grid.number_LB[1].tolist()
     assert metrics["value"].item() == 4.5  # (0 + ... + 9) / 10
 
 
@@ -305,18 +383,18 @@ def test_gradients_do_not_add_up_over_updates():
     assert w.grad.tolist() == [1.0, 2.0]
 
 
-def test_metrics_and_values_are_detached():
+def test_metrics_and_priorities_are_detached():
     learner = q_learner()
-    metrics, values = learner.update(towards_one(learner), transitions(images(CPU)))
-    assert len(metrics) == 4
-    assert len(values) == 2
-    assert not any(tensor.requires_grad for tensor in (*metrics.values(), *values.values()))
+    metrics, priority_B = learner.update(towards_one(learner), transitions(images(CPU)))
+    assert len(metrics) == 3
+    assert priority_B is not None
+    assert not any(tensor.requires_grad for tensor in (*metrics.values(), priority_B))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_the_network_moves_to_the_device_contiguous_and_float32(device: torch.device):
-    learner = q_learner(device, precision="bf16")
-    for parameter in learner.parameters:
+def test_the_network_moves_to_the_policys_device_contiguous_and_float32(device: torch.device):
+    policy = dqn.make_policy(small_dqn(precision="bf16"), SPACES, device)
+    for parameter in policy.network.parameters():
         assert parameter.device.type == device.type
         assert parameter.dtype == torch.float32
         assert parameter.is_contiguous()
@@ -341,22 +419,22 @@ def test_on_such_a_cpu_bf16_is_for_convolutions(gains: bool, monkeypatch: pytest
     for_images = torch.bfloat16 if gains else torch.float32
     networks = {nn.Sequential(nn.Conv2d(1, 1, 1)): for_images, nn.Linear(1, 1): torch.float32}
     for network, dtype in networks.items():
-        learner = Learner(network, replace(SETTINGS, precision="auto"), CPU)
-        assert learner.precision == dtype
-        learner = Learner(network, replace(SETTINGS, precision="bf16"), CPU)
-        assert learner.precision == torch.bfloat16
+        for asked, precision in (("auto", dtype), ("bf16", torch.bfloat16)):
+            compute = Compute.of(network, replace(SETTINGS, precision=asked), CPU)
+            assert compute.precision == precision
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_bf16_and_fp32_agree(device: torch.device):
     precise, rough = q_learner(device, precision="fp32"), q_learner(device, precision="bf16")
-    assert [precise.precision, rough.precision] == [torch.float32, torch.bfloat16]
-    assert_same_parameters(precise.network, rough.network)
+    precisions = [precise.compute.precision, rough.compute.precision]
+    assert precisions == [torch.float32, torch.bfloat16]
+    assert_same_parameters(network_of(precise), network_of(rough))
     obs = images(device)
     with torch.no_grad():
-        q_BA = precise.network(obs)
-        with rough.autocast():
-            rough_BA = rough.network(obs)
+        q_BA = network_of(precise)(obs)
+        with rough.compute.autocast():
+            rough_BA = network_of(rough)(obs)
     assert rough_BA.dtype == torch.float32
     assert not torch.equal(q_BA, rough_BA)
     assert (q_BA - rough_BA).abs().max() < 0.03 * q_BA.abs().max()  # bf16 holds 8 bits
@@ -369,14 +447,14 @@ def test_bf16_and_fp32_agree(device: torch.device):
 @pytest.mark.parametrize("core", ["none", "lstm", "gru"])
 def test_threads_that_learn_at_once_in_bf16_round_alike(core: str):
     config = replace(ppo.Config(), core=core, precision="bf16", num_threads=2, hidden=32)
-    agent = ppo.build(config, SPACES, CPU)
+    algorithm = make_algorithm(ppo, config, SPACES)
     generator = torch.Generator().manual_seed(0)
     steps, games = (1, 64) if core == "none" else (8, 8)
     obs = images(CPU, batch=steps * games).unflatten(0, (steps, games))
     values_LB = torch.randn(steps, games, generator=generator)
     batch = Sequences(
         obs_LB=obs,
-        memory_BS=torch.zeros(games, agent.memory_size),
+        memory_BS=torch.zeros(games, algorithm.policy.memory_size),
         start_LB=torch.zeros(steps, games, dtype=torch.bool),
         action_LBK=torch.randint(0, 3, (steps, games, 1), generator=generator),
         log_prob_LB=values_LB.abs().neg(),
@@ -385,11 +463,12 @@ def test_threads_that_learn_at_once_in_bf16_round_alike(core: str):
         return_LB=values_LB,
         size=steps * games,
     )
-    agent.learner.shards = 2
+    learner = algorithm.learner
+    learner.compute.shards = 2
     norms = set()
-    agent.learner.set_learning_rate(0.0)
+    learner.set_learning_rate(0.0)
     for _ in range(20):
-        norms.add(agent.learner.update(agent.loss, batch)[0]["losses/grad_norm"].item())
+        norms.add(learner.update(algorithm.loss, batch).metrics["losses/grad_norm"].item())
     assert len(norms) == 1
 
 
@@ -400,70 +479,81 @@ def test_a_restored_learner_goes_on_bit_for_bit(optimizer: str, device: torch.de
     for seed in range(3):
         regress(learner, seed)
     other = q_learner(device, seed=1, optimizer=optimizer)
-    other.load_weights(through_disk(learner.weights()))
-    other.load_state_dict(through_disk(learner.state_dict()))
+    restore(other, learner)
     for seed in range(3, 6):
         expected, got = regress(learner, seed), regress(other, seed)
         assert {k: v.item() for k, v in expected.items()} == {k: v.item() for k, v in got.items()}
-    assert_same_parameters(learner.network, other.network)
-    saved, restored = through_disk(learner.state_dict()), through_disk(other.state_dict())
-    assert saved.keys() == restored.keys()
-    for index, moments in saved.items():
-        assert moments.keys() == restored[index].keys()
-        assert all(torch.equal(moment, restored[index][k]) for k, moment in moments.items())
+    assert_same_parameters(network_of(learner), network_of(other))
+    assert learner.num_updates == other.num_updates == 6
+    assert_same_state(through_disk(learner.state_dict()), through_disk(other.state_dict()))
 
 
 def test_a_learner_that_never_updated_can_be_restored():
     learner, other = q_learner(), q_learner(seed=1)
-    other.load_weights(through_disk(learner.weights()))
-    other.load_state_dict(through_disk(learner.state_dict()))
+    restore(other, learner)
     for each in (learner, other):
         regress(each, 0)
-    assert_same_parameters(learner.network, other.network)
+    assert_same_parameters(network_of(learner), network_of(other))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_weights_are_all_that_acting_needs(device: torch.device):
-    learner, other, obs = q_learner(device), q_learner(device, seed=1), images(device)
-    assert not torch.equal(learner.network(obs), other.network(obs))
-    other.load_weights(through_disk(learner.weights()))
-    assert torch.equal(learner.network(obs), other.network(obs))
+    policies = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        policies.append(dqn.make_policy(small_dqn(precision="fp32"), SPACES, device))
+    one, other = policies
+    obs = images(device)
+    assert not torch.equal(one.network(obs), other.network(obs))
+    other.load_weights(through_disk(one.weights()))
+    assert torch.equal(one.network(obs), other.network(obs))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_a_target_stays_as_it_was_until_it_is_copied_to(device: torch.device):
     learner = q_learner(device)
-    target, before = learner.target_copy(), copy.deepcopy(learner.network)
+    network = network_of(learner)
+    target, before = frozen_copy(network), copy.deepcopy(network)
     places = [parameter.data_ptr() for parameter in target.parameters()]
     regress(learner, 0)
     assert_same_parameters(target, before)
-    assert any(
-        not torch.equal(a, b) for a, b in zip(learner.parameters, target.parameters(), strict=True)
-    )
-    copy_weights(learner.network, target)
-    assert_same_parameters(target, learner.network)
+    assert not all(map(torch.equal, network.parameters(), target.parameters()))
+    copy_weights(network, target)
+    assert_same_parameters(target, network)
     assert places == [parameter.data_ptr() for parameter in target.parameters()]
     regress(learner, 1)
-    assert any(
-        not torch.equal(a, b) for a, b in zip(learner.parameters, target.parameters(), strict=True)
-    )
+    assert not all(map(torch.equal, network.parameters(), target.parameters()))
 
 
 def test_a_target_is_copied_with_what_its_images_are_scaled_by():
-    learner = q_learner()
-    target = learner.target_copy()
-    for buffer in learner.network.buffers():
+    network = network_of(q_learner())
+    target = frozen_copy(network)
+    for buffer in network.buffers():
         buffer.add_(1.0)
-    copy_weights(learner.network, target)
-    theirs, ours = dict(target.named_buffers()), dict(learner.network.named_buffers())
+    theirs, ours = dict(target.named_buffers()), dict(network.named_buffers())
     assert len(ours) == 2
+    assert not any(torch.equal(theirs[name], ours[name]) for name in ours)
+    copy_weights(network, target)
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
 def test_a_target_takes_no_gradient():
-    target = q_learner().target_copy()
+    network = network_of(q_learner())
+    target = frozen_copy(network)
     assert not target(images(CPU)).requires_grad
-    assert all(parameter.requires_grad for parameter in q_learner().parameters)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_frozen_copy_keeps_its_own_statistics_of_batches():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    target = frozen_copy(network)
+    before = copy.deepcopy(target.state_dict())
+    places = {tensor.data_ptr() for tensor in network.state_dict().values()}
+    assert places.isdisjoint(tensor.data_ptr() for tensor in target.state_dict().values())
+    network(torch.randn(8, 2))
+    for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
+        assert not torch.equal(network.state_dict()[name], before[name])
+        assert torch.equal(target.state_dict()[name], before[name])
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -473,51 +563,150 @@ def test_the_average_moves_its_share_of_the_way_to_each_new_weights(device: torc
     descend(learner, [1.0, -1.0])
     assert w.tolist() == pytest.approx([0.5, 1.5])
     # 1 + (0.5 - 1) / 4 and 1 + (1.5 - 1) / 4.
-    assert learner.weights()["w"].tolist() == pytest.approx([0.875, 1.125])
+    mean = kept_of(learner).state_dict()["w"]
+    assert mean.tolist() == pytest.approx([0.875, 1.125])
     w.data.fill_(3.0)
     learner.set_learning_rate(0.0)
     descend(learner, [1.0, -1.0])
     # 0.875 + (3 - 0.875) / 4 and 1.125 + (3 - 1.125) / 4.
-    assert learner.weights()["w"].tolist() == pytest.approx([1.40625, 1.59375])
+    assert mean.tolist() == pytest.approx([1.40625, 1.59375])
 
 
-def test_the_average_acts_in_evaluations_and_only_there():
-    averaged, plain = q_learner(ema_updates=100), q_learner()
-    regress(averaged, seed=1)
-    assert averaged.acting is averaged.network
-    with averaged.evaluated():
-        assert averaged.acting is averaged.average is not averaged.network
-    assert averaged.acting is averaged.network
-    with pytest.raises(KeyError), averaged.evaluated():
-        raise KeyError
-    assert averaged.acting is averaged.network
-    with plain.evaluated():
-        assert plain.acting is plain.network
+def test_the_average_is_the_policy_of_evaluations_and_only_of_those():
+    averaged = make_algorithm(dqn, small_dqn(ema_updates=100), SPACES)
+    plain = make_algorithm(dqn, small_dqn(), SPACES)
+    obs = images(CPU)
+    batch = replace(transitions(obs), action_B=torch.zeros(len(obs), dtype=torch.int64))
+    averaged.learner.update(averaged.loss, batch)
+    assert averaged.learner.parts["policy"].network is averaged.policy.network
+    assert averaged.learner.parts["policy"].average.target is averaged.eval_policy.network
+    values = [p.diagnostics(obs, {})["q_values"] for p in (averaged.policy, averaged.eval_policy)]
+    assert not torch.equal(*values)
+    assert plain.eval_policy is plain.policy
 
 
-def test_what_is_not_learned_is_the_networks_own_in_its_copies():
-    learner = q_learner(ema_updates=100)
-    pixels = learner.network.get_submodule("torso.pixels")
+def test_what_is_not_learned_is_the_networks_own_in_the_policy_of_evaluations():
+    averaged = make_algorithm(dqn, small_dqn(ema_updates=100), SPACES)
+    pixels = averaged.policy.network.get_submodule("torso.pixels")
     assert isinstance(pixels, Pixels)
-    target = learner.target_copy()
     shape = SPACES.obs_shape
     pixels.standardize(torch.full(shape, 3.0), torch.full(shape, 2.0))
-    for copied in (learner.average, target):
-        assert torch.equal(copied.get_submodule("torso.pixels").scale_HWC, pixels.scale_HWC)
-        assert all(not parameter.requires_grad for parameter in copied.parameters())
+    copied = averaged.eval_policy.network
+    assert torch.equal(copied.get_submodule("torso.pixels").scale_HWC, pixels.scale_HWC)
+    assert all(not parameter.requires_grad for parameter in copied.parameters())
 
 
 def test_a_learner_goes_on_with_its_weights_and_their_average():
     one = q_learner(ema_updates=10)
     for seed in range(3):
         regress(one, seed)
-    weights = {name: tensor.clone() for name, tensor in one.weights().items()}
-    state = copy.deepcopy(one.state_dict())
     other = q_learner(seed=1, ema_updates=10)
-    other.load_weights(weights)
-    other.load_state_dict(state)
+    restore(other, one)
     for learner in (one, other):
         regress(learner, seed=9)
-    for mine, theirs in ((one.network, other.network), (one.average, other.average)):
-        assert all(map(torch.equal, mine.parameters(), theirs.parameters()))
-    assert not all(map(torch.equal, one.network.parameters(), one.average.parameters()))
+    assert_same_parameters(network_of(one), network_of(other))
+    assert_same_parameters(kept_of(one), kept_of(other))
+    assert not all(map(torch.equal, network_of(one).parameters(), kept_of(one).parameters()))
+
+
+# Several networks in one learner.
+
+
+def tensors_of(part: Part) -> dict:
+    """The weights and the optimizer's state, as they are now."""
+    moments = {str(index): each for index, each in part.optimizer.state_dict()["state"].items()}
+    return through_disk({"network": dict(part.network.state_dict()), "moments": moments})
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+@pytest.mark.parametrize(("learns", "stays"), [("actor", "critic"), ("critic", "actor")])
+def test_an_update_of_one_part_leaves_the_other_bit_for_bit(
+    learns: str, stays: str, optimizer: str
+):
+    learner = two_parts(optimizer=optimizer, weight_decay=0.5 * (optimizer == "adam"))
+    descend(learner, [3.0, -1.0])
+    before = {name: tensors_of(part) for name, part in learner.parts.items()}
+    metrics = descend(learner, [2.0, 5.0], learns)
+    assert_same_state(before[stays], tensors_of(learner.parts[stays]))
+    moved = tensors_of(learner.parts[learns])
+    assert not torch.equal(before[learns]["network"]["w"], moved["network"]["w"])
+    assert not torch.equal(before[learns]["moments"]["0"]["step"], moved["moments"]["0"]["step"])
+    assert [learner.parts[name].num_updates for name in (learns, stays)] == [2, 1]
+    assert metrics.keys() == {"losses/loss", f"losses/{learns}_grad_norm"}
+
+
+@pytest.mark.parametrize(("frozen", "learns"), [("actor", "critic"), ("critic", "actor")])
+def test_a_frozen_part_does_not_move_until_it_is_thawed(frozen: str, learns: str):
+    learner = two_parts(weight_decay=0.5)
+    descend(learner, [3.0, -1.0])
+    before = {name: tensors_of(part) for name, part in learner.parts.items()}
+    learner.parts[frozen].frozen = True
+    for _ in range(2):
+        descend(learner, [2.0, 5.0])
+    assert_same_state(before[frozen], tensors_of(learner.parts[frozen]))
+    assert learner.parts[learns].num_updates == 3
+    learner.parts[frozen].frozen = False
+    descend(learner, [2.0, 5.0])
+    assert learner.parts[frozen].num_updates == 2
+
+
+def test_each_part_has_its_own_norm_clipping_and_step_size():
+    learner = two_parts(max_grad_norm=1.0)
+    actor, critic = learner.parts.values()
+    critic.max_grad_norm = 10.0
+    learner.set_learning_rate(0.2, "critic")
+    metrics = descend(learner, [3.0, 4.0])
+    assert metrics["losses/actor_grad_norm"].item() == pytest.approx(5.0)  # √(9 + 16)
+    assert metrics["losses/critic_grad_norm"].item() == pytest.approx(5.0)
+    assert actor.parameters[0].grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-5)
+    assert critic.parameters[0].grad.tolist() == [3.0, 4.0]
+    assert [actor.learning_rate, critic.learning_rate] == [0.1, 0.2]
+    # As the first step of Adam: 0.1 * 0.6 / 1.6, 0.1 * 0.8 / 1.8; 0.2 * 3 / 4, 0.2 * 4 / 5.
+    assert actor.parameters[0].tolist() == pytest.approx([1 - 0.0375, 1 - 0.08 / 1.8], rel=1e-5)
+    assert critic.parameters[0].tolist() == pytest.approx([0.85, 0.84])
+
+
+def test_a_learner_of_two_parts_goes_on_from_its_state_and_the_policys_weights():
+    learner, other = two_parts(), two_parts()
+    descend(learner, [3.0, -1.0])
+    descend(learner, [1.0, 4.0], "critic")
+    state = through_disk(learner.state_dict())
+    # The policy's weights hold the actor; the critic is nowhere else.
+    assert state.keys() == {"actor", "critic"}
+    assert "network" not in state["actor"]
+    assert "network" in state["critic"]
+    actor = through_disk(dict(learner.parts["actor"].network.state_dict()))
+    other.parts["actor"].network.load_state_dict(actor)
+    other.load_state_dict(state)
+    for each in (learner, other):
+        descend(each, [2.0, 5.0])
+        descend(each, [-1.0, 2.0], "actor")
+    for name, part in learner.parts.items():
+        assert_same_state(tensors_of(part), tensors_of(other.parts[name]))
+        assert part.num_updates == other.parts[name].num_updates == 3
+
+
+def test_the_state_of_other_parts_is_refused_and_nothing_is_loaded():
+    learner = two_parts()
+    descend(learner, [3.0, -1.0])
+    before = {name: tensors_of(part) for name, part in learner.parts.items()}
+    alone, _ = two_weights()
+    descend(alone, [1.0, 1.0])
+    broken = through_disk(two_parts().state_dict())
+    broken["critic"]["network"]["w"] = torch.zeros(3)
+    for state, said in ((alone.state_dict(), "the learner's parts"), (broken, "network")):
+        with pytest.raises(ValueError, match=said), learner.unless_refused():
+            learner.load_state_dict(state)
+        for name, part in learner.parts.items():
+            assert_same_state(before[name], tensors_of(part))
+
+
+@pytest.mark.parametrize("ema_updates", [0, 10])
+def test_the_state_of_version_0_1_which_named_no_part_is_that_of_the_only_one(ema_updates: int):
+    learner, other = q_learner(ema_updates=ema_updates), q_learner(ema_updates=ema_updates)
+    regress(learner, 0)
+    restore(other, learner)
+    other.load_state_dict(through_disk(learner.state_dict()["policy"]))
+    assert_same_state(through_disk(other.state_dict()), through_disk(learner.state_dict()))
+    with pytest.raises(ValueError, match="parts"):
+        two_parts().load_state_dict(through_disk(learner.state_dict()["policy"]))

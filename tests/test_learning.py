@@ -33,6 +33,8 @@ LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
     ("dqn", "toy/Chain-v0", 6_000, DQN, 0.99),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
+    ("qrdqn", "toy/Identity-v0", 4_000, DQN, 9.8),
+    ("qrdqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
@@ -78,6 +80,7 @@ def test_without_memory_what_is_gone_cannot_be_recalled(tmp_path: Path) -> None:
 
 CONTROL = [
     ("dqn", "CartPole-v1", (), 475),
+    ("qrdqn", "CartPole-v1", (), 475),
     ("reinforce", "CartPole-v1", (), 475),
     ("a2c", "CartPole-v1", (), 475),
     ("ppo", "CartPole-v1", (), 475),

@@ -251,3 +251,36 @@ def test_the_clipped_share_is_of_ratios_outside_the_clip(device: torch.device):
     clip = torch.tensor(0.25, device=device)
     share_B = losses.clipped_share(old_B + ratio_B.log(), old_B, clip)
     assert share_B.tolist() == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_quantile_huber_weighs_errors_by_their_midpoints(device: torch.device):
+    loss_B = losses.quantile_huber(
+        torch.tensor([[0.0, 4.0]], device=device), torch.tensor([[1.0, 3.0, 0.5]], device=device)
+    )
+    # Midpoints are ¼ and ¾; the Huber loss of u is ½ u² up to 1 and |u| - ½ beyond.
+    # θ = 0 has errors 1, 3 and ½, all above it: ¼ (½ + 2½ + ⅛) = 0.78125.
+    # θ = 4 has errors -3, -1 and -3½, all below it: |¾ - 1| (2½ + ½ + 3) = 1.5.
+    # Means over the three targets, and their sum: (0.78125 + 1.5) / 3.
+    assert loss_B.tolist() == pytest.approx([(0.78125 + 1.5) / 3])
+
+
+def test_quantile_huber_is_least_at_the_quantiles():
+    # Of the numbers 0 … 99 a quarter is below 24.5, and three quarters below 74.5.
+    target_BJ = torch.arange(100.0).unsqueeze(0)
+    quantiles = torch.tensor([[40.0, 60.0]], requires_grad=True)
+    optimizer = torch.optim.Adam([quantiles], lr=0.5)
+    for _ in range(1_000):
+        optimizer.zero_grad()
+        losses.quantile_huber(quantiles, target_BJ, threshold=0.01).sum().backward()
+        optimizer.step()
+    assert quantiles.tolist()[0] == pytest.approx([24.5, 74.5], abs=1.0)
+
+
+def test_quantile_huber_gives_targets_no_gradient():
+    quantiles = torch.zeros(2, 3, requires_grad=True)
+    target = torch.ones(2, 5, requires_grad=True)
+    losses.quantile_huber(quantiles, target).sum().backward()
+    assert quantiles.grad is not None
+    assert quantiles.grad.abs().min() > 0
+    assert target.grad is None

@@ -19,7 +19,14 @@ from agents.core.nets.distributions import (
     DiagonalGaussian,
     GaussianHead,
 )
-from agents.core.nets.networks import ActorCritic, DuelingHead, QHead, QNetwork, make_q_network
+from agents.core.nets.networks import (
+    ActorCritic,
+    DuelingHead,
+    QHead,
+    QNetwork,
+    make_q_network,
+    make_quantile_network,
+)
 from agents.core.types.spaces import Spaces
 from envs.errors import UserError
 
@@ -359,3 +366,17 @@ def test_continuous_policies_start_with_deviation_one_in_every_state():
     assert isinstance(policy, DiagonalGaussian)
     assert policy.mean.abs().max() < 0.1
     assert policy.log_std.exp().tolist() == [1.0, 1.0]
+
+
+def test_the_values_of_quantiles_are_their_means() -> None:
+    spaces = Spaces(1, (3,), torch.float32, stack=1, num_actions=4, atari=False)
+    network = make_quantile_network(Settings(), spaces, num_quantiles=5)
+    obs = torch.randn(7, 3)
+    quantiles = network(obs)
+    assert quantiles.shape == (7, 4, 5)
+    assert quantiles.dtype == torch.float32
+    torch.testing.assert_close(network.q_values(obs), quantiles.mean(dim=2))
+    # Each action's quantiles are rows of the head next to each other.
+    network.head.values[1].weight.data.zero_()
+    network.head.values[1].bias.data = torch.arange(20.0)
+    assert network(obs)[0].tolist() == torch.arange(20.0).view(4, 5).tolist()

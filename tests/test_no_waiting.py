@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, module_of
-from support.devices import CUDA
+from conftest import OFF_POLICY, TINY, module_of
+from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -20,13 +20,15 @@ from torch.utils._pytree import tree_leaves
 import envs
 from agents.core.optimize import learner
 from agents.core.training.algorithms import algorithm
+from agents.core.training.arguments import parse
 from agents.core.training.env_group import EnvGroup
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Step
+from agents.core.types.step import PolicyInputs, Step
 
 ENVS = 8
 ALGORITHMS = sorted(set(TINY) - {"bc"})
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 class NoWaiting(TorchDispatchMode):
@@ -54,50 +56,50 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-def agent_on(algo: str, device: torch.device) -> Any:
+def algorithm_on(algo: str, device: torch.device) -> Any:
     module = algorithm(module_of(algo))
-    given = iter(TINY[algo])
-    settings: dict[str, Any] = {}
-    for option in given:
-        name = option.removeprefix("--").replace("-", "_")
-        settings[name] = True if option == "--separate-value" else next(given)
-    default = module.Config()
-    if algo == "dqn":
-        settings |= {"samples_per_step": 2, "n_step": 10}
-    typed = {n: type(getattr(default, n))(value) for n, value in settings.items()}
+    flags = [*TINY[algo], "--env", "Pong", "--num-threads", "1"]
+    if algo in OFF_POLICY:
+        flags += ["--samples-per-step", "2", "--n-step", "10"]
+    config = parse(module, flags).config
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
-    agent = module.build(module.Config(**typed, num_threads=1), spaces, device)
-    agent.prepare()
-    return agent
+    return make_algorithm(module, config, spaces, device)
 
 
-def life(agent: Any, steps: int) -> dict[str, Tensor]:
+def life(learning: Any, steps: int) -> dict[str, Tensor]:
     """Acts, observes and learns; returns the last that was learned."""
     chance = np.random.default_rng(0)
     rng = EnvRng(1, ENVS)
     learned: dict[str, Tensor] = {}
-    memory_NS = torch.zeros(ENVS, agent.memory_size, device=agent.learner.device)
+    policy = learning.policy
+    state = policy.initial_state(ENVS)
+    began_N = np.ones(ENVS, bool)
+    reward_N = np.zeros(ENVS, np.float32)
     obs = chance.integers(0, 256, (ENVS, 4, 84, 84), np.uint8)
     for t in range(1, steps + 1):
-        decision = agent.act(obs, memory_NS, rng, 0.5)
+        output = policy.act(PolicyInputs(obs, reward_N, began_N), state, rng, 0.5)
         ends = chance.random((3, ENVS)) < 0.05
+        reward_N = chance.standard_normal(ENVS).astype(np.float32)
+        final_obs, next_obs = chance.integers(0, 256, (2, *obs.shape), np.uint8)
         step = Step(
             obs=obs,
             action_N=np.zeros(ENVS, np.int64),
-            reward_N=chance.standard_normal(ENVS).astype(np.float32),
+            reward_N=reward_N,
             terminated_N=ends[0],
             truncated_N=ends[1] & ~ends[0],
             life_lost_N=ends[2],
-            final_obs=chance.integers(0, 256, obs.shape, np.uint8),
-            next_obs=(next_obs := chance.integers(0, 256, obs.shape, np.uint8)),
-            next_memory_NS=decision.memory_NS,
-            extras=decision.extras,
+            final_obs=final_obs,
+            next_obs=next_obs,
+            next_state=output.state,
+            extras=output.extras,
             rows=slice(ENVS),
         )
-        agent.observe(step)
-        obs, memory_NS = next_obs, decision.memory_NS
-        if t % agent.horizon_steps == 0:
-            learned = agent.learn() or learned
+        learning.observe(step)
+        obs = next_obs
+        state = output.state
+        began_N = step.terminated_N | step.truncated_N
+        if t % learning.horizon_steps == 0:
+            learned = learning.update() or learned
     return learned
 
 
@@ -118,9 +120,9 @@ def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learner, "OPTIMIZERS", dict.fromkeys(learner.OPTIMIZERS, plain))
     one_by_one = lambda parameters, norm, foreach: clip(parameters, norm, foreach=False)  # noqa: E731
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", one_by_one)
-    agent = agent_on(algo, torch.device("meta"))
+    learning = algorithm_on(algo, torch.device("meta"))
     with NoWaiting():
-        learned = life(agent, steps=16)
+        learned = life(learning, steps=16)
     assert learned["losses/loss"].is_meta
     assert len(fetched) == 16
 
@@ -130,15 +132,16 @@ def test_of_each_environment_one_frame_travels_a_step(
     algo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Tensor, "cpu", lambda tensor: torch.zeros(tensor.shape, dtype=tensor.dtype))
-    agent, env = agent_on(algo, torch.device("meta")), envs.make("Pong", ENVS)
-    group = EnvGroup(agent, env, EnvRng(1, ENVS))
+    learning = algorithm_on(algo, torch.device("meta"))
+    env = envs.make("Pong", ENVS)
+    group = EnvGroup(learning.policy, env, EnvRng(1, ENVS))
     group.reset()
     with NoWaiting() as watch:
         # One less than a rollout, at whose end what lies beyond it is valued.
         for _ in range(7):
             group.send(0.5)
             step, _ = group.recv()
-            agent.observe(step)
+            learning.observe(step)
             assert isinstance(step.next_obs, Tensor)
             assert step.next_obs.is_meta
     env.close()
@@ -159,12 +162,12 @@ def test_on_a_gpu_only_the_actions_are_waited_for(
         finally:
             torch.cuda.set_sync_debug_mode("error")
 
-    agent = agent_on(algo, torch.device("cuda"))
-    life(agent, steps=16)  # Libraries set themselves up, and the update is recorded.
+    learning = algorithm_on(algo, torch.device("cuda"))
+    life(learning, steps=16)  # Libraries set themselves up, and the update is recorded.
     monkeypatch.setattr(Tensor, "cpu", cpu)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learned = life(agent, steps=24)
+        learned = life(learning, steps=24)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert learned["losses/loss"].isfinite()

@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.devices import CPU, DEVICES
 from support.settings import Settings
+from support.worlds import Plan, World
 from torch import Tensor
 
 from agents.core.data import replay as replay_module
@@ -39,166 +40,13 @@ def make_settings(buffer_size: int, **values: Any) -> Settings:
     return Settings(buffer_size=buffer_size, gamma=GAMMA, **values)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How an episode goes: its length, its end, and the steps that lose a life.
-
-    A `cut` one ends where nobody saw its end: its last step may have lost a life.
-    """
-
-    length: int
-    truncated: bool
-    lives_lost: frozenset[int] = frozenset()
-    cut: bool = False
-
-
-@dataclass
-class Episode:
-    """What happened: one more frame than actions."""
-
-    plan: Plan
-    frames: list[np.ndarray] = field(default_factory=list)
-    actions: list[int] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-
-    @property
-    def over(self) -> bool:
-        return len(self.actions) == self.plan.length
-
-
-class World:
-    """Environments that follow plans over and over, and remember everything."""
-
-    def __init__(self, plans: list[list[Plan]], obs: str, seed: int = 0):
-        self.plans, self.obs, self.num_envs = plans, obs, len(plans)
-        self.random = np.random.default_rng(seed)
-        self.num_frames = 0
-        self.episodes: list[list[Episode]] = [[] for _ in plans]
-        for env in range(self.num_envs):
-            self.begin_episode(env)
-
-    @property
-    def spaces(self) -> Spaces:
-        shape, dtype, stack = {
-            "vector": ((3,), torch.float32, 1),
-            "image": ((1, 2, 2), torch.uint8, 1),
-            "stack": ((4, 2, 2), torch.uint8, 4),
-        }[self.obs]
-        return Spaces(self.num_envs, shape, dtype, stack, num_actions=5, atari=True)
-
-    def new_frame(self) -> np.ndarray:
-        """A frame unlike all others, and not of zeros."""
-        self.num_frames += 1
-        if self.obs == "vector":
-            return np.array([self.num_frames, -self.num_frames, 0.5], np.float32)
-        return np.frombuffer(np.int32(self.num_frames).tobytes(), np.uint8).reshape(2, 2)
-
-    def begin_episode(self, env: int) -> None:
-        done = self.episodes[env]
-        plan = self.plans[env][len(done) % len(self.plans[env])]
-        done.append(Episode(plan, frames=[self.new_frame()]))
-
-    def observation(self, episode: Episode, t: int) -> np.ndarray:
-        if self.obs == "vector":
-            return episode.frames[t]
-        blank = np.zeros((2, 2), np.uint8)
-        stack = self.spaces.stack
-        return np.stack(
-            [episode.frames[t - k] if k <= t else blank for k in range(stack - 1, -1, -1)]
-        )
-
-    def step(self) -> Step:
-        current = [episodes[-1] for episodes in self.episodes]
-        obs = np.stack([self.observation(e, len(e.actions)) for e in current])
-        final_obs = np.full_like(obs, 99)
-        action_N = self.random.integers(5, size=self.num_envs)
-        reward_N = self.random.choice([-3.0, -0.5, 0.0, 1.0, 2.0], self.num_envs)
-        terminated_N, truncated_N, life_lost_N = np.zeros((3, self.num_envs), bool)
-        for env, episode in enumerate(current):
-            t = len(episode.actions)
-            episode.actions.append(int(action_N[env]))
-            episode.rewards.append(float(reward_N[env]))
-            episode.frames.append(self.new_frame())
-            if episode.over:
-                terminated_N[env] = not episode.plan.truncated
-                truncated_N[env] = episode.plan.truncated
-                final_obs[env] = self.observation(episode, t + 1)
-                self.begin_episode(env)
-            else:
-                life_lost_N[env] = t in episode.plan.lives_lost
-        return Step(
-            obs=obs,
-            action_N=action_N,
-            reward_N=reward_N.astype(np.float32),
-            terminated_N=terminated_N,
-            truncated_N=truncated_N,
-            life_lost_N=life_lost_N,
-            final_obs=final_obs if (terminated_N | truncated_N).any() else None,
-        )
-
-    def end_episodes(self) -> None:
-        """Others begin; where the last step of each led is not known, so it counts for nothing."""
-        for env, episodes in enumerate(self.episodes):
-            last = episodes[-1]
-            if last.actions:
-                for recorded in (last.frames, last.actions, last.rewards):
-                    recorded.pop()
-                length = len(last.actions)
-                last.plan = replace(last.plan, length=length, truncated=True, cut=True)
-                self.begin_episode(env)
-
-    def written(self, env: int) -> list[tuple[Episode, int]]:
-        """Episode and time of every observation a replay was given, in order."""
-        return [
-            (episode, t)
-            for episode in self.episodes[env]
-            for t in range(len(episode.actions) + episode.over)
-        ]
-
-    def drawable(self, config: Settings) -> dict[int, tuple[Episode, int]]:
-        """Slot, episode and time of every transition that a replay should be able to draw.
-
-        The stack - 1 slots before it must not be overwritten (even where they are of another
-        episode, which costs each ring its oldest three), the n slots after it must be written,
-        and it must be a step: nothing was done on the last observation of an episode.
-        """
-        length, found = config.buffer_size // self.num_envs, {}
-        for env in range(self.num_envs):
-            written = self.written(env)
-            oldest = max(0, len(written) - length + self.spaces.stack - 1)
-            for position in range(oldest, len(written) - config.n_step.end):
-                episode, t = written[position]
-                if t < episode.plan.length:
-                    found[env * length + position % length] = (episode, t)
-        return found
-
-    def transition(
-        self, config: Settings, episode: Episode, t: int, n_step: int
-    ) -> tuple[np.ndarray, int, float, float, np.ndarray]:
-        """The n-step transition from time t: obs, action, return, discount, next obs."""
-        total, power, now = 0.0, 1.0, t
-        for _ in range(n_step):
-            reward = episode.rewards[now]
-            total += power * (float(np.sign(reward)) if config.clip_reward else reward)
-            power *= config.gamma
-            lost = config.life_loss_ends_return and now in episode.plan.lives_lost
-            now += 1
-            ended = now == episode.plan.length
-            if lost and (episode.plan.cut or not ended):
-                power = 0.0
-                break
-            if ended:
-                if not episode.plan.truncated:
-                    power = 0.0
-                break
-        obs, next_obs = self.observation(episode, t), self.observation(episode, now)
-        return obs, episode.actions[t], total, power, next_obs
+def prefer(replay: Replay, slots: list[int], priority: list[float]) -> None:
+    """Give the transitions at these slots these priorities."""
+    replay.update_priorities(replay.gather(torch.tensor(slots)), torch.tensor(priority))
 
 
 def make_replay(config: Settings, spaces: Spaces, device: torch.device = CPU) -> Replay:
-    replay = Replay(config, spaces, device)
-    replay.allocate()
-    return replay
+    return Replay(config, spaces, device)
 
 
 def sampled(replay: Replay, batch_size: int) -> Batch:
@@ -285,7 +133,7 @@ def test_every_transition_equals_the_reference(
             assert set(batch.slot_B.tolist()) <= set(slots)
             assert_batch_matches(batch, world, config)
             assert_batch_matches(replay.gather(torch.tensor(slots, device=device)), world, config)
-            replay.update_priorities(batch.slot_B, batch.reward_B.abs())
+            replay.update_priorities(batch, batch.reward_B.abs())
             for n_step in range(1, config.n_step.end + 1):
                 replay.set_n_step(n_step)
                 assert_batch_matches(sampled(replay, 4), world, config, n_step)
@@ -410,14 +258,14 @@ def test_uniform_draws_every_transition_exactly_as_often():
     batch = sampled(replay, 3 * len(slots))
     assert batch.slot_B.bincount(minlength=64)[slots].tolist() == [3] * len(slots)
     assert (batch.weight_B == 1.0).all()
-    replay.update_priorities(batch.slot_B, torch.rand(len(batch.slot_B)))
+    replay.update_priorities(batch, torch.rand(len(batch.slot_B)))
     assert (replay.priorities[slots] == 1.0).all()
 
 
 def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
     _, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
     assert drawable_slots(replay) == [0, 1, 2, 3]
-    replay.update_priorities(torch.arange(4), torch.tensor([0.0, 1.0, 4.0, 9.0]) - 1e-3)
+    prefer(replay, [0, 1, 2, 3], [each - 1e-3 for each in (0.0, 1.0, 4.0, 9.0)])
     # Weights 0, 1, 2, 3 of a total of 6: shares of 1200 draws are 0, 200, 400, 600.
     counts = sampled(replay, 1_200).slot_B.bincount(minlength=4)
     assert counts.tolist() == pytest.approx([0, 200, 400, 600], abs=2)
@@ -428,7 +276,7 @@ def test_draws_are_in_proportion_to_priority_to_the_power_alpha():
 def test_an_error_that_is_not_finite_leaves_a_replay_that_can_be_drawn_from(error, slots):
     """The loop finds out that the run diverged at the next report, and says so."""
     world, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
-    replay.update_priorities(torch.tensor(slots), torch.full((len(slots),), error))
+    prefer(replay, slots, [error] * len(slots))
     replay.add(world.step())
     drawn = sampled(replay, 100)
     assert set(drawn.slot_B.tolist()) == set(drawable_slots(replay))
@@ -438,8 +286,8 @@ def test_an_error_that_is_not_finite_leaves_a_replay_that_can_be_drawn_from(erro
 def test_new_transitions_have_the_largest_priority_so_far():
     world, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=0.5)
     assert replay.priorities[torch.tensor([3])].tolist() == [1.0]
-    replay.update_priorities(torch.tensor([0, 1]), torch.tensor([16.0, 0.25]) - 1e-3)
-    replay.update_priorities(torch.tensor([0]), torch.tensor([1.0]) - 1e-3)
+    prefer(replay, [0, 1], [16.0 - 1e-3, 0.25 - 1e-3])
+    prefer(replay, [0], [1.0 - 1e-3])
     replay.add(world.step())
     expected = [1.0, 0.5, 1.0, 1.0, 4.0]  # √1, √(1/4), as before, as before, √16
     assert replay.priorities[torch.arange(5)].tolist() == pytest.approx(expected)
@@ -624,7 +472,7 @@ def test_a_replay_restored_from_chunks_goes_on_as_if_never_saved(
         if replay.ready:
             for each in (replay, other):
                 batch = sampled(each, 3)
-                each.update_priorities(batch.slot_B, batch.reward_B.abs())
+                each.update_priorities(batch, batch.reward_B.abs())
         assert_same(replay, other)
         if go_on_with_restored:
             replay, store = other, other_store

@@ -147,18 +147,18 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agents import dqn
     from agents.core.training.launch import main
+    from agents.core.training.off_policy import OffPolicyAlgorithm
 
-    learn = dqn.DQN.learn
+    update = OffPolicyAlgorithm.update
 
-    def poisoned(self: dqn.DQN) -> dict[str, torch.Tensor]:
+    def poisoned(self: OffPolicyAlgorithm) -> dict[str, torch.Tensor]:
         if self.steps > 500:
             with torch.no_grad():
-                next(iter(self.learner.network.parameters())).fill_(float("nan"))
-        return learn(self)
+                next(iter(self.policy.network.parameters())).fill_(float("nan"))
+        return update(self)
 
-    monkeypatch.setattr(dqn.DQN, "learn", poisoned)
+    monkeypatch.setattr(OffPolicyAlgorithm, "update", poisoned)
     args = ["--runs-dir", str(tmp_path), *tiny("dqn", "CartPole-v1"), *QUIET]
     every = [
         "--checkpoint-every-steps",

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.devices import CPU, DEVICES
+from support.learners import make_learner
 from support.settings import Settings
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
 from agents.core.nets.networks import ActorCritic
-from agents.core.optimize.acting import sample_policy, state_values
-from agents.core.optimize.learner import Learner
+from agents.core.optimize.learner import Learner, LossOutput
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.system.compute import Compute
 from agents.core.training.env_group import EnvGroup
-from agents.core.training.on_policy import OnPolicyAgent
+from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import ActOutput, Step
+from agents.core.types.step import PolicyInputs, Step
 from envs.errors import UserError
 
-SETTINGS = Settings(hidden=8, learning_rate=1e-2, optimizer_epsilon=1e-5)
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = [torch.device("cpu"), pytest.param(torch.device("cuda"), marks=CUDA)]
+CPU = torch.device("cpu")
 CORES = ["none", "gru", "lstm"]
 HORIZON, ENVS, WIDTH = 8, 4, 3
+
+
+SETTINGS = Settings(hidden=8, learning_rate=1e-2, optimizer_epsilon=1e-5)
 
 
 Ends = dict[tuple[int, int], str]
@@ -56,6 +63,7 @@ class Script:
     width: int = WIDTH
     image: bool = False
     t: int = 0
+    env_spec = SimpleNamespace(frame_stack=1)
 
     @property
     def num_envs(self) -> int:
@@ -91,63 +99,54 @@ class Script:
         return self.observe(), np.array(rewards, np.float32), *ends, info
 
 
-@dataclass
-class Player:
-    """Acts by the policy of a rollout's learner."""
-
-    learner: Learner
-    spaces: Spaces
-    memory_size: int
-
-    def act(self, obs: np.ndarray, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
-
-
 def spaces_of(num_envs: int = ENVS, width: int = WIDTH, **values: Any) -> Spaces:
     actions = values or {"num_actions": 3}
     return Spaces(num_envs, (width,), torch.float32, stack=1, atari=False, **actions)
 
 
 class Valued(Rollout):
-    """A rollout with the learner that says its values, as an on-policy agent has them."""
+    """A rollout with the policy that values what lies beyond, as an on-policy algorithm has it."""
 
-    def __init__(self, settings: Settings, spaces: Spaces, learner: Learner):
-        self.learner, self.network = learner, learner.network
-        assert isinstance(self.network, ActorCritic)
-        super().__init__(settings, spaces, learner.device, self.network.memory_size)
+    def __init__(self, settings: Settings, policy: ActorCriticPolicy):
+        self.policy = policy
+        self.network = policy.network
+        super().__init__(settings, policy.spaces, policy.device, policy.memory_size)
 
     def add(self, step: Step) -> None:
         beyond = super().add(step)
         if beyond is not None:
-            value_B = state_values(self.learner, beyond.obs_B, beyond.memory_BS)
-            self.complete(beyond, value_B)
+            self.complete(beyond, self.policy.values(beyond.obs_B, beyond.state))
 
 
-def make(
-    spaces: Spaces | None = None, device: torch.device = CPU, **values: Any
-) -> tuple[Valued, Settings]:
-    spaces, settings = spaces or spaces_of(), replace(SETTINGS, **values)
+def make_policy(
+    settings: Settings, spaces: Spaces, device: torch.device = CPU
+) -> ActorCriticPolicy:
+    """A policy with random weights, the same each time."""
     torch.manual_seed(0)
     network = ActorCritic(settings, spaces)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    rollout = Valued(settings, spaces, Learner(network, settings, device))
-    rollout.allocate()
-    return rollout, settings
+    return ActorCriticPolicy(network, spaces, Compute.of(network, settings, device), 1.0)
+
+
+def make(
+    spaces: Spaces | None = None, device: torch.device = CPU, **values: Any
+) -> tuple[Valued, Settings]:
+    settings = replace(SETTINGS, **values)
+    return Valued(settings, make_policy(settings, spaces or spaces_of(), device)), settings
 
 
 class Play:
     """Groups of scripted environments, and the steps that a rollout was given."""
 
-    def __init__(self, rollout: Rollout, groups: int = 1, **script: Any):
+    def __init__(self, rollout: Valued, groups: int = 1, **script: Any):
         each = rollout.spaces.num_envs // groups
         self.rollout, self.groups, self.steps = rollout, [], []
         for first in range(0, rollout.spaces.num_envs, each):
             rows = slice(first, first + each)
-            player = Player(rollout.learner, rollout.spaces, rollout.memory_size)
             rng = EnvRng(3, rollout.spaces.num_envs, rows)
-            self.groups.append(EnvGroup(player, Script(rows, **script), rng, rows))  # type: ignore[arg-type]
+            self.groups.append(EnvGroup(rollout.policy, Script(rows, **script), rng, rows))  # type: ignore[arg-type]
             self.groups[-1].reset()
 
     def fill(self) -> list[Step]:
@@ -195,19 +194,19 @@ def located(rollout: Rollout, batch_size: int = 8):
 # Golden values. With one input, one hidden unit and weights of one, V(s) = s for s >= 0.
 
 
-def counting(horizon: int = 3, num_envs: int = 1, **values: Any) -> Rollout:
+def counting(horizon: int = 3, num_envs: int = 1, **values: Any) -> Valued:
     spaces = spaces_of(num_envs, width=1)
     values = {"gamma": 0.5, "gae_lambda": 1.0, "activation": "relu", "hidden": 1} | values
     rollout, _ = make(spaces, horizon_steps=horizon, **values)
     with torch.no_grad():
         for name, parameter in rollout.network.named_parameters():
             parameter.fill_(float(name.endswith("weight")))
-    assert state_values(rollout.learner, np.array([[7.0]], np.float32), torch.zeros(1, 0)) == 7.0
+    assert rollout.policy.values(np.array([[7.0]], np.float32), {}) == 7.0
     return rollout
 
 
 def give(
-    rollout: Rollout,
+    rollout: Valued,
     observed: list[float],
     rewards: list[float],
     beyond: float,
@@ -220,9 +219,8 @@ def give(
         row, end = np.array([[obs]], np.float32), ends.get(t, "")
         flags = {f"{k}_N": np.array([k in end]) for k in ("terminated", "truncated", "life_lost")}
         over = flags["terminated_N"][0] or flags["truncated_N"][0]
-        memory = torch.zeros(1, rollout.memory_size)
-        rng = EnvRng(0, 1)
-        choice = sample_policy(rollout.learner, rollout.spaces, row, memory, rng, 1.0)
+        inputs = PolicyInputs(row, np.zeros(1), np.zeros(1, bool))
+        choice = rollout.policy.act(inputs, rollout.policy.initial_state(1), EnvRng(0, 1), 1.0)
         rollout.add(
             Step(
                 obs=row,
@@ -230,7 +228,7 @@ def give(
                 reward_N=np.array([reward], np.float32),
                 final_obs=np.array([[final]], np.float32) if over else None,
                 next_obs=np.array([[(*observed, beyond)[t + 1]]], np.float32),
-                next_memory_NS=choice.memory_NS,
+                next_state=choice.state,
                 extras=choice.extras,
                 rows=slice(0, 1),
                 **flags,
@@ -333,8 +331,8 @@ def test_rewards_are_clipped_to_their_sign_only_on_atari_and_when_asked(
 ):
     rollout = counting(gamma=0.0)
     settings = replace(rollout.config, clip_reward=clip)
-    rollout = Valued(settings, replace(rollout.spaces, atari=atari), rollout.learner)
-    rollout.allocate()
+    rollout.policy.spaces = replace(rollout.spaces, atari=atari)
+    rollout = Valued(settings, rollout.policy)
     give(rollout, [8.0, 4.0, 2.0], [7.5, -0.25, 0.0], 16.0)
     # With γ = 0 the return is the reward.
     assert in_order(rollout, "return_LB") == expected
@@ -352,9 +350,9 @@ def test_rewards_are_scaled_over_all_environments_when_asked():
 # Whole rollouts.
 
 
-def slow_advantages(rollout: Rollout, steps: list[Step]) -> np.ndarray:
+def slow_advantages(rollout: Valued, steps: list[Step]) -> np.ndarray:
     """Every advantage from the steps themselves, one environment after the other."""
-    config, learner = rollout.config, rollout.learner
+    config = rollout.config
     result = np.zeros((config.horizon_steps, rollout.spaces.num_envs))
     for first in {step.rows.start for step in steps}:
         ours = [step for step in steps if step.rows.start == first]
@@ -364,8 +362,8 @@ def slow_advantages(rollout: Rollout, steps: list[Step]) -> np.ndarray:
                 step, now = ours[t], slice(row, row + 1)
                 ended = bool(step.terminated_N[row] or step.truncated_N[row])
                 reached = step.final_obs if ended else step.next_obs
-                memory = step.next_memory_NS
-                beyond = state_values(learner, reached[now], memory[now]).item()
+                state = {name: each[now] for name, each in step.next_state.items()}
+                beyond = rollout.policy.values(reached[now], state).item()
                 terminal = step.terminated_N[row] or (
                     step.life_lost_N[row] and config.life_loss_ends_return
                 )
@@ -562,27 +560,31 @@ def test_a_split_minibatch_gives_back_everything_in_order(core: str, shards: int
 def regress(learner: Learner, batch: Sequences) -> dict[str, Tensor]:
     """One update that fits values to returns and makes actions likelier."""
 
-    def loss(part: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
-        policy, value_LB, _ = learner.network(part.obs_LB, part.memory_BS, part.start_LB)
-        error_LB = (value_LB - part.return_LB).square()
-        return error_LB - policy.log_prob(part.action_LBK), {"losses/value_loss": error_LB}
+    network = learner.parts["policy"].network
 
-    return learner.update(loss, batch)[0]
+    def loss(part: Sequences) -> LossOutput:
+        policy, value_LB, _ = network(part.obs_LB, part.memory_BS, part.start_LB)
+        error_LB = (value_LB - part.return_LB).square()
+        loss_LB = error_LB - policy.log_prob(part.action_LBK)
+        return LossOutput(loss_LB, {"losses/value_loss": error_LB})
+
+    return learner.update(loss, batch).metrics
 
 
 @pytest.mark.parametrize("core", ["none", "lstm"])
 def test_sequences_that_threads_share_give_the_same_update(core: str):
     spaces = Spaces(ENVS, (1, 36, 36), torch.uint8, stack=1, num_actions=3, atari=False)
-    metrics, learners = [], []
+    metrics, networks = [], []
     for num_threads in (1, 2):
-        rollout, _ = make(spaces, core=core, num_threads=num_threads)
-        assert rollout.learner.shards == num_threads
+        rollout, settings = make(spaces, core=core, num_threads=num_threads)
+        learner = make_learner(rollout.network, settings)
+        assert learner.compute.shards == num_threads
         Play(rollout, width=36, image=True).fill()
         (batch,) = rollout.minibatches(rollout.size)
-        metrics.append(regress(rollout.learner, batch))
-        learners.append(rollout.learner)
+        metrics.append(regress(learner, batch))
+        networks.append(rollout.network)
     torch.testing.assert_close(metrics[0], metrics[1], atol=1e-5, rtol=1e-4)
-    for a, b in zip(learners[0].parameters, learners[1].parameters, strict=True):
+    for a, b in zip(*(network.parameters() for network in networks), strict=True):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-4)
 
 
@@ -611,22 +613,23 @@ def test_observations_change_the_normalizer_only_after_they_were_learned_from():
         """Learns nothing, and notes how many observations the normalizer had."""
 
         def improve(self, rollout: Rollout, progress: float) -> dict[str, Tensor]:
-            seen.append(agent.network.normalizer.count.item())
+            seen.append(normalizer.count.item())
             return {}
 
         def loss(self, batch: Any) -> Any: ...
 
     settings = replace(SETTINGS, normalize_observations=True)
-    agent = OnPolicyAgent(settings, spaces_of(), CPU, lambda *_: Looks())
-    agent.prepare()
-    agent.rollout.kept["obs"].normal_()
+    policy = make_policy(settings, spaces_of())
+    normalizer = policy.network.normalizer
+    algorithm = OnPolicyAlgorithm(settings, policy, lambda *_: Looks())
+    algorithm.rollout.kept["obs"].normal_()
     for _ in range(2):
-        agent.learn()
-    size = agent.rollout.size
+        algorithm.update()
+    size = algorithm.rollout.size
     assert seen == [0, size]
-    assert agent.network.normalizer.count.item() == 2 * size
-    expected = agent.rollout.kept["obs"].double().mean(dim=(0, 1))
-    torch.testing.assert_close(agent.network.normalizer.mean, expected)
+    assert normalizer.count.item() == 2 * size
+    expected = algorithm.rollout.kept["obs"].double().mean(dim=(0, 1))
+    torch.testing.assert_close(normalizer.mean, expected)
 
 
 def test_an_empty_rollout_can_be_restored():

@@ -17,9 +17,9 @@ from user_envs import ACTIONS, FAULTS, OBSERVATIONS, REFUSED, STEPS, id_of
 
 import envs
 from agents.core.data.replay import Replay
-from agents.core.optimize.acting import state_values
+from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.training import launch
-from agents.core.training.demonstrator import load_agent
+from agents.core.training.demonstrator import load_policy
 from agents.core.training.evaluation import Evaluator
 from demos import record
 from demos.policies import RandomPolicy
@@ -154,7 +154,7 @@ def test_training_on_a_faulty_environment_ends_with_that_line(
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_agents_train_on_any_observations(algo: str, name: str, tmp_path: Path) -> None:
     run = run_tiny(tmp_path, algo, "--env", id_of("Obs", name), "--total-steps", "128")
-    agent, spec, _ = load_agent(run, "last", "cpu")
+    agent, spec, *_ = load_policy(run, "last", "cpu")
     assert evaluated(agent, spec) == (STEPS, STEPS)
 
 
@@ -167,7 +167,7 @@ def test_agents_train_on_any_actions(algo: str, name: str, tmp_path: Path) -> No
         with pytest.raises(envs.UserError, match="actions are Box.*needs discrete actions: use p"):
             run_tiny(*arguments)
         return
-    agent, spec, _ = load_agent(run_tiny(*arguments), "last", "cpu")
+    agent, spec, *_ = load_policy(run_tiny(*arguments), "last", "cpu")
     assert evaluated(agent, spec) == (STEPS, STEPS)
     assert evaluated(agent, spec, exploration=1.0) == (STEPS, STEPS)
 
@@ -183,11 +183,13 @@ def test_a_rollout_bootstraps_from_the_last_observation_of_a_reused_array(
     """Rollouts of whole episodes are cut at truncations alone, after 0.5 was shown."""
     seen: list[torch.Tensor] = []
 
-    def watched(learner: Any, obs: torch.Tensor, memory_NS: torch.Tensor) -> torch.Tensor:
-        seen.append(torch.as_tensor(obs).clone())
-        return state_values(learner, obs, memory_NS)
+    values = ActorCriticPolicy.values
 
-    monkeypatch.setattr("agents.core.training.on_policy.state_values", watched)
+    def watched(policy: ActorCriticPolicy, obs: torch.Tensor, state: Any) -> torch.Tensor:
+        seen.append(torch.as_tensor(obs).clone())
+        return values(policy, obs, state)
+
+    monkeypatch.setattr(ActorCriticPolicy, "values", watched)
     whole = ("--horizon-steps", str(4 * STEPS), "--total-steps", "320")
     run_tiny(tmp_path, algo, "--env", id_of("Counting", ""), *whole)
     assert sum(map(len, seen)) == 320 / STEPS

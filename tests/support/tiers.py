@@ -14,10 +14,20 @@ TIERS = ("fast", "full", "slow")
 
 FAST = {
     *("acting", "architecture", "benchmark_results", "building", "card", "cli", "command_line"),
-    *("demos", "demos_hostile", "earlier_names", "env_options", "envs", "files", "gpu_benchmark"),
-    *("learner", "log", "losses", "networks", "normalise", "output", "policies", "portable_names"),
-    *("priorities", "random_play", "recurrence", "replay", "report_statistics", "returns"),
-    *("rollouts", "run", "same_run", "schedules", "tapes", "tiers", "torsos", "toys"),
+    *("demos", "demos_hostile", "distributions", "earlier_names", "env_options", "envs", "files"),
+    *("gpu_benchmark", "learner", "log", "losses", "networks", "normalize", "output"),
+    *("portable_names", "priorities", "random_play", "recurrence", "replay", "replay_mixed"),
+    *(
+        "progress",
+        "qrdqn",
+        "report_statistics",
+        "returns",
+        "rollouts",
+        "run",
+        "same_run",
+        "schedules",
+    ),
+    *("sequences", "tapes", "tiers", "torsos", "toys"),
 }
 
 FULL = {
@@ -26,10 +36,11 @@ FULL = {
     *("demos_cli", "demos_format", "demos_frames", "demos_human", "demos_minari"),
     *("demos_minari_foreign", "demos_replay", "demos_sb3", "demos_sb3_files"),
     *("demos_sb3_trained", "demos_scripts", "demos_stored", "distributed", "fuzz"),
-    *("hostile_arguments", "imitation", "joystick", "kills", "learning", "learning_beside"),
+    *("hostile_arguments", "imitation", "joystick", "kills", "learning", "overlap_learning"),
     *("lifecycle", "locks", "memory", "no_waiting", "portable", "probe", "report_hostile"),
+    *("examples", "python_api"),
     *("report_page", "report_reading", "report_script", "resume", "run_hostile", "shipped"),
-    *("siblings", "sweep", "together", "user_envs", "wandb", "wandb_runs", "wheel"),
+    *("siblings", "sweep", "batched_replay", "user_envs", "wandb", "wandb_runs", "wheel"),
 }
 
 

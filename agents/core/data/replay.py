@@ -90,8 +90,9 @@ class Replay:
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
         self._look_ahead = torch.arange(self.most_n_step, device=self.device)
         self._last = torch.tensor(self.most_n_step - 1, device=self.device)
+        self._allocate()
 
-    def allocate(self) -> None:
+    def _allocate(self) -> None:
         """Reserve the memory, or raise a UserError that says what would fit.
 
         Pages of the frame store are touched only when frames are written to them.
@@ -102,7 +103,6 @@ class Replay:
         self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
         self.frames[-1] = 0
         dtypes = {
-            "action": torch.int64,
             "reward": torch.float32,
             "terminated": torch.bool,
             "ended": torch.bool,
@@ -112,8 +112,20 @@ class Replay:
         self.fields = {
             name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in dtypes.items()
         }
+        self.fields["action"] = self._empty_actions(size).to(device)
         self.priorities = Priorities(size, device)
         self.max_priority = torch.ones((), device=device)
+
+    def _empty_actions(self, size: int) -> Tensor:
+        """Zeros: the number of a discrete action among all, (size,), or K numbers of a Box's."""
+        if self.spaces.continuous:
+            return torch.zeros(size, self.spaces.action_parts)
+        return torch.zeros(size, dtype=torch.int64)
+
+    def _stored(self, action_N: np.ndarray) -> np.ndarray:
+        """Actions of the environments as they are stored."""
+        spaces = self.spaces
+        return spaces.chosen(action_N) if spaces.continuous else spaces.combination(action_N)
 
     def __len__(self) -> int:
         """Transitions held, those whose n-step window is still open included."""
@@ -136,7 +148,7 @@ class Replay:
         self._write(
             rows_N,
             step.obs,
-            action=self.spaces.combination(step.action_N),
+            action=self._stored(step.action_N),
             reward=np.sign(step.reward_N) if self.clip_reward else step.reward_N,
             terminated=terminal_N,
             ended=terminal_N | truncated_N,
@@ -147,12 +159,12 @@ class Replay:
             assert step.final_obs is not None, "an episode ended without final_obs"
             ended = np.flatnonzero(episode_end_N)
             envs = rows_N[ended]
-            false, zero = np.zeros(len(envs), bool), np.zeros(len(envs), np.int64)
+            false = np.zeros(len(envs), bool)
             self._write(
                 envs,
                 step.final_obs[ended],
-                action=zero,
-                reward=zero.astype(np.float32),
+                action=self._empty_actions(len(envs)).numpy(),
+                reward=np.zeros(len(envs), np.float32),
                 terminated=false,
                 ended=~false,
                 final=~false,
@@ -199,7 +211,8 @@ class Replay:
         """Where the `position`-th frame of each of these environments is, modulo the ring."""
         return to_device(envs * self.length + position % self.length, self.device)
 
-    def _after(self, slot_B: Tensor, steps: Tensor) -> Tensor:
+    def after(self, slot_B: Tensor, steps: Tensor) -> Tensor:
+        """The slots so many steps later, or earlier, in the ring of the same environment."""
         start = slot_B - slot_B % self.length
         return start + (slot_B - start + steps) % self.length
 
@@ -207,7 +220,7 @@ class Replay:
         """The observations at these slots: frames of before the episode are zero."""
         if self.stack == 1:
             return self.frames.index_select(0, slot_B).view(-1, *self.obs_shape)
-        slot_BS = self._after(slot_B.unsqueeze(1), -self._look_back)
+        slot_BS = self.after(slot_B.unsqueeze(1), -self._look_back)
         inside_BS = self._look_back <= self.fields["age"][slot_B].unsqueeze(1)
         slot_BS = torch.where(inside_BS, slot_BS, len(self.frames) - 1)
         return self.frames.index_select(0, slot_BS.flatten()).view(-1, *self.obs_shape)
@@ -227,7 +240,7 @@ class Replay:
 
     def gather(self, slot_B: Tensor) -> Batch:
         """The transitions that start at these slots."""
-        window_BT = self._after(slot_B.unsqueeze(1), self._look_ahead)
+        window_BT = self.after(slot_B.unsqueeze(1), self._look_ahead)
         reward_B, discount_B, steps_B = returns.n_step(
             self.fields["reward"][window_BT],
             self.fields["terminated"][window_BT],
@@ -241,12 +254,12 @@ class Replay:
             action_B=self.fields["action"][slot_B],
             reward_B=reward_B,
             discount_B=discount_B,
-            next_obs=self.observations(self._after(slot_B, steps_B)),
+            next_obs=self.observations(self.after(slot_B, steps_B)),
             weight_B=weight_B / weight_B.max(),
             slot_B=slot_B,
         )
 
-    def update_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
+    def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
         """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1).
 
         An error that is not finite counts as the largest so far: the loop says that it diverged.
@@ -256,4 +269,4 @@ class Replay:
         weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
         weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
         self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
-        self.priorities.set(slot_B, weight_B)
+        self.priorities.set(batch.slot_B, weight_B)

@@ -128,7 +128,9 @@ class ReplayStore:
             setattr(replay, name, found.copy())
 
     def _require_actions(self) -> None:
-        """Passes where every action is one that the agent has."""
+        """Passes where every discrete action is one that the agent has."""
+        if self.replay.spaces.continuous:
+            return
         action = self.replay.fields["action"]
         actions = self.replay.spaces.combinations
         if (action < 0).any() or (action >= actions).any():

@@ -23,7 +23,7 @@ from agents.core.system import distributed
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import Step
+from agents.core.types.step import State, Step
 from envs.errors import UserError
 
 
@@ -58,12 +58,12 @@ class Beyond:
 
     Attributes:
         obs_B: observations (B, ...), on the rollout's device.
-        memory_BS: what the agent remembers there.
+        state: what the policy remembers there.
         t, rows_B: the step before it, and the environments.
     """
 
     obs_B: Tensor
-    memory_BS: Tensor
+    state: State
     t: int
     rows_B: np.ndarray
 
@@ -72,7 +72,7 @@ class Rollout:
     """Storage for T steps of N environments, filled in place and used again and again.
 
     Args:
-        memory_size: numbers S that the agent remembers of an environment.
+        memory_size: numbers S that the policy remembers of an environment.
     """
 
     def __init__(
@@ -96,8 +96,9 @@ class Rollout:
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
         self._time = np.zeros(spaces.num_envs, np.int64)
         self._prepared: tuple[dict[str, Tensor], Tensor] | None = None
+        self._allocate()
 
-    def allocate(self) -> None:
+    def _allocate(self) -> None:
         """Reserve the memory, or raise a UserError where it is not there."""
         steps = self.config.horizon_steps
         spaces = self.spaces
@@ -151,7 +152,7 @@ class Rollout:
         self.bootstrap_TN[beyond.t, to_device(beyond.rows_B, self.device)] = value_B
 
     def _beyond(self, t: int, step: Step, cut: np.ndarray) -> Beyond:
-        assert step.next_obs is not None and step.next_memory_NS is not None
+        assert step.next_obs is not None
         device = self.device
         index = to_device(cut, device)
         obs = to_device(step.next_obs, device)[index]
@@ -160,7 +161,8 @@ class Rollout:
             final_obs = to_device(step.final_obs[cut[truncated]], device)
             obs[to_device(truncated, device)] = final_obs
         rows = np.arange(self.spaces.num_envs)[step.rows][cut]
-        return Beyond(obs, step.next_memory_NS[index], t, rows)
+        state = {name: each[index] for name, each in step.next_state.items()}
+        return Beyond(obs, state, t, rows)
 
     def minibatches(self, batch_size: int) -> Iterator[Sequences]:
         """One pass over the rollout in random order, in minibatches of `batch_size` steps.

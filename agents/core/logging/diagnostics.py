@@ -1,4 +1,4 @@
-"""What a network is like inside: histograms of weights, gradients and of what it answers."""
+"""What a network is like inside: histograms of its weights, gradients and outputs."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core.optimize.learner import Learner
 from agents.core.optimize.transfer import part
+from agents.core.policies.policy import Policy
 from agents.core.system.device import to_device
-from agents.core.types.step import Obs
+from agents.core.types.step import Obs, State
 
 Histogram = tuple[np.ndarray, np.ndarray]
 """Counts, and the edges between which they are."""
 
-Seen = list[tuple[Obs, Tensor]]
-"""Observations (N, ...) that were acted on, with the memory (N, S) that was acted with."""
+Sample = tuple[Obs, State]
+"""Observations (N, ...) that were acted on, with the state that was acted with."""
 
 BINS = 64
 
 
-def histograms(learner: Learner, seen: Seen) -> dict[str, Histogram]:
-    """Of each part of the network and of its answers; it waits for the device, so only seldom.
+def histograms(policy: Policy, samples: list[Sample]) -> dict[str, Histogram]:
+    """Histograms of each part of a network, and of its outputs for samples.
 
-    Gradients are those of the last update, clipped. Values that are not finite are left out.
+    It waits for the device, so it is called seldom. Gradients are those of the last update,
+    clipped. Values that are not finite are left out.
     """
     tensors: dict[str, list[Tensor]] = defaultdict(list)
-    for name, parameter in learner.network.named_parameters():
+    for name, parameter in policy.network.named_parameters():
         of = part(name).partition(".")[0]
         tensors[f"weights/{of}"].append(parameter)
         if parameter.grad is not None:
             tensors[f"gradients/{of}"].append(parameter.grad)
-    for name, answer in answers(learner, seen).items():
-        tensors[name].append(answer)
+    for name, output in outputs(policy, samples).items():
+        tensors[name].append(output)
     values = {name: flat(found) for name, found in tensors.items()}
     return {f"histograms/{n}": np.histogram(v, BINS) for n, v in values.items() if len(v)}
 
@@ -45,19 +46,11 @@ def flat(tensors: list[Tensor]) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def answers(learner: Learner, seen: Seen) -> dict[str, Tensor]:
-    """What the network says of observations, where it names what it says (`answers`)."""
-    named = getattr(learner.network, "answers", None)
-    if named is None or not seen:
+def outputs(policy: Policy, samples: list[Sample]) -> dict[str, Tensor]:
+    """What the policy names of its network's outputs (`Policy.diagnostics`)."""
+    if not samples:
         return {}
-    obs_N = torch.cat([to_device(obs, learner.device) for obs, _ in seen])
-    memory_NS = torch.cat([memory for _, memory in seen])
-    parts = learner.infer(named, obs_N, memory_NS)
-    return {name: torch.cat([each[name] for each in parts]) for name in parts[0]}
-
-
-def updates(learner: Learner) -> int:
-    """Optimization steps so far, those before a resume included."""
-    for moments in learner.optimizer.state.values():
-        return int(moments["step"])
-    return 0
+    obs_N = torch.cat([to_device(obs, policy.device) for obs, _ in samples])
+    states = [state for _, state in samples]
+    state = {name: torch.cat([each[name] for each in states]) for name in states[0]}
+    return policy.diagnostics(obs_N, state)

@@ -63,6 +63,26 @@ def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
 PENALTIES = {"huber": huber, "squared": squared}
 
 
+def quantile_huber(quantiles_BI: Tensor, target_BJ: Tensor, threshold: float = 1.0) -> Tensor:
+    """Quantile Huber loss Σ_i E_j[ρ_τ̂i(T_j - θ_i)], shape (B,).
+
+    Dabney et al. 2018, https://arxiv.org/abs/1710.10044, eq. 10 and algorithm 1:
+    ρ_τ(u) = |τ - 1{u < 0}| L_κ(u) / κ with the midpoints τ̂_i = (i - ½) / I.
+
+    Args:
+        quantiles_BI: estimated quantiles θ of a return's distribution, in order of i.
+        target_BJ: samples T of the target distribution; no gradient flows into them.
+        threshold: κ, beyond which the loss is linear.
+    """
+    num_quantiles = quantiles_BI.shape[1]
+    steps_I = torch.arange(num_quantiles, device=quantiles_BI.device, dtype=quantiles_BI.dtype)
+    midpoint_I1 = ((steps_I + 0.5) / num_quantiles).unsqueeze(1)
+    error_BIJ = target_BJ.detach().unsqueeze(1) - quantiles_BI.unsqueeze(2)
+    weight_BIJ = (midpoint_I1 - (error_BIJ.detach() < 0).float()).abs()
+    loss_BIJ = weight_BIJ * huber(error_BIJ, threshold) / threshold
+    return loss_BIJ.mean(dim=2).sum(dim=1)
+
+
 def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
     """-Â log π(a|s), whose gradient is REINFORCE's (Williams 1992,
     https://doi.org/10.1007/BF00992696, eq. 4, with Â the return less a baseline).

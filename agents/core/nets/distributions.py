@@ -1,4 +1,4 @@
-"""Policies: distributions over actions, and the heads that parametrize them.
+"""Distributions over actions, and the heads that parametrize them.
 
 Actions are (..., K): one number for a discrete action, one for each part of a multi-discrete
 one, one for each dimension of a continuous one. Everything is float32 whatever the features are.
@@ -28,7 +28,7 @@ class Categorical:
 
     @staticmethod
     def join(parts: list[Categorical]) -> Categorical:
-        """The policy of all their observations (..., N)."""
+        """The distribution of all their observations (..., N)."""
         of_each = zip(*(part.log_probs for part in parts), strict=True)
         return Categorical(tuple(torch.cat(log_probs, dim=-2) for log_probs in of_each))
 
@@ -78,7 +78,7 @@ class DiagonalGaussian:
 
     @staticmethod
     def join(parts: list[DiagonalGaussian]) -> DiagonalGaussian:
-        """The policy of all their observations (..., N)."""
+        """The distribution of all their observations (..., N)."""
         return DiagonalGaussian(torch.cat([part.mean for part in parts], dim=-2), parts[0].log_std)
 
     def sample(self, rng: EnvRng, temperature: float) -> Tensor:
@@ -106,19 +106,25 @@ class DiagonalGaussian:
         return per_dimension.sum(dim=-1).expand(self.mean.shape[:-1])
 
 
-Policy = Categorical | DiagonalGaussian
+Distribution = Categorical | DiagonalGaussian
 
 
-def join(parts: Sequence[Policy]) -> Policy:
-    """The policy of all their observations (..., N), of policies of one kind."""
+def join(parts: Sequence[Distribution]) -> Distribution:
+    """The distribution of all their observations (..., N), from distributions of one kind."""
     kind: Any = type(parts[0])
     return kind.join(parts)
 
 
-def answers_of(policy: Policy) -> dict[str, Tensor]:
-    """What a policy says of observations, each (N,), whatever kind it is."""
-    log_prob = policy.log_prob(policy.mode())
-    return {"log_probs_of_mode": log_prob.flatten(), "entropy": policy.entropy().flatten()}
+def masked(distribution: Distribution, legal_NA: Tensor) -> Categorical:
+    """The distribution with no probability on actions that are not legal.
+
+    Raises:
+        ValueError: it is not over actions of one discrete kind.
+    """
+    if not isinstance(distribution, Categorical) or len(distribution.log_probs) != 1:
+        raise ValueError("only actions of one discrete kind can be illegal")
+    log_prob_NA = distribution.log_probs[0].masked_fill(~legal_NA, -torch.inf)
+    return Categorical((log_prob_NA.log_softmax(dim=-1),))
 
 
 class CategoricalHead(nn.Module):

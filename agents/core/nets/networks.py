@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from agents.core.nets.distributions import Policy, answers_of, make_policy_head, orthogonal
+from agents.core.nets.distributions import Distribution, make_policy_head, orthogonal
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.recurrence import CoreName, make_core
@@ -69,9 +69,30 @@ class QNetwork(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         return self.head.q_values(self.torso(obs)).float()
 
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """What it says of observations, to be shown as histograms."""
-        return {"q_values": self(obs_N)}
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Float32 values (B, A) of observations (B, ...)."""
+        return self(obs)
+
+
+class QuantileNetwork(nn.Module):
+    """A torso and a head of quantiles: observations to float32 quantiles (B, A, I) of returns.
+
+    Dabney et al. 2018, https://arxiv.org/abs/1710.10044.
+    """
+
+    def __init__(self, torso: Torso, head: QHead, num_quantiles: int):
+        super().__init__()
+        self.torso = torso
+        self.head = head
+        self.num_quantiles = num_quantiles
+
+    def forward(self, obs: Tensor) -> Tensor:
+        quantiles = self.head.q_values(self.torso(obs)).float()
+        return quantiles.unflatten(1, (-1, self.num_quantiles))
+
+    def q_values(self, obs: Tensor) -> Tensor:
+        """Float32 values (B, A): the mean of a distribution is the mean of its quantiles."""
+        return self(obs).mean(dim=2)
 
 
 class Body(nn.Module):
@@ -126,7 +147,7 @@ class ActorCritic(nn.Module):
 
     def forward(
         self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
-    ) -> tuple[Policy, Tensor, Tensor]:
+    ) -> tuple[Distribution, Tensor, Tensor]:
         """The policy (T, B), the float32 values (T, B) and the memory after the last step.
 
         Args:
@@ -144,18 +165,13 @@ class ActorCritic(nn.Module):
         value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
-    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Policy, Tensor, Tensor]:
+    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
         """The same of single observations (B, ...), as sequences of one step.
 
         Whoever keeps the memory has emptied it where an episode starts.
         """
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
         return self(obs_B.unsqueeze(0), memory_BS, start_1B)
-
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """As `QNetwork.answers`, within an episode."""
-        policy, value_1N, _ = self.step(obs_N, memory_NS)
-        return {"values": value_1N[0], **answers_of(policy)}
 
 
 class PolicyNetwork(nn.Module):
@@ -167,14 +183,10 @@ class PolicyNetwork(nn.Module):
         self.body = Body(config, spaces.obs_shape)
         self.policy_head = make_policy_head(config.hidden, spaces)
 
-    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Policy:
+    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Distribution:
         """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
         features_BF = self.body.hidden(self.body.torso(self.normalizer(obs_B)))
         return self.policy_head(features_BF * kept_BF)
-
-    def answers(self, obs_N: Tensor, memory_NS: Tensor) -> dict[str, Tensor]:
-        """As `QNetwork.answers`."""
-        return answers_of(self(obs_N))
 
 
 class TorsoConfig(Protocol):
@@ -221,6 +233,22 @@ def make_normalizer(config: PolicyConfig, spaces: Spaces) -> ObservationNormaliz
     """What scales vector observations, where the config wants it; images are never scaled."""
     wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
     return ObservationNormalizer(spaces.obs_shape, wanted)
+
+
+def make_quantile_network(
+    config: TorsoConfig, spaces: Spaces, num_quantiles: int
+) -> QuantileNetwork:
+    """The quantiles of the return, for each combination of an action's parts.
+
+    Raises:
+        UserError: actions are continuous, or have too many combinations.
+    """
+    spaces.require_few_combinations()
+    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
+    outputs = spaces.combinations * num_quantiles
+    head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, activation)
+    return QuantileNetwork(torso, head, num_quantiles)
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:

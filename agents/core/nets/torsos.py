@@ -7,16 +7,25 @@ pixel is all that travels. Vector observations are float32 (B, D).
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from agents.core.nets.pixels import Pixels
-from envs.errors import UserError
+from envs.errors import UserError, did_you_mean
 
-TorsoName = Literal["auto", "nature", "data_efficient", "impala", "mlp"]
+TorsoName = str
+"""The name of a torso: "auto", one of `TORSOS`, or one that is registered."""
+
+TORSOS = ("nature", "data_efficient", "impala", "mlp")
+"""The torsos of this package."""
+
+GROUP = "joystick.torsos"
+"""The group of entry points by which an installed package adds torsos: name = "module:make"."""
+
 Norm = Literal["none", "layer"]
 Activation = Literal["relu", "tanh"]
 
@@ -188,6 +197,57 @@ def dense_layer(
     return nn.Sequential(nn.Linear(in_features, width), norm, ACTIVATIONS[activation]())
 
 
+MakeTorso = Callable[[tuple[int, ...]], nn.Module]
+"""Makes a torso for observations of a shape: a module with the attribute `num_features`, which
+turns observations (B, ...) into features (B, num_features)."""
+
+_registered: dict[str, MakeTorso] = {}
+
+
+def register_torso(name: str, make: MakeTorso) -> None:
+    """Add a torso, which `--torso name` chooses from now on.
+
+    Args:
+        name: none of this package's.
+        make: as `MakeTorso`. Images are uint8 (B, C, H, W); `scaled` makes floats of them.
+
+    Raises:
+        UserError: this package has a torso of that name.
+    """
+    if name in ("auto", *TORSOS):
+        raise UserError(f"the torso '{name}' is this package's; register yours by another name")
+    _registered[name] = make
+
+
+def torsos() -> list[str]:
+    """The names that `--torso` takes."""
+    return ["auto", *TORSOS, *sorted({*_registered, *_installed()})]
+
+
+def require_torso(name: str) -> None:
+    """Raise a UserError unless there is a torso of that name."""
+    known = torsos()
+    if name not in known:
+        raise UserError(
+            f"--torso {name}: must be one of {', '.join(known)}{did_you_mean(name, known)}"
+            "; --plugin FILE.py adds one"
+        )
+
+
+def _installed() -> dict[str, metadata.EntryPoint]:
+    return {each.name: each for each in metadata.entry_points(group=GROUP)}
+
+
+def _own_torso(name: str, obs_shape: tuple[int, ...]) -> Any:
+    """A torso of a plugin or of another package."""
+    require_torso(name)
+    make = _registered.get(name) or _installed()[name].load()
+    torso = make(obs_shape)
+    if not isinstance(getattr(torso, "num_features", None), int):
+        raise UserError(f"the torso '{name}' has no num_features, the width of what it returns")
+    return torso
+
+
 def make_torso(
     name: TorsoName,
     obs_shape: tuple[int, ...],
@@ -195,7 +255,7 @@ def make_torso(
     norm: Norm = "none",
     activation: Activation = "relu",
     mlp_width: int = 120,
-) -> ConvTorso | ImpalaTorso | MlpTorso:
+) -> Any:
     """The torso of that name; `auto` is `data_efficient` for images and `mlp` for the rest.
 
     `width` multiplies the channels of an image's torso, `mlp_width` is the other one's layer;
@@ -206,5 +266,7 @@ def make_torso(
         name = "data_efficient" if large_image else "mlp"
     if name == "mlp":
         return MlpTorso(obs_shape, (mlp_width,), activation, norm)
+    if name not in TORSOS:
+        return _own_torso(name, obs_shape)
     images = {"nature": nature_cnn, "data_efficient": data_efficient_cnn, "impala": ImpalaTorso}
     return images[name](obs_shape, width, norm)

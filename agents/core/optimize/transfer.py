@@ -7,7 +7,7 @@ import re
 import torch
 from torch import Tensor
 
-from agents.core.optimize.learner import Learner
+from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
 from agents.core.system.codec import require_finite
 from envs import UserError
@@ -28,8 +28,8 @@ def kind(tensor: Tensor) -> tuple[torch.dtype, torch.Size]:
     return tensor.dtype, tensor.shape
 
 
-def initialize(learner: Learner, run: Run) -> str:
-    """Give the learner's network the run's best weights, of all parts that both have.
+def initialize(policy: Policy, run: Run) -> str:
+    """Give the policy's network the run's best weights, of all parts that both have.
 
     Two bodies, or the streams of a dueling head, both take the one that there is.
     Returns what was taken, in words.
@@ -41,7 +41,7 @@ def initialize(learner: Learner, run: Run) -> str:
     theirs: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         theirs.setdefault(part(name), tensor)
-    ours = learner.weights()
+    ours = policy.weights()
     fitting = {
         name: theirs[part(name)]
         for name, tensor in ours.items()
@@ -49,5 +49,5 @@ def initialize(learner: Learner, run: Run) -> str:
     }
     if not fitting:
         raise UserError(f"--init-from {run.path}: no part of its network has the shape of ours")
-    learner.load_weights({**ours, **fitting})
+    policy.load_weights({**ours, **fitting})
     return f"{len(fitting)} of {len(ours)} tensors are those of {run.path}, step {step:,}"

@@ -141,6 +141,14 @@ def share_cores(available: int, batch_size: int) -> tuple[int, int]:
     return shards, min(SHARD_THREADS, available // shards)
 
 
+def tune_numbers() -> None:
+    """Torch's settings that numbers depend on, before the first tensor."""
+    torch.set_float32_matmul_precision("high")
+    # One until a learner takes more: LAPACK, which makes initial weights orthogonal, rounds
+    # differently on another number of threads.
+    torch.set_num_threads(1)
+
+
 def tune_process() -> None:
     """Settings of the whole process, before the first tensor.
 
@@ -148,10 +156,7 @@ def tune_process() -> None:
     activation of a training step is faulted in again: a third of the step went to that.
     Keeping freed blocks costs the peak of one step.
     """
-    torch.set_float32_matmul_precision("high")
-    # One until a learner takes more: LAPACK, which makes initial weights orthogonal, rounds
-    # differently on another number of threads.
-    torch.set_num_threads(1)
+    tune_numbers()
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):

@@ -4,7 +4,8 @@ An algorithm is a module with
 
 - `Config`: a dataclass, its settings;
 - `PRESETS`: its `Config`s by name, "control" at least;
-- `build(config, spaces, device)`: makes the algorithm;
+- `make_policy(config, spaces, device)`: makes the policy, which acts;
+- `make_algorithm(config, policy)`: makes what improves it;
 - `TRAINER`: the name of what trains it, "online" or "offline".
 """
 
@@ -14,13 +15,13 @@ from importlib import import_module, metadata
 from types import ModuleType
 from typing import NamedTuple
 
-from envs import UserError
+from envs import UserError, plugins
 from envs.errors import did_you_mean, first_line
 
 GROUP = "joystick.algorithms"
 """The group of entry points by which an installed package adds algorithms: name = "module"."""
 
-NEEDED = ("Config", "PRESETS", "build", "TRAINER")
+NEEDED = ("Config", "PRESETS", "make_policy", "make_algorithm", "TRAINER")
 """What the module of an algorithm has."""
 
 
@@ -36,10 +37,9 @@ BUILT_IN = {
     "bc": Listed("agents.bc", "behavior cloning: do as a demonstrator did"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
+    "qrdqn": Listed("agents.qrdqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
 }
-
-_plugins: dict[str, ModuleType] = {}
 
 
 def algorithms() -> list[str]:
@@ -53,7 +53,7 @@ def listed() -> dict[str, str]:
     for name, entry in installed().items():
         package = entry.dist.name if entry.dist is not None else entry.module
         found.setdefault(name, f"of the package {package}")
-    for name, module in _plugins.items():
+    for name, module in of_plugins().items():
         found.setdefault(name, f"of {module.__file__}")
     return dict(sorted(found.items()))
 
@@ -63,16 +63,29 @@ def installed() -> dict[str, metadata.EntryPoint]:
     return {each.name: each for each in metadata.entry_points(group=GROUP)}
 
 
+def of_plugins() -> dict[str, ModuleType]:
+    """The plugins that are algorithms: those that have any part of one."""
+    return {
+        name: module
+        for name, module in plugins.loaded().items()
+        if hasattr(module, "make_algorithm") or hasattr(module, "TRAINER")
+    }
+
+
 def algorithm(name: str) -> ModuleType:
     """The module of an algorithm.
 
     Raises:
         UserError: there is none of that name, or it lacks what an algorithm has.
     """
+    module = of_plugins().get(name)
     if name in BUILT_IN:
+        if module is not None:
+            raise UserError(f"{module.__file__} has the name of the algorithm '{name}'; rename it")
         return import_module(BUILT_IN[name].module)
-    if name in _plugins:
-        return _plugins[name]
+    if module is not None:
+        require_algorithm(module, f"the plugin {module.__file__}")
+        return module
     entry = installed().get(name)
     if entry is None:
         raise unknown(name)
@@ -89,25 +102,18 @@ def name_of(module: ModuleType) -> str:
     for name, each in BUILT_IN.items():
         if each.module == module.__name__:
             return name
-    for name, each in _plugins.items():
-        if each is module:
-            return name
     for name, entry in installed().items():
         if entry.value == module.__name__:
             return name
     return module.__name__.rpartition(".")[2]
 
 
-def add(name: str, module: ModuleType) -> None:
-    """Make the module of a plugin known as an algorithm.
-
-    Raises:
-        UserError: this package has an algorithm of that name, or the module lacks something.
-    """
+def command_of(name: str) -> str:
+    """What a person types to train an algorithm."""
     if name in BUILT_IN:
-        raise UserError(f"the plugin {module.__file__} has the name of the algorithm '{name}'")
-    require_algorithm(module, f"the plugin {module.__file__}")
-    _plugins[name] = module
+        return f"python -m {BUILT_IN[name].module}"
+    plugin = f" --plugin {file_of(name)}" if name not in installed() else ""
+    return f"python -m joystick {name}{plugin}"
 
 
 def require_algorithm(module: object, what: str) -> None:
@@ -124,5 +130,10 @@ def unknown(name: str) -> UserError:
     known = list(listed())
     return UserError(
         f"unknown algorithm '{name}' (known: {', '.join(known)}){did_you_mean(name, known)}"
-        "; --plugin FILE.py adds one"
+        f"; --plugin {file_of(name)} adds it where it is a file of yours"
     )
+
+
+def file_of(name: str) -> str:
+    """The file that a plugin's algorithm of this name would be in."""
+    return f"{name}.py" if name.isidentifier() else "FILE.py"

@@ -11,8 +11,15 @@ import torch
 import envs
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
-from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, of_run
-from agents.core.types.settings import flag, names, require, schedules
+from agents.core.training.algorithms import command_of, name_of
+from agents.core.training.config import (
+    MAY_CHANGE_ON_RESUME,
+    BaseConfig,
+    flag,
+    of_run,
+    require,
+    schedules,
+)
 from envs import UserError, command_line
 from envs.catalog import canonical_id
 from envs.errors import did_you_mean
@@ -58,13 +65,12 @@ def parse(module: ModuleType, args: list[str]) -> Command:
     else:
         default = preset(module, chosen.preset, chosen.env, device)
     presets = "|".join(["auto", *module.PRESETS])
-    refuse_absent(module, rest)
     rest = earlier_names.schedules(rest, default)
     config = command_line.parse(
         module.Config,
         default=default,
         args=shaped(rest, default),
-        prog=f"python -m {module.__name__}",
+        prog=command_of(name_of(module)),
         description=(
             f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{SCHEDULE}\n{AFRESH}"
         ),
@@ -109,11 +115,11 @@ def held_schedules(module: ModuleType, config: Any) -> list[str]:
 
 def require_algorithm(run: Run, module: ModuleType) -> None:
     """Raise a UserError, with the right command, where another algorithm made the run."""
-    name = module.__name__.rpartition(".")[2]
+    name = name_of(module)
     if run.algo != name:
         raise UserError(
             f"{run.path} is a run of {run.algo}, and this is {name}; "
-            f"python -m agents.{run.algo} --resume {run.path} goes on with it"
+            f"{command_of(run.algo)} --resume {run.path} goes on with it"
         )
 
 
@@ -129,6 +135,9 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
         on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         if on_gpu and f"{name}-gpu" in module.PRESETS:
             name = f"{name}-gpu"
+        if name not in module.PRESETS:
+            # A person's own algorithm may have other presets.
+            name = next(iter(module.PRESETS))
     if name not in module.PRESETS:
         known = ["auto", *module.PRESETS]
         near = did_you_mean(name, known)
@@ -137,24 +146,14 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
     return dataclasses.replace(module.PRESETS[name], **chosen)
 
 
-def refuse_absent(module: ModuleType, words: list[str]) -> None:
-    """Raise a UserError for the flag of a setting that other algorithms have."""
-    algo = module.__name__.rpartition(".")[2]
-    absent = {field.name for field in dataclasses.fields(module.Config) if not field.init}
-    for word in words:
-        name = command_line.flag_of(word)
-        if name.removeprefix("--").removeprefix("no-").replace("-", "_") in absent:
-            raise UserError(f"{name}: {algo} has no such setting")
-
-
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
     """Raise a UserError for a setting that a resumed run cannot change."""
     if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
         raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
-    for name in names(type(saved)):
-        before, after = getattr(saved, name), getattr(config, name)
-        if before != after and name not in MAY_CHANGE_ON_RESUME:
+    for field in dataclasses.fields(saved):
+        before, after = getattr(saved, field.name), getattr(config, field.name)
+        if before != after and field.name not in MAY_CHANGE_ON_RESUME:
             raise UserError(
-                f"{flag(name)} {after}: a resumed run keeps its {before}; "
+                f"--{field.name.replace('_', '-')} {after}: a resumed run keeps its {before}; "
                 f"only {', '.join(sorted(MAY_CHANGE_ON_RESUME))} may change"
             )

@@ -1,4 +1,4 @@
-"""An agent is built where its network fits into memory, which is known before it is made."""
+"""A policy is built where its network fits into memory, which is known before it is made."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 
+import envs
+from agents.core.policies.policy import Policy
 from agents.core.system.device import reserve
 from agents.core.types.spaces import Spaces
+from envs import EnvSpec
 
 TO_TRAIN = 4
 """Numbers that training keeps of each parameter: itself, its gradient and Adam's two moments."""
 
 
-def build(
+def build_policy(
     module: ModuleType, config: Any, spaces: Spaces, device: torch.device, copies: int = 1
-) -> Any:
-    """The agent of an algorithm, `agents.core.training.agent.Agent`.
+) -> Policy:
+    """The policy of an algorithm, with initial weights.
 
     Args:
         module: the algorithm's, `agents.<algo>`.
@@ -30,17 +33,22 @@ def build(
     count = num_parameters(module, config, spaces)
     what = f"a network of {count:,} parameters"
     reserve(what, 4 * copies * count, device, lambda share: "lower --hidden or --torso-width")
-    return module.build(config, spaces, device)
+    return module.make_policy(config, spaces, device)
 
 
 def num_parameters(module: ModuleType, config: Any, spaces: Spaces) -> int:
-    """How many parameters the agent's network will have; nothing is allocated or drawn."""
+    """How many parameters the policy's network will have; nothing is allocated or drawn."""
     device = torch.device("meta")
     threads = torch.get_num_threads()
     try:
         with device:
-            agent = module.build(config, spaces, device)
+            policy = module.make_policy(config, spaces, device)
     finally:
-        # A learner sets them for its network, and initial weights depend on them.
+        # `Compute.of` sets them for its network, and initial weights depend on them.
         torch.set_num_threads(threads)
-    return sum(parameter.numel() for parameter in agent.learner.parameters)
+    return sum(parameter.numel() for parameter in policy.network.parameters())
+
+
+def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
+    """The observations and actions of `num_envs` environments."""
+    return Spaces.of(spec, num_envs, *envs.spaces_of(spec))

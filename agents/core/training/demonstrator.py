@@ -1,4 +1,4 @@
-"""A run's agent as it is evaluated: what scores it, and what demonstrates with it, plays the same.
+"""Loads a trained policy from a run directory, for evaluation and recording.
 
 Nothing in `demos` imports agents: it finds `demonstrator` as the entry point `run` of the group
 `joystick.policies`.
@@ -7,23 +7,41 @@ Nothing in `demos` imports agents: it finds `demonstrator` as the entry point `r
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
 from agents.core.system.device import resolve_device, tune_process
-from agents.core.training.agent import Agent
 from agents.core.training.algorithms import algorithm
-from agents.core.training.building import build
+from agents.core.training.building import build_policy, spaces_of
 from agents.core.training.config import of_run, require
-from agents.core.training.experience import spaces_of
 from agents.core.types.env_rng import EnvRng
+from agents.core.types.step import PolicyInputs
 from envs import EnvSpec
 
 
-def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, int]:
-    """The agent of a run, its environment's spec and the step of its weights.
+class Loaded(NamedTuple):
+    """A trained policy and what it was trained for.
+
+    Attributes:
+        step: after how many steps its weights were learned.
+        config: the config of its run.
+    """
+
+    policy: Policy
+    spec: EnvSpec
+    step: int
+    config: Any
+
+
+def load_policy(run: Run, checkpoint: str = "best", device: str = "auto") -> Loaded:
+    """The policy of a run.
+
+    Args:
+        checkpoint: "best" or "last".
+        device: "auto", "cpu" or "cuda".
 
     Raises:
         UserError: the environment cannot be built here as it was in training, the network does not
@@ -33,17 +51,21 @@ def load_agent(run: Run, checkpoint: str, device: str) -> tuple[Agent, EnvSpec, 
     spec.check_reproducible()
     module = algorithm(run.algo)
     config = of_run(module.Config, run)
-    agent = build(module, config, spaces_of(spec), resolve_device(device))
-    _, step = run.weights(checkpoint, agent.learner.load_weights)
-    return agent, spec, step
+    policy = build_policy(module, config, spaces_of(spec), resolve_device(device))
+    _, step = run.weights(checkpoint, policy.load_weights)
+    return Loaded(policy, spec, step, config)
 
 
-def own_exploration(agent: Agent, exploration: float | None) -> float:
-    """The ε or temperature to play with, by default the config's for evaluations."""
+def own_exploration(policy: Policy, exploration: float | None) -> float:
+    """The ε or temperature to play with, by default the policy's for evaluations.
+
+    Raises:
+        UserError: it is out of range.
+    """
     if exploration is None:
-        return float(getattr(agent.config, f"eval_{agent.explores_by}"))
-    most = 1.0 if agent.explores_by == "epsilon" else float("inf")
-    allowed = f"an {agent.explores_by} from 0 to {most:g}"
+        return policy.eval_exploration
+    most = policy.most_exploration
+    allowed = f"an {policy.explores_by} from 0 to {most:g}"
     require(0 <= exploration <= most, "exploration", exploration, allowed)
     return exploration
 
@@ -52,25 +74,25 @@ class Demonstrator:
     """Plays N games at a time with the best weights of a run."""
 
     def __init__(self, run: Run, spec: EnvSpec, seed: int, exploration: float | None):
-        self.agent, trained_on, step = load_agent(run, "best", "auto")
+        self.policy, trained_on, step, _ = load_policy(run)
         spec.bounded().require_same(trained_on.bounded(spec.most_steps), f"{run.path} is")
-        self.exploration = own_exploration(self.agent, exploration)
-        self.seed, self.rounds = seed, 0
-        how = f"{self.agent.explores_by} {self.exploration:g}"
+        self.exploration = own_exploration(self.policy, exploration)
+        self.seed = seed
+        self.rounds = 0
+        how = f"{self.policy.explores_by} {self.exploration:g}"
         self.name = f"{run.path.name}, step {step}, {how}"
 
     def begin(self, games: int) -> None:
         self.rng = EnvRng(self.seed + self.rounds, games)
         self.rounds += 1
-        device = self.agent.learner.device
-        self.memory_NS = torch.zeros(games, self.agent.memory_size, device=device)
+        self.state = self.policy.initial_state(games)
 
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        goes_on_N1 = torch.from_numpy(~start).unsqueeze(1)
-        memory_NS = self.memory_NS * goes_on_N1.to(self.memory_NS)
-        decision = self.agent.act(obs, memory_NS, self.rng, self.exploration)
-        self.memory_NS = decision.memory_NS
-        return decision.action_N
+        # The recorder knows no rewards; no policy of ours reads them yet.
+        inputs = PolicyInputs(obs, np.zeros(len(obs)), start)
+        output = self.policy.act(inputs, self.state, self.rng, self.exploration)
+        self.state = output.state
+        return output.action_N
 
 
 def demonstrator(path: str, spec: EnvSpec, seed: int, exploration: float | None) -> Demonstrator:

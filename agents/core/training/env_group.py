@@ -1,4 +1,4 @@
-"""Environments that step together, and what an agent remembers of them."""
+"""Environments that step together, and what a policy remembers of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core.system.codec import like
+from agents.core.policies.policy import Policy, begun
+from agents.core.system.codec import all_like, like
 from agents.core.system.device import to_device
-from agents.core.training.agent import Agent
 from agents.core.types.env_rng import EnvRng
-from agents.core.types.step import Obs, Step
+from agents.core.types.step import Obs, PolicyInputs, State, Step
 from envs import TapedVectorEnv
 from envs.tape_recorder import rows_of_state
 
@@ -41,14 +41,19 @@ class EnvGroup:
         rows: which of the process's environments these are.
         obs: what the next actions are chosen on: a tensor on the learner's device where only
             frames travel (`DeviceFrameStack`), else an array.
-        memory_NS: what the agent remembers of the episodes, zero where one begins.
+        state: what the policy remembers of the episodes.
+        is_first_N: bool, `obs` is the first observation of its episode.
     """
 
-    def __init__(self, agent: Agent, env: TapedVectorEnv, rng: EnvRng, rows: slice | None = None):
-        self.agent, self.env, self.rng = agent, env, rng
+    def __init__(self, policy: Policy, env: TapedVectorEnv, rng: EnvRng, rows: slice | None = None):
+        self.policy = policy
+        self.env = env
+        self.rng = rng
         self.rows = rows or slice(env.num_envs)
-        self.memory_NS = torch.zeros(env.num_envs, agent.memory_size, device=agent.learner.device)
-        self.device = agent.learner.device
+        self.device = policy.device
+        self.state = policy.initial_state(env.num_envs)
+        self.reward_N = np.zeros(env.num_envs, np.float32)
+        self.is_first_N = np.ones(env.num_envs, bool)
         self.screens: DeviceFrameStack | None = None
 
     def reset(self) -> None:
@@ -63,38 +68,46 @@ class EnvGroup:
 
     def send(self, exploration: float) -> None:
         """Choose actions and hand them to the environments, which step while others are served."""
-        self._decision = self.agent.act(self.obs, self.memory_NS, self.rng, exploration)
-        self.env.send(self._decision.action_N)
+        inputs = PolicyInputs(self.obs, self.reward_N, self.is_first_N)
+        self._output = self.policy.act(inputs, self.state, self.rng, exploration)
+        self.env.send(self._output.action_N)
 
     def recv(self) -> tuple[Step, dict[str, Any]]:
         """What the actions led to, and the environments' info."""
-        decision = self._decision
+        output = self._output
         next_obs, reward_N, terminated_N, truncated_N, info = self.env.recv()
         if self.screens is not None:
             next_obs = self.screens.next(next_obs, terminated_N | truncated_N)
         step = Step(
             obs=self.obs,
-            action_N=decision.action_N,
+            action_N=output.action_N,
             reward_N=reward_N,
             terminated_N=terminated_N,
             truncated_N=truncated_N,
             life_lost_N=info["life_lost"],
             final_obs=info.get("final_obs"),
             next_obs=next_obs,
-            next_memory_NS=decision.memory_NS,
-            extras=decision.extras,
+            next_state=output.state,
+            extras=output.extras,
             rows=self.rows,
         )
-        self.obs, self.memory_NS = next_obs, decision.memory_NS
-        if self.memory_NS.shape[1] and (terminated_N | truncated_N).any():
-            goes_on_N = to_device(~(terminated_N | truncated_N), self.memory_NS.device)
-            self.memory_NS = self.memory_NS * goes_on_N.unsqueeze(1)
+        self.obs = next_obs
+        self.state = output.state
+        self.is_first_N = terminated_N | truncated_N
+        self.reward_N = np.where(self.is_first_N, 0.0, reward_N).astype(np.float32)
         return step, info
+
+    @property
+    def begun_state(self) -> State:
+        """The state that the next actions are chosen with: zero where an episode begins."""
+        return begun(self.state, self.is_first_N)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "env": self.env.state_dict(),
-            "memory": self.memory_NS.cpu(),
+            "state": {name: each.cpu() for name, each in self.begun_state.items()},
+            "reward": self.reward_N.copy(),
+            "is_first": self.is_first_N.copy(),
             "generator": self.rng.generator.get_state(),
         }
 
@@ -106,13 +119,32 @@ class EnvGroup:
         """
         rows = self.rng.rows
         self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
-        memory_NS = state["memory"][rows].to(self.memory_NS.device)
-        self.memory_NS = like(memory_NS, self.memory_NS, "memory")
+        state = earlier_state(state)
+        saved = {name: each[rows].to(self.device) for name, each in state["state"].items()}
+        self.state = all_like(saved, self.state, "state")
+        self.reward_N = like(state["reward"][rows], self.reward_N, "reward")
+        self.is_first_N = like(state["is_first"][rows], self.is_first_N, "is_first")
         self.rng.generator.set_state(state["generator"])
 
     def begin_anew(self, state: dict[str, Any]) -> None:
         """Begin new episodes in place of the saved ones; random draws go on as they were."""
         rows = self.rng.rows
         self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
-        self.memory_NS = torch.zeros_like(self.memory_NS)
+        self.state = self.policy.initial_state(self.env.num_envs)
+        self.reward_N = np.zeros(self.env.num_envs, np.float32)
+        self.is_first_N = np.ones(self.env.num_envs, bool)
         self.rng.generator.set_state(state["generator"])
+
+
+def earlier_state(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint by its present names: version 0.1 kept a memory alone."""
+    if "state" in state:
+        return state
+    memory_NS = state["memory"]
+    num_envs = len(memory_NS)
+    return {
+        **state,
+        "state": {"memory": memory_NS} if memory_NS.shape[1] else {},
+        "reward": np.zeros(num_envs, np.float32),
+        "is_first": np.zeros(num_envs, bool),
+    }

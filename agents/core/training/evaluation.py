@@ -15,10 +15,10 @@ import scipy.stats
 import torch
 
 import envs
-from agents.core.logging.diagnostics import Seen
+from agents.core.logging.diagnostics import Sample
+from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
 from agents.core.system.device import return_freed_memory
-from agents.core.training.agent import Agent
 from agents.core.training.env_group import EnvGroup
 from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec, Tape, TapedVectorEnv, signals, video
@@ -28,8 +28,8 @@ from envs.scores import human_normalized
 MAX_POOL = 10
 """Environments an evaluation steps together."""
 
-SEEN_EVERY_STEPS, MOST_SEEN = 50, 16
-"""Of an evaluation every 50th observation of each environment is kept, 16 times at most."""
+SAMPLE_EVERY_STEPS, MOST_SAMPLES = 50, 16
+"""An evaluation keeps every 50th observation of each environment, 16 times at most."""
 
 STRIP_PICTURES, GAP_PIXELS = 8, 4
 """Pictures of a game in its filmstrip, and the width of the black between them."""
@@ -126,7 +126,7 @@ class Evaluator:
     started counts: stopping at the first games to end would favor short ones.
 
     Attributes:
-        seen: observations of the last evaluation, a few of many.
+        samples: observations of the last evaluation, a few of many.
     """
 
     def __init__(
@@ -135,39 +135,38 @@ class Evaluator:
         self.spec = spec.bounded(most_steps)
         self.seed = seed
         self.num_threads = num_threads
-        self.seen: Seen = []
+        self.samples: list[Sample] = []
 
     def evaluate(
-        self, agent: Agent, episodes: int, step: int, exploration: float | None = None
+        self, policy: Policy, episodes: int, step: int, exploration: float | None = None
     ) -> Evaluation:
         """Play full episodes.
 
         Args:
             step: after how many steps the weights were learned.
-            exploration: epsilon or temperature; None is the config's.
+            exploration: epsilon or temperature; None is the policy's own.
 
         Raises:
             Interrupted: a signal asked the process to end.
         """
         if exploration is None:
-            exploration = float(getattr(agent.config, f"eval_{agent.explores_by}"))
-        self.seen = []
+            exploration = policy.eval_exploration
+        self.samples = []
         rounds = -(-episodes // MAX_POOL)
         tapes: list[Tape] = []
         returns: list[float] = []
         cut = 0
         for first in range(0, episodes, pool := -(-episodes // rounds)):
-            with agent.learner.evaluated():
-                played = self._round(agent, min(pool, episodes - first), first, exploration)
+            played = self._round(policy, min(pool, episodes - first), first, exploration)
             returns += played[0]
             tapes += played[1]
             cut += played[2]
         lengths = tuple(len(tape.actions) for tape in tapes)
         kept = (tuple(returns), lengths, tuple(tapes), cut)
-        return Evaluation(self.spec, self.seed, step, agent.explores_by, exploration, *kept)
+        return Evaluation(self.spec, self.seed, step, policy.explores_by, exploration, *kept)
 
     def _round(
-        self, agent: Agent, pool: int, first: int, exploration: float
+        self, policy: Policy, pool: int, first: int, exploration: float
     ) -> tuple[list[float], list[Tape], int]:
         seed = int(np.random.SeedSequence([self.seed, first]).generate_state(1)[0] // 2)
         env = envs.make(
@@ -178,14 +177,14 @@ class Evaluator:
             num_threads=self.num_threads,
         )
         with closing(env):
-            return self._play(agent, env, seed, exploration)
+            return self._play(policy, env, seed, exploration)
 
     def _play(
-        self, agent: Agent, env: TapedVectorEnv, seed: int, exploration: float
+        self, policy: Policy, env: TapedVectorEnv, seed: int, exploration: float
     ) -> tuple[list[float], list[Tape], int]:
         """Each environment's first episode: returns, tapes, and how many were truncated."""
         pool = env.num_envs
-        group = EnvGroup(agent, env, EnvRng(seed, pool))
+        group = EnvGroup(policy, env, EnvRng(seed, pool))
         group.reset()
         returns = np.full(pool, np.nan)
         tapes: dict[int, Tape] = {}
@@ -193,8 +192,8 @@ class Evaluator:
         steps = count()
         while len(tapes) < pool:
             signals.check()
-            if next(steps) % SEEN_EVERY_STEPS == 0 and len(self.seen) < MOST_SEEN:
-                self.seen.append((torch.as_tensor(group.obs).clone(), group.memory_NS.clone()))
+            if next(steps) % SAMPLE_EVERY_STEPS == 0 and len(self.samples) < MOST_SAMPLES:
+                self.samples.append((torch.as_tensor(group.obs).clone(), group.begun_state))
             group.send(exploration)
             step, info = group.recv()
             if "episode" in info:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,26 +14,32 @@ from agents.core.optimize.transfer import initialize
 from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import resolve_device, tune_process
-from agents.core.training.agent import Agent, OnlineAgent
-from agents.core.training.algorithms import algorithm
+from agents.core.training import reporting
+from agents.core.training.algorithms import algorithm, name_of
 from agents.core.training.arguments import Command, held_schedules, parse
-from agents.core.training.building import TO_TRAIN, build
+from agents.core.training.building import TO_TRAIN, build_policy, spaces_of
+from agents.core.training.callbacks import Callbacks
 from agents.core.training.config import BaseConfig
-from agents.core.training.experience import (
-    Collector,
-    OfflineTrainer,
-    make_groups,
-    overlaps_learning,
-    spaces_of,
-)
-from agents.core.training.loop import Training
+from agents.core.training.loop import NO_CALLBACKS, Training
 from agents.core.training.random_play import standardize
-from agents.core.training.reporting import open_logger, score_best, totals
-from envs import EnvSpec, UserError, locks
+from agents.core.training.trainers import trainer_of
+from envs import EnvSpec, UserError, locks, plugins, progress
 from envs.entry import command as one_line_errors
 from envs.errors import Failure, NotReproduced
 from envs.probe import difference
 from envs.signals import Interrupted, StopSignal
+
+
+class Trained(NamedTuple):
+    """How a training ended.
+
+    Attributes:
+        code: the exit code of a command: 0, or 128 + n after signal n.
+        run: the run; None on a rank that keeps none.
+    """
+
+    code: int
+    run: Run | None
 
 
 def main(algo: str, args: list[str] | None = None) -> None:
@@ -45,96 +51,127 @@ def main(algo: str, args: list[str] | None = None) -> None:
 
 def train(algo: str, args: list[str]) -> int:
     """Train as the command line says; returns the exit code, 128 + n after signal n."""
-    module = algorithm(algo)
-    command = parse(module, args)
-    config = command.config
-    resumed = command.resumed
     tune_process()
-    torch.manual_seed(config.seed)
-    device = resolve_device(config.device)
-    with distributed.joined(device.type), ExitStack() as held:
-        if resumed is not None:
-            lock = locks.alone(resumed.path)
-            distributed.on_first_rank(lambda: held.enter_context(lock), device)
-        return train_on_this_rank(module, command, device, held)
+    return train_run(algo, args).code
 
 
-def train_on_this_rank(
-    module: ModuleType, command: Command, device: torch.device, held: ExitStack
-) -> int:
-    """Train this rank's share of the environments; rank 0 logs and saves for all.
+def train_run(
+    algo: str, args: list[str], callbacks: Callbacks = NO_CALLBACKS, console: bool = True
+) -> Trained:
+    """Train as the command line says, under the present settings of the process.
 
     Args:
-        held: takes the lock of a new run; of a resumed one it has it.
+        console: whether progress is printed.
+    """
+    args = plugins.taken(args)
+    module = algorithm(algo)
+    command = parse(module, args)
+    torch.manual_seed(command.config.seed)
+    device = resolve_device(command.config.device)
+    with distributed.joined(device.type), ExitStack() as held:
+        if command.resumed is not None:
+            lock = locks.alone(command.resumed.path)
+            distributed.on_first_rank(lambda: held.enter_context(lock), device)
+        with progress.showing(console and distributed.rank() == 0):
+            training, notes = prepare(module, command, device, held, callbacks)
+        logger = reporting.open_logger(training, console)
+        for line in [reporting.headline(training), *notes]:
+            logger.message(line)
+        return Trained(finish(training, logger), training.run)
+
+
+def prepare(
+    module: ModuleType,
+    command: Command,
+    device: torch.device,
+    held: ExitStack,
+    callbacks: Callbacks,
+) -> tuple[Training, list[str]]:
+    """This rank's share of a training, at its first step or the step to go on from.
+
+    Args:
+        held: takes the lock of a new run, and what must be closed in the end. It has the lock of
+            a resumed run.
+
+    Returns:
+        The training, and what a person must know of it.
     """
     config: Any = command.config
-    resumed = command.resumed
-    algo = module.__name__.rpartition(".")[2]
-    if resumed is None:
-        spec = config.spec_of(config.env_id)
-    else:
-        spec = EnvSpec.from_json(resumed.config()["env_spec"])
-        spec.check_reproducible()
-        # Only what the spec has was held against what a file may pass on.
-        if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
-            raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
-    ours = distributed.share(config.num_envs)
-    agent = build(module, config, spaces_of(spec, ours.stop - ours.start), device, TO_TRAIN)
-    online = isinstance(agent, OnlineAgent)
-    if distributed.size() > 1 and not (online and not agent.can_overlap):
-        raise UserError(f"{algo} trains in one process: its data is not shared between ranks")
-    if config.overlap_learning and not (online and agent.can_overlap):
-        raise UserError(f"--overlap-learning: {algo} has no replay to learn from while it acts")
-    if command.fresh_episodes and not online:
-        raise UserError(f"--fresh-episodes: {algo} plays no episodes, it learns from others'")
-    if config.standardize_pixels and resumed is None:
-        standardize(agent.learner.network, spec)
-    begun = ""
-    if config.init_from and resumed is None:
-        begun = initialize(agent.learner, Run.open(config.init_from))
-    agent.prepare()
-    differs = difference_on_any_rank(spec, device) if online else ""
+    name = name_of(module)
+    spec = spec_of(command)
+    learning, begun = make_algorithm(module, command, spec, device)
+    trainer = trainer_of(module)
+    trainer.check(name, learning, config, command.fresh_episodes)
+    differs = difference_on_any_rank(spec, device) if trainer.steps_environments else ""
     # Averages are the first rank's affair: it evaluates and saves.
-    distributed.make_equal(list(agent.learner.network.state_dict().values()))
-    run = resumed
+    distributed.make_equal(list(learning.policy.network.state_dict().values()))
+    run = command.resumed
     if run is None:
-        run = distributed.on_first_rank(lambda: new_run(config, spec, algo, held), device)
-    experience = (
-        Collector(agent, make_groups(spec, config), config) if online else OfflineTrainer(agent)
-    )
-    training = Training(agent, spec, experience, config, run)
-    notes = [not_exact(spec, differs)] if differs else []
-    if resumed is not None:
-        notes += restore(training, resumed, command.fresh_episodes or bool(differs))
-    logger = open_logger(training)
+        run = distributed.on_first_rank(lambda: new_run(config, spec, name, held), device)
+    made = trainer.make(learning, spec, config)
+    held.callback(made.close)
+    training = Training(learning, spec, made, config, run, callbacks)
+    notes = held_schedules(module, config)
+    if differs:
+        notes.append(reporting.not_exact(spec, differs))
+    if command.resumed is not None:
+        notes += restore(training, command.resumed, command.fresh_episodes or bool(differs))
+    if begun:
+        notes.append(reporting.begun(begun))
+    return training, notes
+
+
+def make_algorithm(
+    module: ModuleType, command: Command, spec: EnvSpec, device: torch.device
+) -> tuple[Any, str]:
+    """The algorithm with its first weights, and what `--init-from` gave of them, "" for nothing."""
+    config: Any = command.config
+    ours = distributed.share(config.num_envs)
+    spaces = spaces_of(spec, ours.stop - ours.start)
+    policy = build_policy(module, config, spaces, device, TO_TRAIN)
+    begun = ""
+    if command.resumed is None:
+        if config.standardize_pixels:
+            standardize(policy.network, spec)
+        if config.init_from:
+            begun = initialize(policy, Run.open(config.init_from))
+    return module.make_algorithm(config, policy), begun
+
+
+def finish(training: Training, logger: Reporter) -> int:
+    """Train to the end, and score the run; returns the exit code, 128 + n after signal n."""
+    config, run = training.config, training.run
     code = 1
     try:
-        learner = agent.learner
-        threads = learner.shards * learner.threads_per_shard
-        ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
-        beside = ", learning beside acting" if overlaps_learning(config) else ""
-        how = f"preset {config.preset}, {ranks}{device.type}, {threads} threads{beside}"
-        parts = f"{how}, {learner.precision}"
-        logger.message(f"{algo} on {spec.protocol} ({parts}) -> {run and run.path}")
-        if begun:
-            notes.append(f"begins where another ended: {begun}")
-        for said in [*held_schedules(module, config), *notes]:
-            logger.message(said)
         signum = training.train(logger)
-        logger.summary(totals(training, logger.seconds))
+        logger.summary(reporting.totals(training, logger.seconds))
         code = 128 + signum if signum else 0
         if run is not None and not training.saved:
-            raise Failure(unsaved(run, training.step))
+            raise Failure(reporting.unsaved(run, training.step))
         if signum:
-            logger.message(
-                f"stopped at step {training.step:,}; --resume {run and run.path} goes on"
-            )
+            logger.message(reporting.stopped(training))
         elif config.final_eval_episodes and distributed.rank() == 0:
-            code = score(agent, training, logger)
+            code = score(training, logger)
     finally:
         logger.close(code)
-        experience.close()
     return code
+
+
+def spec_of(command: Command) -> EnvSpec:
+    """The environment that is asked for; of a resumed run, the one that it began with.
+
+    Raises:
+        UserError: a resumed run's environment cannot be built here as it was.
+    """
+    config, resumed = command.config, command.resumed
+    if resumed is None:
+        return config.spec_of(config.env_id)
+    spec = EnvSpec.from_json(resumed.config()["env_spec"])
+    spec.check_reproducible()
+    # Only what the spec has was held against what a file may pass on.
+    if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
+        raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
+    return spec
 
 
 def new_run(config: BaseConfig, spec: EnvSpec, algo: str, held: ExitStack) -> Run:
@@ -155,14 +192,6 @@ def difference_on_any_rank(spec: EnvSpec, device: torch.device) -> str:
     return ""
 
 
-def not_exact(spec: EnvSpec, differs: str) -> str:
-    """What a person must know of a run whose environment is not reproducible."""
-    return (
-        f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, its"
-        " episodes begin anew; --init-from keeps the weights alone"
-    )
-
-
 def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
     """Go on from the run's newest checkpoint; returns what a person must know about it.
 
@@ -175,25 +204,15 @@ def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
         raise NotReproduced(
             f"{error}; --fresh-episodes goes on with new episodes and keeps all the rest"
         ) from None
-    if not fresh_episodes:
-        return []
-    return ["resumed with new episodes: weights, optimizer, counters and replay are the run's"]
+    return [reporting.FRESH_EPISODES] if fresh_episodes else []
 
 
-def score(agent: Agent, training: Training, logger: Reporter) -> int:
+def score(training: Training, logger: Reporter) -> int:
     """Score the best weights; returns the exit code, 128 + n where signal n stopped it."""
     with StopSignal() as stop:
         try:
-            score_best(agent, training, logger)
+            reporting.score_best(training, logger)
         except Interrupted:
-            path = training.run and training.run.path
-            logger.message(f"training is saved, its score is not; --resume {path} scores it")
+            logger.message(reporting.unscored(training))
             return 128 + stop.signum
     return 0
-
-
-def unsaved(run: Run, step: int) -> str:
-    """What is said where training ends at a step that the disk did not take."""
-    at = run.newest_step()
-    kept = "nothing is saved" if at is None else f"--resume {run.path} goes on from step {at:,}"
-    return f"training ended at step {step:,}, which could not be saved; {kept}"

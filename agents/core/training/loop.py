@@ -1,7 +1,7 @@
 """The training loop: the only place that owns time.
 
-Where experience comes from, environments or demonstrations, it leaves to
-`agents.core.training.experience`.
+Where data comes from, environments or demonstrations, it leaves to a trainer
+(`agents.core.training.trainers`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from agents.core.runs import artifacts
 from agents.core.runs.run import Run
 from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.system import distributed
-from agents.core.training.agent import Agent
+from agents.core.training.algorithm import Algorithm
+from agents.core.training.callbacks import Callbacks
 from agents.core.training.config import BaseConfig
 from agents.core.training.evaluation import Evaluator, film_evaluation
-from agents.core.training.experience import Experience
+from agents.core.training.trainers import Trainer
 from envs import EnvSpec, UserError, schema
 from envs.errors import first_line
 from envs.signals import Interrupted, StopSignal
@@ -50,24 +51,35 @@ class About:
             raise ValueError("best_score is no number")
 
 
+NO_CALLBACKS = Callbacks()
+
+
 class Training:
-    """An agent learning from experience, with everything needed to stop and go on exactly.
+    """An algorithm in training, with everything needed to stop and go on exactly.
 
     Attributes:
+        step: the steps trained so far, over all ranks.
+        run: the run's directory; None where nothing is kept.
         owes_evaluation: the evaluation of this step was not finished; a resumed run begins with it.
         saved: the state in which training ended is in a checkpoint.
     """
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Algorithm,
         spec: EnvSpec,
-        experience: Experience,
+        trainer: Trainer,
         config: BaseConfig,
         run: Run | None,
+        callbacks: Callbacks = NO_CALLBACKS,
     ):
-        self.agent, self.spec, self.experience = agent, spec, experience
-        self.config, self.run = config, run
+        self.agent = agent
+        self.spec = spec
+        self.trainer = trainer
+        self.config = config
+        self.run = run
+        self.callbacks = callbacks
+        self.stopped_by_callback = False
         self.evaluator = Evaluator(
             spec, EVALUATION_SEED, config.num_threads or None, config.eval_most_steps
         )
@@ -83,20 +95,22 @@ class Training:
         Raises:
             Diverged: a loss or gradient was not finite; the checkpoints kept are from before.
         """
-        config, experience = self.config, self.experience
+        config, trainer = self.config, self.trainer
         self.started_at = (self.step, time.perf_counter())
         with StopSignal() as stop:
             if self.owes_evaluation:
                 self.evaluate(logger)
             while not (self.finished or self.stopped_by(stop)):
                 self.agent.learner.set_learning_rate(self.learning_rate(self.step))
-                self.averages.add(experience.collect(self.step, logger))
-                self.step += experience.round_steps
+                self.averages.add(trainer.train_round(self.step, logger))
+                self.step += trainer.round_steps
+                if self.callbacks.watches_steps:
+                    self.stopped_by_callback = self.callbacks.on_step(self)
                 if self.due(config.log_every_steps):
                     self.report(logger)
                 self.owes_evaluation = self.due(config.eval_every_steps)
-                # What is due is saved before anything that can fail or take long.
-                if self.due(config.checkpoint_every_steps):
+                # An evaluation can fail, or take long: all that is learned is saved before it.
+                if self.owes_evaluation or self.due(config.checkpoint_every_steps):
                     self.save(logger)
                 if self.owes_evaluation:
                     self.evaluate(logger)
@@ -106,15 +120,16 @@ class Training:
     @property
     def finished(self) -> bool:
         """Whether there is no more to do."""
-        return self.step >= self.config.total_steps or self.experience.exhausted
+        ends = self.step >= self.config.total_steps
+        return ends or self.trainer.exhausted or self.stopped_by_callback
 
     def stopped_by(self, stop: StopSignal) -> int:
         """The signal that some rank received, or 0."""
-        return distributed.largest(stop.signum, self.agent.learner.device)
+        return distributed.largest(stop.signum, self.agent.policy.device)
 
     def due(self, every_steps: int) -> bool:
         """Whether the last round crossed a multiple of `every_steps` (0: never)."""
-        before = self.step - self.experience.round_steps
+        before = self.step - self.trainer.round_steps
         return every_steps > 0 and self.step // every_steps > before // every_steps
 
     def report(self, logger: Reporter) -> None:
@@ -125,7 +140,7 @@ class Training:
             charts = {
                 "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
                 "charts/learning_rate": self.agent.learner.learning_rate,
-                f"charts/{self.agent.explores_by}": self.agent.exploration(self.step),
+                f"charts/{self.agent.policy.explores_by}": self.agent.exploration(self.step),
                 "charts/memory_gb": psutil.Process().memory_info().rss / 1e9,
             }
             logger.metrics(self.step, {**means, **charts})
@@ -142,22 +157,25 @@ class Training:
             self.owes_evaluation = False
             return
         try:
-            result = self.evaluator.evaluate(self.agent, self.config.eval_episodes, self.step)
+            result = self.evaluator.evaluate(
+                self.agent.eval_policy, self.config.eval_episodes, self.step
+            )
         except Interrupted:
             logger.message(f"the evaluation of step {self.step:,} was stopped; --resume repeats it")
             return
         self.evaluated_step = self.step
         self.owes_evaluation = False
-        logger.metrics(self.step, result.metrics() | self.experience.compared(result.mean))
+        logger.metrics(self.step, result.metrics() | self.trainer.compared(result.mean))
         logger.message(f"evaluation: {result}")
+        self.callbacks.on_evaluation(self, result)
         # Of equal scores that of more training.
         if result.mean >= self.best_score:
             self.best_score = result.mean
-            weights = self.agent.learner.weights()
+            weights = self.agent.eval_policy.weights()
             self.run.best(self.step, result.mean, weights, result.to_json())
             logger.artifact(artifacts.model(self.run, result.metrics()), ("best",))
-        evaluator, learner = self.evaluator, self.agent.learner
-        logger.histograms(self.step, lambda: histograms(learner, evaluator.seen))
+        evaluator, policy = self.evaluator, self.agent.policy
+        logger.histograms(self.step, lambda: histograms(policy, evaluator.samples))
         if self.config.video:
             path = film_evaluation(result, self.run, logger.message, TRAINING_VIDEO_STEPS)
             if path is not None:
@@ -170,7 +188,7 @@ class Training:
         Whatever keeps the disk from taking it is said, and training goes on.
         """
         self.report(logger)
-        run, everywhere = self.run, self.experience.state_dict()
+        run, everywhere = self.run, self.trainer.state_dict()
         saved = True
         if run is not None and distributed.rank() == 0:
             # The agent's state is made under the same protection from a full disk.
@@ -182,8 +200,10 @@ class Training:
                     "owes_evaluation": self.owes_evaluation,
                     **everywhere,
                 },
-                self.agent.learner.weights(),
+                self.agent.eval_policy.weights(),
             )
+            if saved:
+                self.callbacks.on_checkpoint(self, run.path)
         self.started_at = (self.step, time.perf_counter())
         return saved
 
@@ -209,11 +229,11 @@ class Training:
                 whatever is taken up next replaces them.
             UserError: as the environments or the demonstrations say.
         """
-        take_up = self.experience.begin_anew if fresh_episodes else self.experience.load_state_dict
+        take_up = self.trainer.begin_anew if fresh_episodes else self.trainer.load_state_dict
         try:
             about = schema.convert(state, About, f"the checkpoint of step {step}")
-            with self.agent.learner.unless_refused():
-                self.agent.learner.load_weights(weights)
+            with self.agent.unless_refused():
+                self.agent.load_weights(weights)
                 self.agent.load_state_dict(state["agent"], self.run)
                 take_up(state)
         except schema.Malformed as error:

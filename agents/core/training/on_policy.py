@@ -1,93 +1,69 @@
-"""Agents that learn from what their present policy did, once, and forget it."""
+"""On-policy algorithms: they learn from what their present policy did, once, and forget it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from agents.core.data.rollouts import Rollout, RolloutConfig
-from agents.core.math import schedules
-from agents.core.nets.networks import ActorCritic, ActorCriticConfig
-from agents.core.optimize.acting import sample_policy, state_values
-from agents.core.optimize.learner import Learner, LearnerConfig
+from agents.core.data.rollouts import Rollout
+from agents.core.optimize.learner import Learner, LossOutput
+from agents.core.policies.stochastic import ActorCriticPolicy
+from agents.core.training.algorithm import OnlineAlgorithm
 from agents.core.types.batches import Sequences
-from agents.core.types.env_rng import EnvRng
-from agents.core.types.spaces import Spaces
-from agents.core.types.step import ActOutput, Obs, Step
+from agents.core.types.step import Step
 from envs import schema
 
 
-class OnPolicyConfig(LearnerConfig, ActorCriticConfig, RolloutConfig, Protocol):
-    """The settings that an on-policy agent reads from an algorithm's config."""
-
-    @property
-    def total_steps(self) -> int: ...
-
-
 class Method(Protocol):
-    """The mathematics of an algorithm."""
+    """The mathematics of an on-policy algorithm."""
 
     def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
         """Update the network on a rollout that began at a step of the run; returns what to log."""
         ...
 
-    def loss(self, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Sequences) -> LossOutput:
         """The loss of each step of a minibatch, and other values of each."""
         ...
 
 
-C = TypeVar("C", bound=OnPolicyConfig)
-
-
-class OnPolicyAgent:
-    """EnvRng from an actor-critic's policy, and has a method improve it on what that led to.
+class OnPolicyAlgorithm(OnlineAlgorithm):
+    """Collects rollouts of an actor-critic, and has a method improve it on each.
 
     Args:
-        method: what makes the algorithm's mathematics of its config and the learner.
+        method: makes the algorithm's mathematics from its config, the network and the learner.
     """
 
-    explores_by, can_overlap = "temperature", False
+    policy: ActorCriticPolicy
 
     def __init__(
         self,
-        config: C,
-        spaces: Spaces,
-        device: torch.device,
-        method: Callable[[C, Learner], Method],
+        config: Any,
+        policy: ActorCriticPolicy,
+        method: Callable[[Any, Any, Learner], Method],
     ):
-        self.config, self.spaces = config, spaces
-        self.network = ActorCritic(config, spaces)
-        self.learner = Learner(self.network, config, device)
-        self.rollout = Rollout(config, spaces, device, self.network.memory_size)
-        self.method = method(config, self.learner)
-        self.horizon_steps, self.memory_size = config.horizon_steps, self.rollout.memory_size
-        self.exploration, self.loss = schedules.constant(1.0), self.method.loss
+        super().__init__(config, policy)
+        self.rollout = Rollout(config, policy.spaces, policy.device, policy.memory_size)
+        self.method = method(config, policy.network, self.learner)
+        self.loss = self.method.loss
+        self.horizon_steps = config.horizon_steps
         self.steps = 0
-
-    def prepare(self) -> None:
-        self.rollout.allocate()
-
-    def act(self, obs: Obs, memory_NS: Tensor, rng: EnvRng, exploration: float) -> ActOutput:
-        return sample_policy(self.learner, self.spaces, obs, memory_NS, rng, exploration)
 
     def observe(self, step: Step) -> None:
         beyond = self.rollout.add(step)
         if beyond is not None:
-            value_B = state_values(self.learner, beyond.obs_B, beyond.memory_BS)
-            self.rollout.complete(beyond, value_B)
+            self.rollout.complete(beyond, self.policy.values(beyond.obs_B, beyond.state))
 
     def end_episodes(self) -> None:
         self.rollout.end_episodes()
 
-    def learn(self) -> dict[str, Tensor]:
+    def update(self) -> dict[str, Tensor]:
         """What the method makes of the rollout."""
         metrics = self.method.improve(self.rollout, self.steps)
         self.steps += self.rollout.size
         # The statistics of observations take in a rollout after it was learned from.
-        self.network.normalizer.update(self.rollout.kept["obs"])
+        self.policy.network.normalizer.update(self.rollout.kept["obs"])
         self.rollout.clear()
         return metrics
 

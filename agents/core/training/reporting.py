@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from agents.core.logging.diagnostics import updates
 from agents.core.logging.log import Logger
 from agents.core.logging.reporter import Reporter, SilentReporter
 from agents.core.runs import artifacts
@@ -17,10 +16,10 @@ from agents.core.runs.artifacts import Artifact
 from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import cpu_name
-from agents.core.training.agent import Agent, OnlineAgent
 from agents.core.training.config import to_json
 from agents.core.training.evaluation import Evaluator, film_evaluation
 from agents.core.training.loop import Training
+from agents.core.training.trainers import overlaps_learning
 from demos import provenance
 from envs import EnvSpec, signals
 from envs.machine import available_cores, peak_memory_bytes
@@ -32,23 +31,75 @@ ORIGIN = {"dataset": "dataset", "model": "initial_model"}
 """What the config calls an artifact that a run began with."""
 
 
-def open_logger(training: Training) -> Reporter:
-    """What the first rank reports to, from this step on; the others report nothing."""
+FRESH_EPISODES = "resumed with new episodes: weights, optimizer, counters and replay are the run's"
+
+
+def headline(training: Training) -> str:
+    """The first line of a training: what is trained on what, how, and where it is kept."""
+    config, run, compute = training.config, training.run, training.agent.policy.compute
+    threads = compute.shards * compute.threads_per_shard
+    ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
+    beside = ", learning beside acting" if overlaps_learning(config) else ""
+    how = f"preset {config.preset}, {ranks}{compute.device.type}, {threads} threads{beside}"
+    name = run.algo if run else type(training.agent).__name__
+    path = run and run.path
+    return f"{name} on {training.spec.protocol} ({how}, {compute.precision}) -> {path}"
+
+
+def not_exact(spec: EnvSpec, differs: str) -> str:
+    """What a person must know of a run whose environment is not reproducible."""
+    return (
+        f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, its"
+        " episodes begin anew; --init-from keeps the weights alone"
+    )
+
+
+def begun(parts: str) -> str:
+    """Which weights of another run a run begins with."""
+    return f"begins where another ended: {parts}"
+
+
+def stopped(training: Training) -> str:
+    """How to go on with a training that a signal stopped."""
+    path = training.run and training.run.path
+    return f"stopped at step {training.step:,}; --resume {path} goes on"
+
+
+def unsaved(run: Run, step: int) -> str:
+    """The error of a training that ends at a step that the disk did not take."""
+    at = run.newest_step()
+    kept = "nothing is saved" if at is None else f"--resume {run.path} goes on from step {at:,}"
+    return f"training ended at step {step:,}, which could not be saved; {kept}"
+
+
+def unscored(training: Training) -> str:
+    """How to score a training whose scoring a signal stopped."""
+    path = training.run and training.run.path
+    return f"training is saved, its score is not; --resume {path} scores it"
+
+
+def open_logger(training: Training, console: bool = True) -> Reporter:
+    """What the first rank reports to, from this step on; the others report nothing.
+
+    Args:
+        console: whether it prints.
+    """
     run, config, spec, step = training.run, training.config, training.spec, training.step
     if run is None or distributed.rank() > 0:
         return SilentReporter()
     seconds = run.truncate_metrics(step) if step > 0 else 0.0
     run.save_config(to_json(config), spec.to_json())
-    online, game = isinstance(training.agent, OnlineAgent), short_name(spec)
-    learner, sources = training.agent.learner, sources_of(training)
-    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[learner.precision]
+    game = short_name(spec)
+    compute = training.agent.policy.compute
+    sources = sources_of(training)
+    precision = {torch.float32: "fp32", torch.bfloat16: "bf16"}[compute.precision]
     logger = Logger(
         run,
         {
             **to_json(config),
             "protocol": spec.protocol,
             "env_spec": spec.to_json(),
-            "hardware": hardware(learner.device) | {"precision": precision},
+            "hardware": hardware(compute.device) | {"precision": precision},
             "commit": provenance.commit(),
             **{ORIGIN[source.type]: source.metadata for source in sources},
         },
@@ -56,8 +107,9 @@ def open_logger(training: Training) -> Reporter:
         frames_per_step=frames_per_step(training),
         wandb_mode=config.wandb,
         group=config.group or f"{run.algo}-{game}",
-        job_type="train" if online else "imitate",
-        tags=(run.algo, game, learner.device.type, precision, *config.tags),
+        job_type=training.trainer.job_type,
+        tags=(run.algo, game, compute.device.type, precision, *config.tags),
+        console=console,
         start_step=step,
         start_time=seconds,
     )
@@ -76,8 +128,8 @@ def sources_of(training: Training) -> list[Artifact]:
 
     The latter may since have learned more, or be gone, when a run is resumed.
     """
-    lesson = getattr(training.agent, "lesson", None)
-    sources = [] if lesson is None else [lesson.dataset]
+    demos = getattr(training.agent, "demos", None)
+    sources = [] if demos is None else [demos.dataset]
     if training.config.init_from and training.step == 0:
         run = Run.open(training.config.init_from)
         sources.append(artifacts.model(run, {"path": str(run.path.resolve())}))
@@ -101,7 +153,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 def frames_per_step(training: Training) -> int:
     """Emulated frames of a step in the environment; a demonstrated step is one."""
-    return training.spec.frameskip if isinstance(training.agent, OnlineAgent) else 1
+    return training.spec.frameskip if training.trainer.steps_environments else 1
 
 
 def totals(training: Training, seconds: float) -> dict[str, float]:
@@ -110,28 +162,29 @@ def totals(training: Training, seconds: float) -> dict[str, float]:
     values = {
         "total_steps": training.step,
         "total_frames": training.step * frames_per_step(training),
-        "updates": updates(learner),
+        "updates": learner.num_updates,
         "wall_clock_seconds": seconds,
         "steps_per_second": training.step / max(seconds, 1e-9),
         "peak_memory_gb": peak_memory_bytes() / 1e9,
     }
-    if learner.device.type == "cuda":
-        values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(learner.device) / 1e9
+    device = training.agent.policy.device
+    if device.type == "cuda":
+        values["peak_gpu_memory_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return values
 
 
-def score_best(agent: Agent, training: Training, logger: Reporter) -> None:
+def score_best(training: Training, logger: Reporter) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
-    config, run = training.config, training.run
+    agent, config, run = training.agent, training.config, training.run
     assert run is not None
     if training.evaluated_step != training.step:
         training.evaluate(logger)
         signals.check()
-    _, step = run.weights("best", agent.learner.load_weights)
+    _, step = run.weights("best", agent.load_weights)
     threads = config.num_threads or None
     evaluator = Evaluator(training.spec, SCORE_SEED, threads, config.eval_most_steps)
-    result = evaluator.evaluate(agent, config.final_eval_episodes, step)
-    compared = training.experience.compared(result.mean)
+    result = evaluator.evaluate(agent.eval_policy, config.final_eval_episodes, step)
+    compared = training.trainer.compared(result.mean)
     run.save_score(result.to_json() | compared)
     logger.message(f"score: {result}{in_words(compared)}")
     logger.summary(summary := {**result.summary(), **plain(compared)})

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are."""
+    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are.
+
+    `action_B` is int64 (B,), or float32 (B, K) where actions are continuous.
+    """
 
     obs: Tensor
     action_B: Tensor
@@ -39,6 +43,12 @@ class Batch:
     def split(self, shards: int) -> list[Batch]:
         """The batch in `shards` nearly equal parts, in order; views, not copies."""
         return shards_of(self, shards)
+
+    def cut(self, count: int) -> tuple[Batch, Batch]:
+        """The first `count` transitions, and the others; views, not copies."""
+        first = {name: each[:count] for name, each in tensors(self).items()}
+        others = {name: each[count:] for name, each in tensors(self).items()}
+        return replace(self, **first), replace(self, **others)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,12 @@ class DemoBatch:
     def split(self, shards: int) -> list[DemoBatch]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
         return shards_of(self, shards)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """All transitions of several minibatches, in order."""
+    names = tensors(batches[0])
+    return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
 M = TypeVar("M", Batch, Sequences, DemoBatch)

@@ -21,7 +21,7 @@ def test_who_learns_and_when_does_not_change_what_is_learned() -> None:
     for side in (in_turns, beside):
         side.advance(64)
     assert in_turns.counts == beside.counts
-    mine, theirs = (side.agent.learner.network.state_dict() for side in (in_turns, beside))
+    mine, theirs = (side.agent.policy.network.state_dict() for side in (in_turns, beside))
     assert any(tensor.any() for tensor in mine.values())
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
@@ -30,12 +30,10 @@ def test_an_agent_learns_beside_acting_only_where_there_are_cores_for_both() -> 
     config = make_config("dqn", **SMALL, overlap_learning=True)
     for num_threads, learning, acting, beside in ((1, 1, 1, False), (2, 1, 1, True)):
         side = Joystick("dqn", replace(config, num_threads=num_threads))
-        loop: Any = side.training.experience
-        assert (side.agent.learner.shards, loop.beside is not None) == (learning, beside)
-        learner = side.agent.learner
-        assert learner.acting is learner.network
+        loop: Any = side.training.trainer
+        assert (side.agent.policy.compute.shards, loop.beside is not None) == (learning, beside)
+        assert (loop.behavior is not side.agent.policy) == beside
         side.advance(48)
-        assert (learner.acting is not learner.network) == beside
         assert roles(num_threads, True) == (learning, acting)
         loop.close()
     assert [roles(count, True) for count in (3, 4, 16)] == [(2, 1), (2, 2), (8, 8)]

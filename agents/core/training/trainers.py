@@ -1,10 +1,16 @@
-"""Where experience comes from: environments that an agent acts in, or what others did."""
+"""Trainers: where an algorithm's data comes from, round by round, and when it learns from it.
+
+An algorithm's module names its trainer: `TRAINER = "online"`. Another trainer, such as one that
+records and learns in turns, is a class here and a line in `TRAINERS`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,73 +19,126 @@ from torch import Tensor
 import envs
 from agents.core.logging.averages import Averages
 from agents.core.logging.reporter import Reporter
-from agents.core.optimize.learner import copy_weights
+from agents.core.policies.policy import copy_weights
 from agents.core.system import distributed
 from agents.core.system.device import cores, resolve_device, roles
-from agents.core.training.agent import OfflineAgent, OnlineAgent
+from agents.core.training.algorithm import OfflineAlgorithm, OnlineAlgorithm
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.env_group import EnvGroup
 from agents.core.types.env_rng import EnvRng
-from agents.core.types.spaces import Spaces
-from envs import EnvSpec, TapedVectorEnv, schema
+from agents.core.types.step import State
+from envs import EnvSpec, TapedVectorEnv, UserError, schema
+from envs.errors import did_you_mean
 from envs.tape_recorder import join_states
 
 
-class Experience(Protocol):
-    """A source of experience, in rounds.
+class Trainer(ABC):
+    """Trains an algorithm in rounds.
 
     Attributes:
-        round_steps: how much further a round is, over all ranks.
-        exhausted: there is no more to learn from it.
+        steps_environments: a round steps environments; else it reads what others recorded.
+        job_type: what W&B calls such a run.
+        needs: what the trainer calls of an algorithm, beside `update`.
+        round_steps: the steps of a round, over all ranks.
     """
 
+    steps_environments: ClassVar[bool]
+    job_type: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
     round_steps: int
 
-    @property
-    def exhausted(self) -> bool: ...
+    @classmethod
+    def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
+        """Pass where this trainer can train an algorithm in this way.
 
-    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        """A round from `step` on, and what the agent learns from it; returns what to average."""
-        ...
+        Args:
+            name: what errors call the algorithm.
+            fresh_episodes: a resumed run begins new episodes.
+
+        Raises:
+            UserError: names what the algorithm lacks, or the setting that does not fit.
+        """
+        missing = [each for each in cls.needs if not hasattr(algorithm, each)]
+        if missing:
+            raise UserError(
+                f"{name} has no {' and no '.join(missing)}, which"
+                f" TRAINER = '{trainer_name(cls)}' calls"
+            )
+
+    @classmethod
+    @abstractmethod
+    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> Trainer:
+        """The trainer of an algorithm, ready for its first round."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no more to learn."""
+        return False
+
+    @abstractmethod
+    def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+        """Train the round that begins at `step`; returns metrics to average."""
 
     def compared(self, score: float) -> dict[str, float]:
-        """An evaluation's mean return beside what it is to be measured by."""
-        ...
+        """An evaluation's mean return, beside what it is measured by."""
+        return {}
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
 
+    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state.
 
         Raises:
             NotReproduced: the environments do not lead to where they were.
         """
-        ...
 
     def begin_anew(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state with new episodes in place of those that were under way.
+        """Go on from a saved state, with new episodes in place of the saved ones.
 
-        The agent has its own state already.
+        The algorithm has its own state already.
         """
-        ...
+        self.load_state_dict(state)
 
-    def close(self) -> None: ...
+    def close(self) -> None:  # noqa: B027
+        """Give back environments and threads, if there are any."""
 
 
-class Collector:
-    """An agent's own life in environments, in groups of which one steps while others choose."""
+class OnlineTrainer(Trainer):
+    """Steps the policy in environments, and hands each step to the algorithm.
 
-    exhausted = False
+    The environments are in groups: while one steps, the policy chooses actions for another.
+    """
 
-    def __init__(self, agent: OnlineAgent, envs: list[TapedVectorEnv], config: BaseConfig):
+    steps_environments = True
+    job_type = "train"
+    needs = ("observe", "end_episodes", "can_overlap")
+
+    @classmethod
+    def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
+        super().check(name, algorithm, config, fresh_episodes)
+        if distributed.size() > 1 and algorithm.can_overlap:
+            raise not_shared(name)
+        if config.overlap_learning and not algorithm.can_overlap:
+            raise UserError(f"--overlap-learning: {name} has no replay to learn from while it acts")
+
+    @classmethod
+    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> OnlineTrainer:
+        return cls(algorithm, make_groups(spec, config), config)
+
+    def __init__(self, agent: OnlineAlgorithm, envs: list[TapedVectorEnv], config: BaseConfig):
         self.agent, self.envs, self.num_envs = agent, envs, config.num_envs
+        # Where learning overlaps with acting, a copy acts with the weights from before the update.
+        overlaps = overlaps_learning(config)
+        self.behavior = agent.policy.copy() if overlaps else agent.policy
         ours, begin = distributed.share(config.num_envs), 0
         self.groups: list[EnvGroup] = []
         for env in envs:
             rows = slice(begin, begin := begin + env.num_envs)
             of_all = slice(ours.start + rows.start, ours.start + rows.stop)
             rng = EnvRng(config.seed, config.num_envs, of_all)
-            self.groups.append(EnvGroup(agent, env, rng, rows))
+            self.groups.append(EnvGroup(self.behavior, env, rng, rows))
             self.groups[-1].reset()
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)
@@ -87,12 +146,11 @@ class Collector:
         # the other cores with nothing to do.
         self.overlap = agent.can_overlap
         self.beside: ThreadPoolExecutor | None = None
-        if overlaps_learning(config):
-            threads = (agent.learner.threads_per_shard,)
+        if overlaps:
+            threads = (agent.policy.compute.threads_per_shard,)
             self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
-            self.frozen = agent.learner.target_copy()
 
-    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+    def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """The agent's horizon of steps, and what it learns from them.
 
         Of two groups one steps while actions are chosen for the other.
@@ -112,20 +170,18 @@ class Collector:
                 self.agent.observe(taken)
                 if "episode" in info:
                     self.record_episodes(step, info, logger)
-        return metrics if self.overlap else self.agent.learn()
+        return metrics if self.overlap else self.agent.update()
 
     def begin_learning(self, beside: ThreadPoolExecutor) -> Future[dict[str, Tensor]]:
         """Learn from now on, and act with a copy of the weights of now: the same actions as those
         of an agent that learns after it chose them.
         """
-        learner = self.agent.learner
-        copy_weights(learner.network, self.frozen)
-        learner.acting = self.frozen
-        return beside.submit(self.agent.learn)
+        copy_weights(self.agent.policy.network, self.behavior.network)
+        return beside.submit(self.agent.update)
 
     def finish_learning(self, begun: Future[dict[str, Tensor]] | None) -> dict[str, Tensor]:
         """Wait for what began to learn, or learn."""
-        return begun.result() if begun else self.agent.learn()
+        return begun.result() if begun else self.agent.update()
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
         ended = np.flatnonzero(info["_episode"])
@@ -137,18 +193,17 @@ class Collector:
         }
         logger.metrics(step, {name: float(value) for name, value in episode.items()})
 
-    def compared(self, score: float) -> dict[str, float]:
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
         """The state of all ranks' environments, which does not depend on who plays them."""
         ours = [group.state_dict() for group in self.groups]
         groups = [
-            group for rank in distributed.gather(ours, self.agent.learner.device) for group in rank
+            group for rank in distributed.gather(ours, self.agent.policy.device) for group in rank
         ]
         return {
             "env": join_states([group["env"] for group in groups]),
-            "memory": torch.cat([group["memory"] for group in groups]),
+            "state": joined([group["state"] for group in groups]),
+            "reward": np.concatenate([group["reward"] for group in groups]),
+            "is_first": np.concatenate([group["is_first"] for group in groups]),
             "generator": groups[0]["generator"],
             "returns": list(self.returns),
         }
@@ -173,14 +228,33 @@ class Collector:
             env.close()
 
 
-class OfflineTrainer:
-    """Learning from demonstrations: a step is a demonstrated step that was trained on.
+class OfflineTrainer(Trainer):
+    """Trains on demonstrations: a step is a demonstrated step that was trained on.
 
     It ends early when `patience` validations in a row had no smaller loss than the least.
     """
 
-    def __init__(self, agent: OfflineAgent):
-        self.agent, self.round_steps = agent, agent.horizon_steps
+    steps_environments = False
+    job_type = "imitate"
+    needs = ("validate", "reference_scores")
+
+    @classmethod
+    def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
+        super().check(name, algorithm, config, fresh_episodes)
+        if distributed.size() > 1:
+            raise not_shared(name)
+        if config.overlap_learning:
+            raise UserError(f"--overlap-learning: {name} plays no episodes to learn beside")
+        if fresh_episodes:
+            raise UserError(f"--fresh-episodes: {name} plays no episodes, it learns from others'")
+
+    @classmethod
+    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> OfflineTrainer:
+        return cls(algorithm)
+
+    def __init__(self, agent: OfflineAlgorithm):
+        self.agent = agent
+        self.round_steps = agent.horizon_steps
         self.every_steps = agent.config.validate_every_steps
         self.patience = agent.config.patience or float("inf")
         self.least_loss, self.in_vain = float("inf"), 0
@@ -189,8 +263,8 @@ class OfflineTrainer:
     def exhausted(self) -> bool:
         return self.in_vain >= self.patience
 
-    def collect(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        metrics, reached = self.agent.learn(), step + self.round_steps
+    def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
+        metrics, reached = self.agent.update(), step + self.round_steps
         if self.every_steps and reached // self.every_steps > step // self.every_steps:
             self.validate(reached, logger)
         return metrics
@@ -219,10 +293,38 @@ class OfflineTrainer:
         self.least_loss = schema.convert(state["least_loss"], float, "least_loss")
         self.in_vain = schema.natural(state["in_vain"], "in_vain")
 
-    def begin_anew(self, state: dict[str, Any]) -> None:
-        self.load_state_dict(state)
 
-    def close(self) -> None: ...
+TRAINERS: dict[str, type[Trainer]] = {"online": OnlineTrainer, "offline": OfflineTrainer}
+"""The trainers, by the name that an algorithm's module gives as `TRAINER`."""
+
+
+def trainer_of(module: ModuleType) -> type[Trainer]:
+    """The trainer of an algorithm's module.
+
+    Raises:
+        UserError: there is no trainer of that name.
+    """
+    name = module.TRAINER
+    if name not in TRAINERS:
+        known = ", ".join(TRAINERS)
+        near = did_you_mean(str(name), TRAINERS)
+        raise UserError(f"{module.__name__}: TRAINER is '{name}' (known: {known}){near}")
+    return TRAINERS[name]
+
+
+def trainer_name(trainer: type[Trainer]) -> str:
+    """The name of a trainer in `TRAINERS`."""
+    return next(name for name, each in TRAINERS.items() if issubclass(trainer, each))
+
+
+def not_shared(name: str) -> UserError:
+    """The error for several processes where an algorithm trains in one."""
+    return UserError(f"{name} trains in one process: its data is not shared between ranks")
+
+
+def joined(states: list[State]) -> State:
+    """The state of all groups' environments, in order."""
+    return {name: torch.cat([each[name] for each in states]) for name in states[0]}
 
 
 def overlaps_learning(config: BaseConfig) -> bool:
@@ -244,8 +346,3 @@ def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
         envs.make(spec, each, config.seed, num_threads=threads, first_env=first)
         for first in range(ours.start, ours.stop, each)
     ]
-
-
-def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
-    """What an agent for so many environments is built for."""
-    return Spaces.of(spec, num_envs, *envs.spaces_of(spec))

@@ -1,0 +1,1 @@
+"""Policies: what chooses actions. They act, remember, and never learn by themselves."""

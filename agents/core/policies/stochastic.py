@@ -1,0 +1,103 @@
+"""Policies that draw actions from a distribution: an actor-critic's and a clone's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.core.nets.distributions import Distribution, join, masked
+from agents.core.policies.policy import Policy, begun
+from agents.core.system.device import to_device
+from agents.core.types.env_rng import EnvRng
+from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
+
+
+class ActorCriticPolicy(Policy):
+    """Draws from the policy head of an actor-critic (`agents.core.nets.networks.ActorCritic`).
+
+    Its extras are what a rollout keeps: obs, memory, action, log_prob and value.
+    """
+
+    explores_by = "temperature"
+    most_exploration = float("inf")
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers S that it remembers of an environment."""
+        return self.network.memory_size
+
+    def initial_state(self, num_envs: int) -> State:
+        if not self.memory_size:
+            return {}
+        return {"memory": torch.zeros(num_envs, self.memory_size, device=self.device)}
+
+    @torch.no_grad()
+    def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
+        obs_N = to_device(inputs.obs, self.device)
+        memory_NS = self._memory(begun(state, inputs.is_first_N), len(obs_N))
+        distribution, value_1N, next_memory_NS = self._step(obs_N, memory_NS)
+        if inputs.legal_NA is not None:
+            distribution = masked(distribution, inputs.legal_NA.to(self.device))
+        action_1NK = distribution.sample(rng, exploration)
+        extras = {
+            "obs": obs_N,
+            "memory": memory_NS,
+            "action": action_1NK[0],
+            "log_prob": distribution.log_prob(action_1NK)[0],
+            "value": value_1N[0],
+        }
+        action_N = self.spaces.playable(action_1NK[0].cpu().numpy())
+        return ActOutput(action_N, {"memory": next_memory_NS} if state else {}, extras)
+
+    @torch.no_grad()
+    def values(self, obs: Obs, state: State) -> Tensor:
+        """Values (N,) of observations, given what the policy remembers there."""
+        obs_N = to_device(obs, self.device)
+        return self._step(obs_N, self._memory(state, len(obs_N)))[1][0]
+
+    @torch.no_grad()
+    def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
+        obs_N = to_device(obs, self.device)
+        distribution, value_1N, _ = self._step(obs_N, self._memory(state, len(obs_N)))
+        return {"values": value_1N[0], **describe(distribution)}
+
+    def _memory(self, state: State, num_envs: int) -> Tensor:
+        return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
+
+    def _step(self, obs_N: Tensor, memory_NS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
+        """The network's outputs for observations, as a sequence of one step."""
+        parts = self.compute.infer(self.network.step, obs_N, memory_NS)
+        distributions, values, memories = zip(*parts, strict=True)
+        return join(distributions), torch.cat(values, dim=1), torch.cat(memories)
+
+
+class ClonePolicy(Policy):
+    """Draws from a policy network (`agents.core.nets.networks.PolicyNetwork`)."""
+
+    explores_by = "temperature"
+    most_exploration = float("inf")
+
+    @torch.no_grad()
+    def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
+        distribution = self.distribution(inputs.obs)
+        if inputs.legal_NA is not None:
+            distribution = masked(distribution, inputs.legal_NA.to(self.device))
+        action_NK = distribution.sample(rng, exploration)
+        return ActOutput(self.spaces.playable(action_NK.cpu().numpy()), state)
+
+    @torch.no_grad()
+    def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
+        return describe(self.distribution(obs))
+
+    def distribution(self, obs: Obs) -> Distribution:
+        """The distribution of actions for observations (N, ...)."""
+        return join(self.compute.infer(self.network, to_device(obs, self.device)))
+
+
+def describe(distribution: Distribution) -> dict[str, Tensor]:
+    """What a distribution is like at each observation, each (N,)."""
+    log_prob = distribution.log_prob(distribution.mode())
+    return {
+        "log_probs_of_mode": log_prob.flatten(),
+        "entropy": distribution.entropy().flatten(),
+    }

@@ -1,0 +1,150 @@
+"""QR-DQN: deep Q-learning of the whole distribution of returns, by its quantiles.
+
+Distributional Reinforcement Learning with Quantile Regression, Dabney et al. 2018,
+https://arxiv.org/abs/1710.10044, algorithm 1.
+  L(θ) = E[ Σ_i E_j ρ_τ̂i(R_n + γⁿ θ⁻_j(s_{t+n}, a*) - θ_i(s_t, a_t)) ],
+  a* = argmax_a Σ_j θ⁻_j(s_{t+n}, a),   τ̂_i = (i - ½) / I,   ρ the quantile Huber loss
+It differs from DQN by its head, which has I quantiles for each action, and by this loss.
+`--preset paper` is the paper; the defaults are those of our DQN, which are for two CPU cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.core.math import losses
+from agents.core.math.schedules import Linear, constant
+from agents.core.nets.networks import QuantileNetwork, make_quantile_network
+from agents.core.optimize.learner import LossOutput
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
+from agents.core.system.compute import Compute
+from agents.core.training.config import BaseConfig, require
+from agents.core.training.launch import main
+from agents.core.training.off_policy import OffPolicyAlgorithm
+from agents.core.types.batches import Batch
+from agents.core.types.spaces import Spaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BaseConfig):
+    max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
+    learning_rate: Linear = constant(7e-4)  # Step size of the optimizer.
+    batch_size: int = 64  # Transitions in an update.
+    samples_per_step: float = 2.0  # Transitions trained on per environment step.
+    buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
+    learning_starts_steps: int = 4_000  # Steps of experience before the first update.
+    gamma: float = 0.98  # Discount per step.
+    n_step: Linear = constant(20)  # Rewards summed before bootstrapping.
+    num_quantiles: int = 51  # I, the quantiles of each action's return.
+    huber_threshold: float = 1.0  # κ, the error beyond which the loss is linear.
+    priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
+    target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
+    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)  # Share of random actions in training.
+    eval_epsilon: float = 0.001  # Share of random actions in evaluation.
+    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
+    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
+    layer_norm: bool = True  # Normalize the head's hidden layer.
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("epsilon", "eval_epsilon")
+        self.within_unit("gamma", "priority_exponent")
+        self.above_zero("samples_per_step", "huber_threshold")
+        self.at_least(1, "batch_size", "n_step", "target_every_updates", "num_quantiles")
+        self.whole("n_step")
+        self.at_least(0, "learning_starts_steps")
+        self.at_most("buffer_size", "batch_size", "learning_starts_steps")
+        require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
+
+
+TRAINER = "online"
+
+PRESETS = {
+    "atari": Config(
+        num_envs=32,
+        overlap_learning=True,
+        buffer_size=40_000,
+        n_step=Linear(20, 5, 200_000, 900_000),
+        learning_rate=Linear(7e-4, 7e-5, 200_000, 900_000),
+        ema_updates=1_000,
+    ),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=100_000,
+        learning_rate=constant(5e-4),
+        n_step=constant(10),
+        samples_per_step=8,
+        priority_exponent=0,
+        target_every_updates=500,
+    ),
+    "paper": Config(
+        total_steps=50_000_000,
+        num_envs=4,
+        torso="nature",
+        hidden=512,
+        layer_norm=False,
+        n_step=constant(1),
+        num_quantiles=200,
+        gamma=0.99,
+        learning_rate=constant(5e-5),
+        optimizer_epsilon=0.01 / 32,
+        max_grad_norm=0.0,
+        batch_size=32,
+        samples_per_step=8.0,
+        buffer_size=1_000_000,
+        learning_starts_steps=50_000,
+        priority_exponent=0.0,
+        target_every_updates=10_000,
+        epsilon=Linear(1.0, 0.01, 0, 1_000_000),
+        eval_every_steps=1_000_000,
+        standardize_pixels=False,
+    ),
+}
+
+
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
+    network = make_quantile_network(config, spaces, config.num_quantiles)
+    compute = Compute.of(network, config, device)
+    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+
+
+def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> OffPolicyAlgorithm:
+    return OffPolicyAlgorithm(config, policy, QRDQN)
+
+
+class QRDQN:
+    """Fits quantiles of the return to a sample of its bootstrapped distribution."""
+
+    def __init__(self, config: Config, network: QuantileNetwork, target: QuantileNetwork):
+        self.config = config
+        self.network = network
+        self.target = target
+
+    def loss(self, batch: Batch) -> LossOutput:
+        with torch.no_grad():
+            next_BAJ = self.target(batch.next_obs)
+            next_BJ = taken(next_BAJ, next_BAJ.mean(dim=2).argmax(dim=1))
+            target_BJ = batch.reward_B.unsqueeze(1) + batch.discount_B.unsqueeze(1) * next_BJ
+        quantiles_BAI = self.network(batch.obs)
+        quantiles_BI = taken(quantiles_BAI, batch.action_B)
+        loss_B = losses.quantile_huber(quantiles_BI, target_BJ, self.config.huber_threshold)
+        td_error_B = (target_BJ.mean(dim=1) - quantiles_BI.mean(dim=1)).abs()
+        metrics = {
+            "losses/q_values": quantiles_BAI.mean(dim=(1, 2)),
+            "losses/td_loss": loss_B,
+            "losses/td_error": td_error_B,
+        }
+        return LossOutput(loss_B, metrics, priority_B=td_error_B)
+
+
+def taken(quantiles_BAI: Tensor, action_B: Tensor) -> Tensor:
+    """The quantiles (B, I) of one action of each row."""
+    num_quantiles = quantiles_BAI.shape[2]
+    return quantiles_BAI.gather(1, action_B.view(-1, 1, 1).expand(-1, 1, num_quantiles)).squeeze(1)
+
+
+if __name__ == "__main__":
+    main("qrdqn")

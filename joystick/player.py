@@ -1,0 +1,143 @@
+"""A trained policy for a person's own loop: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from agents.core.policies.policy import Policy
+from agents.core.training.demonstrator import Loaded, own_exploration
+from agents.core.types.env_rng import EnvRng
+from agents.core.types.step import PolicyInputs, State
+from envs import UserError
+from envs.observations import Reader, Unfit, described
+from envs.registered import make_env, readable
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """What a policy remembers of the episodes of a loop; `Player.act` makes and takes it.
+
+    Attributes:
+        tensors: the policy's own state of N episodes.
+        rng: their random numbers, which each action draws from.
+    """
+
+    tensors: State
+    rng: EnvRng
+
+
+class Player:
+    """A trained policy.
+
+        policy = joystick.load("runs/<run>")
+        obs, _ = env.reset(seed=0)
+        state = None
+        while True:
+            action, state = policy.act(obs, state)
+            obs, reward, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                break
+
+    Attributes:
+        policy: the policy itself, with tensors in and out.
+        spec: the environment that it was trained in.
+        step: after how many steps its weights were learned.
+        exploration: ε or temperature of its actions; by default the one of evaluations.
+        seed: of the random numbers of the episodes that begin.
+    """
+
+    def __init__(self, loaded: Loaded, seed: int = 0, exploration: float | None = None):
+        self.policy: Policy = loaded.policy
+        self.spec = loaded.spec
+        self.step = loaded.step
+        self.exploration = own_exploration(loaded.policy, exploration)
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        how = f"{self.policy.explores_by} {self.exploration:g}"
+        return f"<policy for {self.spec.protocol}, step {self.step:,}, {how}>"
+
+    def act(
+        self,
+        obs: Any,
+        state: EpisodeState | None = None,
+        *,
+        reward: float | np.ndarray = 0.0,
+        first: bool | np.ndarray | None = None,
+    ) -> tuple[Any, EpisodeState]:
+        """Choose an action for an observation, or an action for each of a batch.
+
+        Args:
+            obs: one observation of the environment, or observations (N, ...).
+            state: what the last call returned; None begins the episodes.
+            reward: the reward of the step before, one or (N,); 0 where an episode begins.
+            first: one or bool (N,): the observation is the first of its episode, and what the
+                policy remembers is forgotten. By default it is where `state` is None.
+
+        Returns:
+            The action as the environment takes it, or actions (N, ...); and the state for the next
+            call.
+
+        Raises:
+            UserError: the observation is not one of the environment, or N is another than before.
+        """
+        obs_N, single = self._batch(obs)
+        num_envs = len(obs_N)
+        began = False
+        if state is None:
+            rng = EnvRng(self.seed, num_envs)
+            self.seed += 1
+            began = True
+            state = EpisodeState(self.policy.initial_state(num_envs), rng)
+        elif state.rng.total != num_envs:
+            raise UserError(f"{num_envs} observations, but the state is of {state.rng.total}")
+        inputs = PolicyInputs(
+            obs_N,
+            np.broadcast_to(np.asarray(reward, np.float32), num_envs),
+            np.broadcast_to(np.asarray(began if first is None else first), num_envs),
+        )
+        output = self.policy.act(inputs, state.tensors, state.rng, self.exploration)
+        action = output.action_N[0] if single else output.action_N
+        return action, EpisodeState(output.state, state.rng)
+
+    def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
+        """Observations (N, ...) as the network takes them, and whether it was one alone."""
+        shape = self.policy.spaces.obs_shape
+        if isinstance(obs, np.ndarray):
+            if obs.shape == shape:
+                return self._cast(obs[None]), True
+            if obs.shape[1:] == shape:
+                return self._cast(obs), False
+        if self.spec.family != "gymnasium":
+            raise UserError(f"{described(obs)} as an observation; {self.spec.env_id} has {shape}")
+        try:
+            return self._read([obs]), True
+        except Unfit as unfit:
+            try:
+                return self._read(list(obs)), False
+            except (Unfit, TypeError):
+                raise UserError(f"{unfit} as an observation of {self.spec.env_id}") from None
+
+    def _cast(self, obs_N: np.ndarray) -> np.ndarray:
+        """Vectors as float32; images of bytes as they are."""
+        return obs_N if obs_N.dtype == np.uint8 else obs_N.astype(np.float32)
+
+    def _read(self, observations: list[Any]) -> np.ndarray:
+        """Observations of the environment's own space, such as numbers or dicts."""
+        space = self._reader.space
+        rows = np.empty((len(observations), *space.shape), space.dtype)
+        for number, each in enumerate(observations):
+            self._reader.write(each, rows[number])
+        return rows
+
+    @cached_property
+    def _reader(self) -> Reader:
+        env = make_env(self.spec, {})
+        try:
+            return readable(self.spec.env_id, env.observation_space)
+        finally:
+            env.close()
