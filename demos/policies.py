@@ -15,7 +15,7 @@ from gymnasium import Space
 
 from demos.recording import Policy
 from demos.scripts import FORM, script
-from envs import EnvSpec, UserError, spaces_of
+from envs import EnvSpec, UserError, signals, spaces_of
 from envs.errors import did_you_mean
 from envs.siblings import clash
 
@@ -50,7 +50,8 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
         return script(name)
     if name.startswith("sb3:"):
         # Only here, because importing torch takes seconds.
-        from demos.sb3 import checkpoint
+        with signals.importing():
+            from demos.sb3 import checkpoint
 
         return checkpoint(name, spec, seed, exploration)
     if Path(name).is_dir():
@@ -68,7 +69,8 @@ def policy_of_runs() -> Callable[[str, EnvSpec, int, float | None], Policy]:
     """
     for entry in metadata.entry_points(group="joystick.policies", name="run"):
         try:
-            return entry.load()
+            with signals.importing():
+                return entry.load()
         except ModuleNotFoundError as error:
             # Another missing package is its own error.
             if not (error.name or "").startswith("agents"):

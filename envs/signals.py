@@ -82,6 +82,22 @@ def interrupting() -> Iterator[None]:
             signal.signal(signum, _leave if _is_program else handler)
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Inside it, a signal ends a command at once with one line, as long as nothing can be lost.
+
+    An import may run C++ code, PyTorch's for one, which an exception would abort. In a program of
+    somebody else's it leaves the signals alone.
+    """
+    handled = _handled() if _is_command else []
+    before = {each: signal.signal(each, _leave_with_a_line) for each in handled}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
 class StopSignal:
     """Inside it, the first signal of a kind is noted as `signum`; the next one acts as before.
 

@@ -78,8 +78,9 @@ def run(called: str, words: list[str]) -> None:
             # Its lines are longer than any that `tell` prints.
             print(completion.script(words[1:]))
         else:
-            rest = plugins.taken(words[1:])
-            function = command(called, first)
+            with signals.importing():
+                rest = plugins.taken(words[1:])
+                function = command(called, first)
             sys.argv[1:] = words[1:]
             function(rest)
 

@@ -345,6 +345,31 @@ def test_recorded_episodes_that_the_limit_cuts_verify(tmp_path: Path) -> None:
         assert verify(episode) is None
 
 
+def test_a_signal_in_an_import_ends_a_command_at_once(tmp_path: Path) -> None:
+    # C++ code survives no exception: a signal that raised one in torch's import aborted.
+    (tmp_path / "slow.py").write_text(
+        "import time\n\ntry:\n    print('imports', flush=True)\n    time.sleep(300)\n"
+        "except BaseException:\n    print('an exception', flush=True)\n    raise\n"
+    )
+    process = start(["joystick", "ppo", "--plugin", "slow.py"], cwd=tmp_path)
+    assert process.stdout is not None
+    while "imports" not in process.stdout.readline():
+        assert process.poll() is None
+    assert ended_by(process, signal.SIGINT) == "stopped by SIGINT\n"
+
+
+def test_an_import_of_a_library_handles_no_signal() -> None:
+    before = [signal.getsignal(each) for each in signals.ENDING]
+    with signals.importing():
+        assert [signal.getsignal(each) for each in signals.ENDING] == before
+    with signals.interrupting():
+        inside = [signal.getsignal(each) for each in signals.ENDING]
+        with signals.importing():
+            assert [signal.getsignal(each) for each in signals.ENDING] != inside
+        assert [signal.getsignal(each) for each in signals.ENDING] == inside
+    assert [signal.getsignal(each) for each in signals.ENDING] == before
+
+
 def test_signals_are_left_as_they_were() -> None:
     before = [signal.getsignal(each) for each in signals.ENDING]
     with signals.interrupting(), signals.StopSignal():
