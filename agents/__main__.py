@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import re
+from types import ModuleType
 
 from rich.console import Console
 from rich.table import Table
 
 from agents.core.training.algorithms import algorithm, algorithms
+from envs import signals
 from envs.entry import command
 
 
 def main() -> None:
     with command():
-        show()
+        with signals.importing():
+            modules = {name: algorithm(name) for name in algorithms()}
+        show(modules)
 
 
-def show() -> None:
+def show(modules: dict[str, ModuleType]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("command", no_wrap=True)
     table.add_column("what")
     table.add_column("paper", no_wrap=True)
-    for name in algorithms():
-        text = algorithm(name).__doc__ or ""
+    for name, module in modules.items():
+        text = module.__doc__ or ""
         paper = re.search(r"https?://[^\s,)]+", text)
         link = paper.group().rstrip(".") if paper else ""
         table.add_row(f"python -m agents.{name}", text.splitlines()[0].rstrip("."), link)

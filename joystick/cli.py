@@ -76,7 +76,8 @@ def run(called: str, words: list[str]) -> None:
             from joystick import completion
 
             # Its lines are longer than any that `tell` prints.
-            print(completion.script(words[1:]))
+            with signals.importing():
+                print(completion.script(words[1:]))
         else:
             with signals.importing():
                 rest = plugins.taken(words[1:])
