@@ -310,7 +310,7 @@ def test_the_gpu_is_busy_while_some_kernel_runs() -> None:
 def test_nothing_interrupts_a_measured_training() -> None:
     config = settings("bc", "Pong", ["--patience", "2", "--learning-rate", "0.5"])
     assert config.patience == 0 and config.eval_every_steps == 0
-    assert config.learning_rate == 0.5
+    assert config.learning_rate(0) == 0.5
 
 
 @pytest.mark.parametrize(
