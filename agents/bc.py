@@ -17,16 +17,19 @@ from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
 from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSplit
+from agents.core.data.settings import DemoConfig
 from agents.core.math.schedules import constant
 from agents.core.nets.distributions import join
 from agents.core.nets.networks import PolicyNetwork
+from agents.core.nets.settings import PolicyNetworkConfig
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.stochastic import ClonePolicy
 from agents.core.system.compute import Compute
 from agents.core.training.algorithm import OfflineAlgorithm
-from agents.core.training.config import BaseConfig, require
+from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
 from agents.core.types.batches import DemoBatch
+from agents.core.types.settings import Pixels, Samples, Steps, require
 from agents.core.types.spaces import Spaces
 from envs import UserError, schema
 
@@ -38,29 +41,24 @@ STATISTICS_STEPS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    demos: str = "auto"  # Dataset: a directory, a shipped one's name, or the environment's.
-    fraction: float = 1.0  # Share of the training episodes to learn from.
-    validation_share: float = 0.2  # Share of the episodes that are held out.
-    validate_every_steps: int = 50_000  # Steps between two validations; 0 is never.
-    patience: int = 0  # Validations without a smaller loss that end the run; 0 never does.
-    batch_size: int = 256  # Steps in a minibatch.
-    label_smoothing: float = 0.0  # Share of the target that is spread over all actions.
+class Config(PolicyNetworkConfig, DemoConfig, BaseConfig):
+    title = "BC"
+    weight_decay: float = 1e-4
+    validate_every_steps: Steps = 50_000  # Two validations are this far apart; 0 never validates.
+    patience: int = 0  # This many validations without a smaller loss end the run; 0 never does.
+    batch_size: Samples = 256  # A minibatch has this many steps.
+    label_smoothing: float = 0.0  # This share of the target is spread over all actions.
     class_weights: bool = False  # Rare actions count as much as common ones.
-    shift_pixels: int = 0  # Images are moved by up to this, each way; 4 is usual, Pong wants 0.
-    dropout: float = 0.0  # Share of the hidden layer's features that is left out.
-    weight_decay: float = 1e-4  # Decoupled (https://arxiv.org/abs/1711.05101).
-    normalize_observations: bool = False  # Scale vector observations by their deviation.
-    eval_temperature: float = 0.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
+    shift_pixels: Pixels = 0  # Images move by up to this, each way; 4 is usual, Pong wants 0.
+    dropout: float = 0.0  # This share of the hidden layer's features is left out.
+    eval_temperature: float = 0.0  # Evaluations draw from π^(1/temperature); 0 is the mode.
 
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "batch_size")
         self.at_least(0, "validate_every_steps", "patience", "shift_pixels", "eval_temperature")
-        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
-        for name in ("dropout", "label_smoothing", "validation_share"):
+        for name in ("dropout", "label_smoothing"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
-        require(self.core == "none", "core", self.core, "none: a clone has no memory yet")
 
 
 TRAINER = "offline"

@@ -143,6 +143,9 @@ def command(record: RunRecord) -> str:
         usual = {}
     flags = ["--env", env_id]
     for name, value in config.items():
+        if usual and name not in usual:
+            # A setting of an earlier version, which changed nothing.
+            continue
         same = name in usual and plain(usual[name]) == value
         if name == "learning_rate" and isinstance(usual.get(name), str) and not same:
             value = constant_text(value)

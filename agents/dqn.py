@@ -15,10 +15,11 @@ import torch
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.networks import QNetwork, make_q_network
+from agents.core.nets.settings import QNetworkConfig
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import BaseConfig, require
+from agents.core.training.config import OffPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Batch
@@ -26,37 +27,20 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: Linear = constant(7e-4)  # Step size of the optimizer.
-    batch_size: int = 64  # Transitions in an update.
-    samples_per_step: float = 2.0  # Transitions trained on per step: 32 every 8 steps is 4.
-    buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
-    learning_starts_steps: int = 4_000  # Steps of experience before the first update.
-    gamma: float = 0.98  # Discount per step.
-    n_step: Linear = constant(20)  # Rewards summed before bootstrapping.
-    action_gap: float = 0.0  # α of advantage learning (https://arxiv.org/abs/1512.04860).
-    double: bool = False  # Choose the next action with θ (https://arxiv.org/abs/1509.06461).
+class Config(QNetworkConfig, OffPolicyConfig):
+    title = "DQN"
+    max_grad_norm: float = 10.0
+    learning_rate: Linear = constant(7e-4)
+    gamma: float = 0.98
+    n_step: Linear = constant(20)
+    layer_norm: bool = True
+    action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
+    double: bool = False  # θ chooses the next action (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
-    priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
-    target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
-    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)  # Share of random actions in training.
-    eval_epsilon: float = 0.001  # Share of random actions in evaluation.
-    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
-    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
-    dueling: bool = False  # Value and advantage streams (https://arxiv.org/abs/1511.06581).
-    layer_norm: bool = True  # Normalize the head's hidden layer.
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon", "eval_epsilon")
-        self.within_unit("gamma", "priority_exponent", "action_gap")
-        self.above_zero("samples_per_step")
-        self.at_least(1, "batch_size", "n_step", "target_every_updates")
-        self.whole("n_step")
-        self.at_least(0, "learning_starts_steps")
-        self.at_most("buffer_size", "batch_size", "learning_starts_steps")
-        require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
+        self.within_unit("action_gap")
 
 
 TRAINER = "online"

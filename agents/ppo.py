@@ -19,48 +19,38 @@ import torch
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
+from agents.core.data.settings import AdvantageConfig
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.learner import Learner, LossOutput, means_of
 from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import BaseConfig
+from agents.core.training.config import OnPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
+from agents.core.types.settings import Samples
 from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
-    horizon_steps: int = 128  # Steps of each environment in a rollout.
-    batch_size: int = 256  # Steps in a minibatch.
-    epochs: int = 4  # Passes over a rollout.
-    clip: Linear = constant(0.1)  # ε of the clipped objective.
-    value_clip: float = 0.0  # ε of the values' clipping; 0 does not clip.
-    target_kl: float = 0.0  # Approximate KL from π_old that ends a rollout's epochs; 0 never does.
-    sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
-    gamma: float = 0.99  # Discount per step.
-    gae_lambda: float = 0.95  # λ of https://arxiv.org/abs/1506.02438.
-    value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
-    entropy_coefficient: float = 0.01  # c₂, the weight of the policy's entropy.
-    normalize_advantages: bool = True  # Mean 0 and deviation 1 in each minibatch.
-    normalize_observations: bool = False  # Scale vector observations by their deviation.
-    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
-    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
-    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
-    separate_value: bool = False  # A network of its own for the value.
-    eval_temperature: float = 1.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
+class Config(AdvantageConfig, OnPolicyConfig):
+    title = "PPO"
+    learning_rate: Linear = Linear(2.5e-4, 0)
+    normalize_advantages: bool = True
+    batch_size: Samples = 256  # A minibatch has this many steps.
+    epochs: int = 4  # Each rollout is passed over this many times.
+    clip: Linear = constant(0.1)  # The objective is clipped at this ε.
+    value_clip: float = 0.0  # The values are clipped at this ε; 0 clips nothing.
+    target_kl: float = 0.0  # An approximate KL from π_old above this ends the epochs; 0 never does.
+    entropy_coefficient: float = 0.01  # The policy's entropy has this weight, c₂.
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("gamma", "gae_lambda")
         self.above_zero("clip")
-        self.at_least(1, "horizon_steps", "batch_size", "epochs", "sequence_steps")
-        self.at_least(0, "value_coefficient", "entropy_coefficient", "value_clip", "target_kl")
-        self.at_least(0, "clip", "eval_temperature")
+        self.at_least(1, "batch_size", "epochs")
+        self.at_least(0, "entropy_coefficient", "value_clip", "target_kl", "clip")
 
 
 CONTROL = Config(

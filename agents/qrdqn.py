@@ -21,7 +21,7 @@ from agents.core.nets.networks import QuantileNetwork, make_quantile_network
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import BaseConfig, require
+from agents.core.training.config import OffPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Batch
@@ -29,35 +29,20 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    max_grad_norm: float = 10.0  # Global gradient norm to clip at; 0 does not clip.
-    learning_rate: Linear = constant(7e-4)  # Step size of the optimizer.
-    batch_size: int = 64  # Transitions in an update.
-    samples_per_step: float = 2.0  # Transitions trained on per environment step.
-    buffer_size: int = 300_000  # Transitions in the replay (7.06 kB each on Atari).
-    learning_starts_steps: int = 4_000  # Steps of experience before the first update.
-    gamma: float = 0.98  # Discount per step.
-    n_step: Linear = constant(20)  # Rewards summed before bootstrapping.
-    num_quantiles: int = 51  # I, the quantiles of each action's return.
-    huber_threshold: float = 1.0  # κ, the error beyond which the loss is linear.
-    priority_exponent: float = 0.5  # α of https://arxiv.org/abs/1511.05952; 0 draws uniformly.
-    target_every_updates: int = 125  # Updates between two copies θ⁻ ← θ.
-    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)  # Share of random actions in training.
-    eval_epsilon: float = 0.001  # Share of random actions in evaluation.
-    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
-    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
-    layer_norm: bool = True  # Normalize the head's hidden layer.
+class Config(OffPolicyConfig):
+    title = "QR-DQN"
+    max_grad_norm: float = 10.0
+    learning_rate: Linear = constant(7e-4)
+    gamma: float = 0.98
+    n_step: Linear = constant(20)
+    layer_norm: bool = True
+    num_quantiles: int = 51  # The return of each action has this many quantiles, I.
+    huber_threshold: float = 1.0  # The loss is linear beyond this error, κ.
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon", "eval_epsilon")
-        self.within_unit("gamma", "priority_exponent")
-        self.above_zero("samples_per_step", "huber_threshold")
-        self.at_least(1, "batch_size", "n_step", "target_every_updates", "num_quantiles")
-        self.whole("n_step")
-        self.at_least(0, "learning_starts_steps")
-        self.at_most("buffer_size", "batch_size", "learning_starts_steps")
-        require(self.core == "none", "core", self.core, "none: the replay stores no sequences yet")
+        self.above_zero("huber_threshold")
+        self.at_least(1, "num_quantiles")
 
 
 TRAINER = "online"

@@ -22,7 +22,7 @@ from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.learner import Learner, LossOutput
 from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import BaseConfig
+from agents.core.training.config import OnPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
@@ -30,30 +30,11 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BaseConfig):
-    learning_rate: Linear = Linear(2.5e-4, 0)  # Step size of the optimizer.
-    horizon_steps: int = 512  # Steps of each environment in a rollout.
-    sequence_steps: int = 16  # Steps that gradients flow back through a recurrent core.
-    gamma: float = 0.99  # Discount per step.
-    value_coefficient: float = 0.5  # c₁, the weight of the value's loss.
-    normalize_advantages: bool = True  # Mean 0 and deviation 1 in each rollout.
-    normalize_observations: bool = False  # Scale vector observations by their deviation.
-    normalize_rewards: bool = False  # Scale rewards by the deviation of their discounted sum.
-    clip_reward: bool = True  # Learn from the reward's sign on Atari; scores are never clipped.
-    life_loss_ends_return: bool = True  # A lost life ends the return; the game goes on.
-    separate_value: bool = False  # A network of its own for the value.
-    eval_temperature: float = 1.0  # Evaluation draws from π^(1/temperature); 0 is the mode.
-
-    def validate(self) -> None:
-        super().validate()
-        self.within_unit("gamma")
-        self.at_least(1, "horizon_steps", "sequence_steps")
-        self.at_least(0, "value_coefficient", "eval_temperature")
-
-    @property
-    def gae_lambda(self) -> float:
-        """λ of https://arxiv.org/abs/1506.02438 of which advantages are whole returns."""
-        return 1.0
+class Config(OnPolicyConfig):
+    title = "REINFORCE"
+    learning_rate: Linear = Linear(2.5e-4, 0)
+    horizon_steps: int = 512
+    normalize_advantages: bool = True
 
     @property
     def batch_size(self) -> int:

@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import dropwhile
 from pathlib import Path
@@ -154,6 +155,13 @@ def finite_number(text: str) -> float:
 def path(text: str) -> Path:
     """A path whose `~` is the home directory: a shell leaves it in `--runs-dir=~/runs`."""
     return Path(os.path.expanduser(text))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a setting's value is, in a word for `--help`: `Annotated[int, Unit("STEPS")]`."""
+
+    name: str
 
 
 VALUES = ConstructorRegistry()

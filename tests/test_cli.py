@@ -17,8 +17,8 @@ from agents.core.math.schedules import Linear
 from agents.core.runs.run import Run
 from agents.core.training.algorithms import algorithm, algorithms
 from agents.core.training.arguments import parse, preset
-from agents.core.training.config import flag, schedules
 from agents.core.training.launch import main
+from agents.core.types.settings import Part, flag, names, schedules
 from envs import UserError
 
 EVERYONE = [
@@ -34,7 +34,6 @@ EVERYONE = [
     (["--total-steps", "1e30"], "--total-steps 1e30: must be a whole number below 2**63"),
     (["--total-steps", "1.5"], "--total-steps 1.5: must be a whole number"),
     (["--seed", "-1"], "--seed -1: must be at least 0"),
-    (["--num-envs", "1e9"], "--num-envs 1000000000: must be at most 65536"),
     (["--hidden", "1e9"], "--hidden 1000000000: must be at most 16384"),
     (["--torso-width", "1e9"], "--torso-width 1000000000: must be at most 64"),
     (["--num-threads", "1e9"], "--num-threads 1000000000: must be at most 1024"),
@@ -52,8 +51,6 @@ EVERYONE = [
     (["--hidden"], "Missing value for argument '--hidden'"),
     (["--max-grad-norm", "-1"], "--max-grad-norm -1.0: must be at least 0"),
     (["--init-from", "runs/no-such-run"], "no run directory at runs/no-such-run"),
-    (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
-    (["--num-envs", "7", "--env-splits", "2"], "--num-envs 7: must be a multiple of env_splits 2"),
     (["--total-steps", "0"], "--total-steps 0: must be at least 1"),
     (["--hidden", "0"], "--hidden 0: must be at least 1"),
     (["--torso-width", "0"], "--torso-width 0: must be at least 1"),
@@ -63,9 +60,16 @@ EVERYONE = [
     (["--env", "CartPole-v1", "--runs-dir", "/dev/null/x"], "/dev/null/x"),
 ]
 
+ACTORS = [
+    (["--num-envs", "1e9"], "--num-envs 1000000000: must be at most 65536"),
+    (["--num-envs", "0"], "--num-envs 0: must be at least 1"),
+    (["--num-envs", "7", "--env-splits", "2"], "--num-envs 7: must be a multiple of env_splits 2"),
+]
+
 GAMMA = (["--gamma", "1.01"], "--gamma 1.01: must be between 0 and 1")
 
 POLICIES = [
+    *ACTORS,
     GAMMA,
     (["--horizon-steps", "0"], "--horizon-steps 0: must be at least 1"),
     (
@@ -73,7 +77,7 @@ POLICIES = [
         "multiple of the 3 steps",
     ),
     (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
-    (["--overlap-learning"], "has no replay to learn from while it acts"),
+    (["--overlap-learning"], "--overlap-learning: {} has no such setting"),
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
 ]
 
@@ -88,10 +92,11 @@ BAD_VALUES = {
         (["--dropout", "1"], "--dropout 1.0: must be from 0 to below 1"),
         (["--label-smoothing", "-1"], "--label-smoothing -1.0: must be from 0 to below 1"),
         (["--patience", "-1"], "--patience -1: must be at least 0"),
-        (["--core", "lstm"], "--core lstm: must be none"),
+        (["--core", "lstm"], "--core: {} has no such setting"),
         (["--demos", "nowhere"], "no dataset at 'nowhere'"),
     ],
     "dqn": [
+        *ACTORS,
         GAMMA,
         (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
@@ -106,7 +111,7 @@ BAD_VALUES = {
         ),
         (["--buffer-size", "900000000"], "would fit"),
         (["--env", "Pendulum-v1"], "needs discrete actions"),
-        (["--core", "lstm"], "--core lstm: must be none"),
+        (["--core", "lstm"], "--core: {} has no such setting"),
     ],
     "ppo": [
         *POLICIES,
@@ -138,7 +143,7 @@ def test_bad_values_end_in_one_line(
         main(algo, [*quiet, *args])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert message.replace("{}", algo) in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
@@ -146,8 +151,8 @@ def test_bad_values_end_in_one_line(
 @pytest.mark.parametrize(
     "words",
     [
-        ["--env_id=CartPole-v1", "--total_steps", "1e3", "--num_envs=1_6"],
-        ["--env-id", "CartPole-v1", "--total-steps=1000", "--num-envs", "1.6e1"],
+        ["--env_id=CartPole-v1", "--total_steps", "1e3", "--eval_episodes=1_6"],
+        ["--env-id", "CartPole-v1", "--total-steps=1000", "--eval-episodes", "1.6e1"],
     ],
 )
 @pytest.mark.parametrize("algo", algorithms())
@@ -156,7 +161,7 @@ def test_values_are_read_as_people_write_them(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     config = parse(algorithm(algo), [*words, "--runs-dir=~/runs"]).config
-    assert (config.env_id, config.total_steps, config.num_envs) == ("CartPole-v1", 1000, 16)
+    assert (config.env_id, config.total_steps, config.eval_episodes) == ("CartPole-v1", 1000, 16)
     assert config.runs_dir == Path("/home/somebody/runs")
 
 
@@ -188,6 +193,13 @@ def test_a_number_for_a_schedule_is_a_constant_and_for_the_learning_rate_a_start
     line = f"{value}..1@7..900"
     moving = schedule_of(algo, setting, "--preset", name, flag(setting), line)
     assert moving == Linear(value, 1, 7, 900)
+
+
+@pytest.mark.parametrize("algo", algorithms())
+def test_an_algorithm_has_every_setting_of_each_of_its_parts(algo: str) -> None:
+    config = algorithm(algo).Config
+    parts = [part for part in config.__mro__ if issubclass(part, Part)]
+    assert {name for part in parts for name in names(part)} == {*names(config)}
 
 
 def test_a_schedule_that_is_held_is_said(

@@ -7,7 +7,6 @@ refused by its name.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import sys
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from optuna.distributions import (
 from yaml.composer import ComposerError
 
 from agents.core.training import algorithms, arguments
+from agents.core.types import settings
 from envs import UserError
 from envs.catalog import require_trusted
 from envs.errors import did_you_mean
@@ -240,7 +240,7 @@ def among(value: str, allowed: tuple[str, ...], where: str) -> str:
 def try_arguments(plan: Plan) -> None:
     """Raise a UserError for a parameter or a bound that the algorithm does not take."""
     module = algorithms.algorithm(plan.algo)
-    names = {field.name for field in dataclasses.fields(module.Config)} - {"env_id"} | {"env"}
+    names = {*settings.names(module.Config)} - {"env_id"} | {"env"}
     try_one(plan, module, "command", {})
     first = {name: corners(each)[0] for name, each in plan.parameters.items()}
     for name, each in plan.parameters.items():

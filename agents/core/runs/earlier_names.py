@@ -5,7 +5,7 @@ A run of an earlier version keeps its files as they are: its names are translate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from agents.core.math.schedules import Linear
@@ -57,6 +57,14 @@ SCHEDULES = {
 }
 """Schedules, and the settings that were each of them in version 0.1."""
 
+WITHOUT_EFFECT: dict[str, Container[Any]] = {
+    "core": ("none",),
+    "overlap_learning": (False,),
+    "num_envs": range(2**63),
+    "env_splits": (1, 2),
+}
+"""Settings of version 0.1 with their values that changed nothing, in algorithms without them."""
+
 STEPS = ("anneal_from_steps", "anneal_steps")
 """The settings of version 0.1 that were the steps of several schedules."""
 
@@ -85,6 +93,18 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
         translated |= {fields.start, fields.end, fields.first, fields.last}
     kept = {name: value for name, value in found.items() if name not in translated}
     return kept | schedules
+
+
+def without_absent(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The settings of a config file without some of version 0.1 that changed nothing.
+
+    Every algorithm had them, also those that could not use them.
+    """
+    return {
+        name: value
+        for name, value in values.items()
+        if name in known or value not in WITHOUT_EFFECT.get(name, ())
+    }
 
 
 def _numbers(fields: Fields, values: Mapping[str, Any]) -> tuple[float, float, int, int] | None:

@@ -12,14 +12,8 @@ import envs
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
 from agents.core.training.algorithms import command_of, name_of
-from agents.core.training.config import (
-    MAY_CHANGE_ON_RESUME,
-    BaseConfig,
-    flag,
-    of_run,
-    require,
-    schedules,
-)
+from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, of_run
+from agents.core.types.settings import flag, names, require, schedules
 from envs import UserError, command_line
 from envs.catalog import canonical_id
 from envs.errors import did_you_mean
@@ -65,6 +59,7 @@ def parse(module: ModuleType, args: list[str]) -> Command:
     else:
         default = preset(module, chosen.preset, chosen.env, device)
     presets = "|".join(["auto", *module.PRESETS])
+    refuse_absent(module, rest)
     rest = earlier_names.schedules(rest, default)
     config = command_line.parse(
         module.Config,
@@ -146,14 +141,24 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
     return dataclasses.replace(module.PRESETS[name], **chosen)
 
 
+def refuse_absent(module: ModuleType, words: list[str]) -> None:
+    """Raise a UserError for the flag of a setting that other algorithms have."""
+    algo = module.__name__.rpartition(".")[2]
+    absent = {field.name for field in dataclasses.fields(module.Config) if not field.init}
+    for word in words:
+        name = command_line.flag_of(word)
+        if name.removeprefix("--").removeprefix("no-").replace("-", "_") in absent:
+            raise UserError(f"{name}: {algo} has no such setting")
+
+
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
     """Raise a UserError for a setting that a resumed run cannot change."""
     if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
         raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
-    for field in dataclasses.fields(saved):
-        before, after = getattr(saved, field.name), getattr(config, field.name)
-        if before != after and field.name not in MAY_CHANGE_ON_RESUME:
+    for name in names(type(saved)):
+        before, after = getattr(saved, name), getattr(config, name)
+        if before != after and name not in MAY_CHANGE_ON_RESUME:
             raise UserError(
-                f"--{field.name.replace('_', '-')} {after}: a resumed run keeps its {before}; "
+                f"{flag(name)} {after}: a resumed run keeps its {before}; "
                 f"only {', '.join(sorted(MAY_CHANGE_ON_RESUME))} may change"
             )

@@ -1,137 +1,144 @@
-"""The settings every agent shares, and the checks of values a person typed."""
+"""The parts of settings that training takes, and config.json.
+
+The other rooms have theirs in `settings.py`: network, optimizer, machine and data.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
+from tyro.conf import Fixed
 
-from agents.core.math.schedules import ALLOWED, Linear, constant
-from agents.core.nets.recurrence import CoreName
-from agents.core.nets.torsos import Activation, Norm, TorsoName
+from agents.core.data.settings import ReplayConfig, RolloutConfig
+from agents.core.math.schedules import ALLOWED, Linear
+from agents.core.nets.settings import ActorCriticConfig, NetworkConfig
+from agents.core.optimize.settings import OptimizerConfig
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
-from envs import command_line, program, schema
+from agents.core.system.settings import MachineConfig, OverlapConfig
+from agents.core.types.settings import (
+    Environments,
+    Episodes,
+    Part,
+    Samples,
+    SeedConfig,
+    Steps,
+    Updates,
+    names,
+    schedules,
+)
+from agents.core.types.settings import flag as flag
+from agents.core.types.settings import require as require
+from envs import program, schema
+from envs.command_line import Unit
 from envs.errors import UserError, did_you_mean
 from envs.flags import EnvFlags
 from envs.make import MOST_ENVS
 from envs.text import plain
 
-command_line.reads(Linear, "SCHEDULE", Linear.parse)
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig(EnvFlags, Part):
+    """The environment that is trained for."""
+
+    title: ClassVar[str] = "Environment"
+
+    num_envs: Fixed[int] = field(default=1, init=False)
+    env_splits: Fixed[Literal[1, 2]] = field(default=1, init=False)
+
+    env_id: Annotated[str, tyro.conf.arg(name="env"), Unit("NAME")] = "Pong"
+    """The environment is an Atari game (Pong, PongNoFrameskip-v4) or has any Gymnasium id."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.check_kwargs()
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaseConfig(EnvFlags):
-    """What every agent needs to run; an algorithm's Config adds its own.
+class CollectConfig(EnvConfig):
+    """The same for an algorithm that acts in it."""
 
-    A number that is given for a schedule is that constant.
-    """
-
-    env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"
-    """Environment: an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
-    preset: str = "auto"
-    """Where the other settings' defaults come from."""
-    seed: int = 1
-    """Seed of everything random in the run."""
-    total_steps: int = 1_000_000
-    """Environment steps to train for, over all environments (an Atari step is 4 frames)."""
-    num_envs: int = 8
-    """Environments stepped together."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks and replay live."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of matrix products; auto is bf16 for convolutions, on CPUs that gain by it."""
-    num_threads: int = 0
-    """CPU threads for the network and for the emulator; 0 is one per core."""
-    overlap_learning: bool = False
-    """Half of a CPU's cores learn while the others act and emulate; else all do each in turn."""
+    num_envs: Environments = 8
+    """This many environments step together."""
     env_splits: Literal[1, 2] = 1
-    """Groups of environments: with two, one steps while actions are chosen for the other."""
-    init_from: str = ""
-    """A run whose best weights are the first ones, of all parts that both networks have."""
-    learning_rate: Linear = constant(2.5e-4)
-    """Step size of the optimizer; a number alone keeps the preset's shape."""
-    optimizer: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
-    """Adam, plain RMSProp, or the centered one of Mnih et al. 2015."""
-    optimizer_epsilon: float = 1e-5
-    """Added to the optimizer's denominator."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay of Adam (https://arxiv.org/abs/1711.05101); in RMSProp an L2 term."""
-    max_grad_norm: float = 0.5
-    """Global gradient norm to clip at; 0 does not clip."""
-    ema_updates: int = 0
-    """Updates whose weights are averaged for evaluation, the last the most; 0 does not."""
-    torso: TorsoName = "auto"
-    """Network body: auto is data_efficient for images and mlp for the rest."""
-    torso_width: int = 1
-    """Multiplies the channels of the body's convolutions."""
-    standardize_pixels: bool = True
-    """Standardize images by 1,024 steps of random play, not counted; else scale to [0, 1]."""
-    torso_norm: Norm = "none"
-    """Normalization within the body."""
-    hidden: int = 256
-    """Width of the hidden layer after the body, and of the core."""
-    activation: Activation = "relu"
-    """Of fully connected layers; convolutions use ReLU."""
-    layer_norm: bool = False
-    """Normalize the hidden layer (https://arxiv.org/abs/1607.06450)."""
-    core: CoreName = "none"
-    """What remembers an episode: a recurrent core sees beyond the stacked frames."""
-    log_every_steps: int = 5_000
-    """Steps between two reports of speed and losses."""
-    eval_every_steps: int = 100_000
-    """Steps between two evaluations; 0 evaluates only at the end."""
-    eval_episodes: int = 10
-    """Full games of an evaluation during training."""
-    final_eval_episodes: int = 30
-    """Full games of the evaluation at the end; 0 for none."""
-    eval_most_steps: int = 0
-    """Steps of an evaluated game at most; 0 is its own limit, 27,000 where it has none."""
-    checkpoint_every_steps: int = 50_000
-    """Steps between two checkpoints."""
-    video: bool = True
-    """Film one game of each evaluation."""
-    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """Weights & Biases: auto is online when logged in, else offline."""
-    group: str = ""
-    """Group in Weights & Biases; by default <algorithm>-<environment>, whatever the seed."""
-    tags: tuple[str, ...] = ()
-    """Extra tags for Weights & Biases."""
-    runs_dir: Path = Path("runs")
-    """Where run directories go."""
-
-    def __post_init__(self) -> None:
-        for name in schedules(type(self)):
-            value = getattr(self, name)
-            if isinstance(value, int | float):
-                object.__setattr__(self, name, constant(value))
+    """The environments are in 1 or 2 groups: one steps while the other's actions are chosen."""
 
     def validate(self) -> None:
-        """Raise a UserError for the first value that cannot work."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Linear):
-                require(all(map(math.isfinite, ends(value))), field.name, value, "a finite number")
-            elif isinstance(value, float):
-                require(math.isfinite(value), field.name, value, "a finite number")
-            elif isinstance(value, int):
-                require(abs(value) < 2**63, field.name, value, "a whole number below 2**63")
-        self.check_kwargs()
-        self.at_least(1, "total_steps", "num_envs", "log_every_steps", "checkpoint_every_steps")
-        self.at_least(1, "eval_episodes", "torso_width", "hidden")
+        super().validate()
+        self.at_least(1, "num_envs")
+        self.at_most(MOST_ENVS, "num_envs")
+        self.multiple_of("env_splits", "num_envs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(Part):
+    """When and how the agent is evaluated."""
+
+    title: ClassVar[str] = "Evaluation"
+
+    eval_every_steps: Steps = 100_000
+    """Two evaluations are this many steps apart; 0 evaluates only at the end."""
+    eval_episodes: Episodes = 10
+    """An evaluation in training plays this many full games."""
+    final_eval_episodes: Episodes = 30
+    """The evaluation at the end plays this many full games; 0 plays none."""
+    eval_most_steps: Steps = 0
+    """An evaluated game is cut off here; 0 is the game's own limit, or 27,000 without one."""
+    video: bool = True
+    """One game of each evaluation is filmed."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "eval_episodes")
+        self.at_least(0, "eval_every_steps", "final_eval_episodes", "eval_most_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig(Part):
+    """What is reported, and where."""
+
+    title: ClassVar[str] = "Logging"
+
+    log_every_steps: Steps = 5_000
+    """Two reports of speed and losses are this many steps apart."""
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """Weights & Biases gets the run; auto is online when logged in, else offline."""
+    group: Annotated[str, Unit("NAME")] = ""
+    """The run is in this group of Weights & Biases, or in <algorithm>-<environment>."""
+    tags: Annotated[tuple[str, ...], Unit("TAG ...")] = ()
+    """Weights & Biases gets these tags too."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "log_every_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(EnvConfig, EvaluationConfig, MachineConfig, LogConfig, SeedConfig):
+    """What every run has, whatever is trained."""
+
+    title: ClassVar[str] = "Run"
+
+    preset: Annotated[str, Unit("NAME")] = "auto"
+    """The other settings' defaults are this preset's."""
+    total_steps: Steps = 1_000_000
+    """Training ends after this many steps, over all environments; an Atari step is 4 frames."""
+    init_from: Annotated[str, Unit("RUN")] = ""
+    """Training begins with this run's best weights, in all parts that both networks have."""
+    checkpoint_every_steps: Steps = 50_000
+    """Two checkpoints are this many steps apart."""
+    runs_dir: Annotated[Path, Unit("FOLDER")] = Path("runs")
+    """The run's directory is made in this folder."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "total_steps", "checkpoint_every_steps")
         for name in schedules(type(self)):
             self.check_steps(name, getattr(self, name))
-        self.above_zero("learning_rate", "optimizer_epsilon")
-        self.at_least(0, "learning_rate", "max_grad_norm", "weight_decay", "ema_updates")
-        self.multiple_of("env_splits", "num_envs")
-        for name, most in MOST.items():
-            require(getattr(self, name) <= most, name, getattr(self, name), f"at most {most}")
-        self.at_least(0, "seed", "num_threads", "eval_every_steps", "final_eval_episodes")
-        self.at_least(0, "eval_most_steps")
 
     def check_steps(self, name: str, value: Linear) -> None:
         """Raise a UserError for a schedule that does not end after it begins."""
@@ -141,55 +148,51 @@ class BaseConfig(EnvFlags):
         begins_first = not value.moves or value.first_step < last
         require(begins_first, name, value, f"a line that begins before step {last}, where it ends")
 
-    def whole(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(all(each == round(each) for each in ends(value)), name, value, "whole numbers")
 
-    def at_least(self, least: float, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            require(min(ends(value)) >= least, name, value, f"at least {least}")
-
-    def at_most(self, bound: str, *names: str) -> None:
-        most = getattr(self, bound)
-        for name in names:
-            require(
-                getattr(self, name) <= most, name, getattr(self, name), f"at most {bound} {most}"
-            )
-
-    def multiple_of(self, divisor: str, *names: str) -> None:
-        unit = getattr(self, divisor)
-        for name in names:
-            value = getattr(self, name)
-            require(value % unit == 0, name, value, f"a multiple of {divisor} {unit}")
-
-    def above_zero(self, *names: str) -> None:
-        """A schedule starts above 0, and may end there."""
-        for name in names:
-            value = getattr(self, name)
-            require(ends(value)[0] > 0, name, value, "above 0")
-
-    def within_unit(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            lowest, highest = min(ends(value)), max(ends(value))
-            require(lowest >= 0 and highest <= 1, name, value, "between 0 and 1")
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig(RunConfig, NetworkConfig, OptimizerConfig):
+    """The parts that every algorithm has; its Config adds others, and settings of its own."""
 
 
-def ends(value: float | Linear) -> tuple[float, float]:
-    """The first and the last value of a schedule; of a number, the number."""
-    return (value.start, value.end) if isinstance(value, Linear) else (value, value)
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
+    """What every algorithm has that learns from a replay."""
+
+    batch_size: Samples = 64
+    """A minibatch has this many transitions."""
+    samples_per_step: Annotated[float, Unit("SAMPLES")] = 2.0
+    """This many transitions are trained on for each step; 32 every 8 steps is 4."""
+    learning_starts_steps: Steps = 4_000
+    """The first update comes after this many steps."""
+    target_every_updates: Updates = 125
+    """The target network is renewed each time this many updates were made."""
+    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)
+    """This share of actions is random in training."""
+    eval_epsilon: float = 0.001
+    """This share of actions is random in evaluations."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("epsilon", "eval_epsilon")
+        self.above_zero("samples_per_step")
+        self.at_least(1, "batch_size", "target_every_updates")
+        self.at_least(0, "learning_starts_steps")
+        self.at_most_as("buffer_size", "batch_size", "learning_starts_steps")
 
 
-def schedules(config_class: type[Any]) -> list[str]:
-    """The names of the settings that are schedules."""
-    fields = dataclasses.fields(config_class)
-    return [field.name for field in fields if isinstance(field.default, Linear)]
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig):
+    """What every algorithm has that learns from rollouts."""
 
+    value_coefficient: float = 0.5
+    """The value's loss has this weight, c₁."""
+    eval_temperature: float = 1.0
+    """Evaluations draw from π^(1/temperature); 0 is the mode."""
 
-MOST = {"num_envs": MOST_ENVS, "num_threads": 1_024, "hidden": 16_384, "torso_width": 64}
-"""What nobody means to exceed: a machine would be out of memory before it could say so."""
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(0, "value_coefficient", "eval_temperature")
+
 
 FIRST_VERSION = "0.1"
 """The version whose config.json names none."""
@@ -201,20 +204,9 @@ MAY_CHANGE_ON_RESUME = {
 }
 
 
-def require(condition: bool, name: str, value: Any, allowed: str) -> None:
-    """Raise a UserError that names the flag, its value and what is allowed."""
-    if not condition:
-        raise UserError(f"{flag(name)} {value}: must be {allowed}")
-
-
-def flag(name: str) -> str:
-    """What a setting is called on the command line."""
-    return "--env" if name == "env_id" else "--" + name.replace("_", "-")
-
-
 def to_json(config: BaseConfig) -> dict[str, Any]:
     """The config as plain JSON values."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values = {name: getattr(config, name) for name in names(type(config))}
     for name in schedules(type(config)):
         values[name] = values[name].to_json()
     return values | {"runs_dir": str(config.runs_dir), "tags": list(config.tags)}
@@ -235,8 +227,8 @@ def from_json(config_class: type[Any], values: dict[str, Any], where: str = "con
     Raises:
         UserError: a field is unknown, of another type, or has a value that cannot work.
     """
-    known = {field.name for field in dataclasses.fields(config_class)}
-    values = earlier_names.settings(values)
+    known = names(config_class)
+    values = earlier_names.without_absent(earlier_names.settings(values), known)
     for name in values:
         if name not in known:
             raise UserError(f"{where} has the unknown field '{name}'" + did_you_mean(name, known))

@@ -1,0 +1,102 @@
+"""The settings of what an algorithm learns from: a replay, a rollout or demonstrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tyro.conf import Fixed
+
+from agents.core.math.schedules import Linear, constant
+from agents.core.nets.settings import RecurrenceConfig
+from agents.core.types.settings import Part, Samples, SeedConfig, Steps, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(Part):
+    """What becomes of rewards before they are learned from."""
+
+    title: ClassVar[str] = "Rewards"
+
+    gamma: float = 0.99
+    """The discount multiplies the worth of a reward for each step until it comes."""
+    clip_reward: bool = True
+    """Atari agents learn from the reward's sign; scores are never clipped."""
+    life_loss_ends_return: bool = True
+    """A lost life ends the return, and the game goes on."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("gamma")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig(RewardConfig, SeedConfig):
+    """What a replay stores, and how it is drawn from."""
+
+    title: ClassVar[str] = "Replay"
+
+    buffer_size: Samples = 300_000
+    """The replay holds this many transitions, on Atari of 7.06 kB each."""
+    n_step: Linear = constant(1)
+    """Returns sum this many rewards before they bootstrap."""
+    priority_exponent: float = 0.5
+    """Draws prefer large errors by this α (https://arxiv.org/abs/1511.05952); 0 is uniform."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("priority_exponent")
+        self.at_least(1, "n_step")
+        self.whole("n_step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig(SeedConfig, RewardConfig, RecurrenceConfig):
+    """How long a rollout is, and how its advantages are estimated."""
+
+    title: ClassVar[str] = "Rollout"
+
+    gae_lambda: Fixed[float] = field(default=1.0, init=False)
+
+    horizon_steps: Steps = 128
+    """A rollout has this many steps of each environment."""
+    normalize_advantages: bool = False
+    """Advantages have mean 0 and deviation 1 in each minibatch."""
+    normalize_rewards: bool = False
+    """Rewards are scaled by the deviation of their discounted sum."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "horizon_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvantageConfig(RolloutConfig):
+    """The same where advantages may be estimated with fewer rewards than the whole return has."""
+
+    gae_lambda: float = 0.95
+    """Advantages mix n-step returns by this λ (https://arxiv.org/abs/1506.02438)."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("gae_lambda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(SeedConfig):
+    """Which demonstrations are learned from."""
+
+    title: ClassVar[str] = "Demonstrations"
+
+    demos: str = "auto"
+    """The dataset: a directory, a shipped one's name, or auto for the environment's own."""
+    fraction: float = 1.0
+    """This share of the training episodes is learned from."""
+    validation_share: float = 0.2
+    """This share of the episodes is held out for validation."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
+        share = self.validation_share
+        require(0 <= share < 1, "validation_share", share, "from 0 to below 1")
