@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from agents.core.data.augmentation import random_shift
+from agents.core.data.settings import DemoConfig
 from agents.core.math.schedules import stream_seed
 from agents.core.runs.artifacts import Artifact, demonstrations
 from agents.core.types.batches import DemoBatch
@@ -22,19 +22,6 @@ from demos.editing import split
 from demos.frames import Frames, decode, require_learnable
 from demos.shipped import find
 from envs import EnvSpec
-
-
-class ImitationConfig(Protocol):
-    """The settings that choose what is learned from."""
-
-    @property
-    def demos(self) -> str: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def fraction(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
 
 
 class Demonstrations:
@@ -110,7 +97,7 @@ class DemoSplit:
     dataset: Artifact
 
 
-def load(config: ImitationConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> DemoSplit:
+def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> DemoSplit:
     """The dataset of a config, split by episode.
 
     Raises:

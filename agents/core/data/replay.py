@@ -7,15 +7,15 @@ with, which makes a truncated episode bootstrap from the frame it really ended o
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from agents.core.data.priorities import Priorities
+from agents.core.data.settings import ReplayConfig
 from agents.core.math import returns
-from agents.core.math.schedules import Linear, stream_seed
+from agents.core.math.schedules import stream_seed
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Batch
 from agents.core.types.spaces import Spaces
@@ -24,25 +24,6 @@ from envs.errors import UserError
 
 IMPORTANCE_EXPONENT = 0.5
 """β of prioritized replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
-
-
-class ReplayConfig(Protocol):
-    """The settings a replay reads from an algorithm's config."""
-
-    @property
-    def buffer_size(self) -> int: ...
-    @property
-    def n_step(self) -> Linear: ...
-    @property
-    def gamma(self) -> float: ...
-    @property
-    def priority_exponent(self) -> float: ...
-    @property
-    def clip_reward(self) -> bool: ...
-    @property
-    def life_loss_ends_return(self) -> bool: ...
-    @property
-    def seed(self) -> int: ...
 
 
 def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:

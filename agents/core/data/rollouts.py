@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agents.core.data.settings import RolloutConfig
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
 from agents.core.nets.normalize import RewardScaler
@@ -25,31 +26,6 @@ from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import State, Step
 from envs.errors import UserError
-
-
-class RolloutConfig(Protocol):
-    """The settings a rollout reads from an algorithm's config."""
-
-    @property
-    def horizon_steps(self) -> int: ...
-    @property
-    def sequence_steps(self) -> int: ...
-    @property
-    def core(self) -> str: ...
-    @property
-    def gamma(self) -> float: ...
-    @property
-    def gae_lambda(self) -> float: ...
-    @property
-    def clip_reward(self) -> bool: ...
-    @property
-    def life_loss_ends_return(self) -> bool: ...
-    @property
-    def normalize_rewards(self) -> bool: ...
-    @property
-    def normalize_advantages(self) -> bool: ...
-    @property
-    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)

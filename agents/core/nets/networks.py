@@ -7,7 +7,6 @@ which without a recurrent core are of one step.
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,14 @@ from torch import Tensor, nn
 from agents.core.nets.distributions import Distribution, make_policy_head, orthogonal
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
-from agents.core.nets.recurrence import CoreName, make_core
-from agents.core.nets.torsos import Activation, Norm, Torso, TorsoName, dense_layer, make_torso
+from agents.core.nets.recurrence import make_core
+from agents.core.nets.settings import (
+    ActorCriticConfig,
+    NetworkConfig,
+    PolicyNetworkConfig,
+    QNetworkConfig,
+)
+from agents.core.nets.torsos import Activation, Torso, dense_layer, make_torso
 from agents.core.types.spaces import Spaces
 
 
@@ -102,7 +107,7 @@ class Body(nn.Module):
     PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
     """
 
-    def __init__(self, config: PolicyConfig, obs_shape: tuple[int, ...]):
+    def __init__(self, config: PolicyNetworkConfig, obs_shape: tuple[int, ...]):
         super().__init__()
         self.torso = make_torso(
             config.torso,
@@ -177,7 +182,7 @@ class ActorCritic(nn.Module):
 class PolicyNetwork(nn.Module):
     """A policy alone, on single observations: the parts of an actor-critic that choose."""
 
-    def __init__(self, config: PolicyConfig, spaces: Spaces):
+    def __init__(self, config: PolicyNetworkConfig, spaces: Spaces):
         super().__init__()
         self.normalizer = make_normalizer(config, spaces)
         self.body = Body(config, spaces.obs_shape)
@@ -189,54 +194,14 @@ class PolicyNetwork(nn.Module):
         return self.policy_head(features_BF * kept_BF)
 
 
-class TorsoConfig(Protocol):
-    """The settings that every network reads from an algorithm's config."""
-
-    @property
-    def torso(self) -> TorsoName: ...
-    @property
-    def torso_width(self) -> int: ...
-    @property
-    def torso_norm(self) -> Norm: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def activation(self) -> Activation: ...
-    @property
-    def layer_norm(self) -> bool: ...
-
-
-class QNetworkConfig(TorsoConfig, Protocol):
-    """What a Q-network reads beside them."""
-
-    @property
-    def dueling(self) -> bool: ...
-
-
-class PolicyConfig(TorsoConfig, Protocol):
-    """What a policy network reads beside them."""
-
-    @property
-    def core(self) -> CoreName: ...
-    @property
-    def normalize_observations(self) -> bool: ...
-
-
-class ActorCriticConfig(PolicyConfig, Protocol):
-    """What an actor-critic reads beside them."""
-
-    @property
-    def separate_value(self) -> bool: ...
-
-
-def make_normalizer(config: PolicyConfig, spaces: Spaces) -> ObservationNormalizer:
+def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationNormalizer:
     """What scales vector observations, where the config wants it; images are never scaled."""
     wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
     return ObservationNormalizer(spaces.obs_shape, wanted)
 
 
 def make_quantile_network(
-    config: TorsoConfig, spaces: Spaces, num_quantiles: int
+    config: NetworkConfig, spaces: Spaces, num_quantiles: int
 ) -> QuantileNetwork:
     """The quantiles of the return, for each combination of an action's parts.
 

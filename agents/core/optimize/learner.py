@@ -13,26 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from agents.core.math.schedules import Linear
 from agents.core.optimize.optimizers import OPTIMIZERS
+from agents.core.optimize.settings import OptimizerConfig
 from agents.core.system import distributed
 from agents.core.system.codec import all_like, like
 from agents.core.system.compute import Compute
-
-
-class PartConfig(Protocol):
-    """The settings with which a part of a learner is trained."""
-
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def learning_rate(self) -> Linear: ...
-    @property
-    def optimizer_epsilon(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def max_grad_norm(self) -> float: ...
 
 
 class Minibatch(Protocol):
@@ -126,7 +111,7 @@ class Part:
     def __init__(
         self,
         network: nn.Module,
-        config: PartConfig,
+        config: OptimizerConfig,
         average: WeightAverage | None = None,
         in_policy: bool = True,
     ):

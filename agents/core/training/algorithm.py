@@ -9,17 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from agents.core.optimize.learner import Learner, Part, PartConfig, WeightAverage
+from agents.core.optimize.learner import Learner, Part, WeightAverage
 from agents.core.policies.policy import Policy
 from agents.core.system.codec import all_like
 from agents.core.types.step import Step
-
-
-class AlgorithmConfig(PartConfig):
-    """The settings that every algorithm has."""
-
-    @property
-    def ema_updates(self) -> int: ...
 
 
 class Algorithm(ABC):
