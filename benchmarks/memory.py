@@ -30,6 +30,7 @@ from benchmarks.isolated_process import apart
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 from envs.entry import command as one_line_errors
+from envs.errors import DoesNotFit
 
 FRAME_BYTES, STACK = 84 * 84, 4
 
@@ -180,11 +181,9 @@ def main(args: list[str] | None = None) -> None:
         require(arguments.num_envs >= 1, "num_envs", arguments.num_envs, "at least 1")
         share = arguments.memory_share
         require(0 < share <= 0.9, "memory_share", share, "above 0 and at most 0.9")
-        # What cannot be made is an error; what does not fit is skipped.
-        make_replay(arguments)
         try:
             result = apart(fill, arguments)
-        except UserError as error:
+        except DoesNotFit as error:
             print(f"skipped: {error}")
             return
         result["peers"] = measure_peers(arguments)

@@ -20,7 +20,6 @@ EVERYWHERE: dict[str, Any] = {
     "torso": "nature",
     "hidden": 512,
     "layer_norm": False,
-    "core": "none",
     "gamma": 0.99,
     "log_every_steps": NEVER,
     "checkpoint_every_steps": NEVER,

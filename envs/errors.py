@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class DoesNotFit(UserError):
+    """What was asked for needs more memory than there is; the line says what would fit."""
+
+
 class NotReproduced(UserError):
     """An environment did not lead to where the same seeds and actions led before."""
 

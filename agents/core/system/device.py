@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agents.core.system import distributed
-from envs.errors import UserError
+from envs.errors import DoesNotFit, UserError
 from envs.machine import available_cores
 
 
@@ -84,7 +84,7 @@ def reserve(
     cuda = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
     if num_bytes > 0.9 * free:
-        raise UserError(
+        raise DoesNotFit(
             f"{what} needs {num_bytes / 1e9:.1f} GB and {device.type} has {free / 1e9:.1f} GB "
             f"free; {remedy(0.9 * free / num_bytes)}"
         )
