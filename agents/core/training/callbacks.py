@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from agents.core.training.evaluation import Evaluation
-    from agents.core.training.loop import Training
+from agents.core.runs.run import Run
+from agents.core.training.algorithm import Algorithm
+from agents.core.training.evaluation import Evaluation
+
+
+class Training(Protocol):
+    """A training as its callbacks see it (`agents.core.training.loop.Training`).
+
+    Attributes:
+        agent: the algorithm; `agent.policy` acts.
+        run: the run's directory; None where nothing is saved.
+        step: environment steps so far, over all environments.
+    """
+
+    agent: Algorithm
+    run: Run | None
+    step: int
 
 
 class Callback:
