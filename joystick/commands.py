@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 TOOLS = {
     "evaluate": Command("score a run over full games", "agents.evaluate"),
+    "watch": Command("play a trained agent live, or into a film", "agents.watch"),
     "report": Command("make a page of curves, films and tables of runs", "agents.report.__main__"),
     "card": Command("write a run's card, and upload it to the Hugging Face Hub", "agents.card"),
     "dashboard": Command("save a W&B workspace and report", "agents.dashboard.__main__"),

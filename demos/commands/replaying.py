@@ -36,31 +36,50 @@ class Replay:
     speed: float = 1.0  # Times as fast as real time.
 
     def run(self) -> int:
-        target = self.to or usual_target()
-        is_film = Path(target).suffix in video.ENCODERS
-        if target not in ("window", "terminal") and not is_film:
-            near = did_you_mean(target, ["window", "terminal"])
-            films = ", ".join(f"FILE{ending}" for ending in video.ENCODERS)
-            raise UserError(f"--to {target}: allowed are window, terminal, {films}{near}")
         speed = checked_speed(self.speed)
+        target = checked_target(self.to)
         episode = one_episode(opened(self.dataset), self.episode)
-        title, fps = (
-            f"{plain(self.dataset.name)}, episode {self.episode}",
-            speed * fps_of(episode.spec),
-        )
+        title = f"{plain(self.dataset.name)}, episode {self.episode}"
         with closing(moments(episode)) as shown:
-            if is_film:
-                quiet = not sys.stdout.isatty()
-                steps = track(shown, escape(f"filming {title}"), len(episode) + 1, disable=quiet)
-                return film(Path(target), steps, fps)
-            try:
-                if target == "terminal":
-                    terminal.play(shown, fps, Console())
-                else:
-                    watch(shown, title, fps)
-            except KeyboardInterrupt:
-                pass
-        return 0
+            return show(shown, title, speed * fps_of(episode.spec), target, len(episode) + 1)
+
+
+def checked_target(to: str | None) -> str:
+    """Where moments are shown: "window", "terminal" or a film's file; None is what there is.
+
+    Raises:
+        UserError: it is none of them, or there is neither a display nor a terminal.
+    """
+    target = to or usual_target()
+    if target not in ("window", "terminal") and Path(target).suffix not in video.ENCODERS:
+        near = did_you_mean(target, ["window", "terminal"])
+        films = ", ".join(f"FILE{ending}" for ending in video.ENCODERS)
+        raise UserError(f"--to {target}: allowed are window, terminal, {films}{near}")
+    return target
+
+
+def show(
+    shown: Iterable[Moment], title: str, fps: float, target: str, total: int | None = None
+) -> int:
+    """Show moments, until they end or the person quits; the exit code.
+
+    Args:
+        target: as `checked_target` returns it.
+        total: how many moments there are, where that is known.
+    """
+    if target not in ("window", "terminal"):
+        quiet = not sys.stdout.isatty()
+        return film(
+            Path(target), track(shown, escape(f"filming {title}"), total, disable=quiet), fps
+        )
+    try:
+        if target == "terminal":
+            terminal.play(shown, fps, Console())
+        else:
+            watch(shown, title, fps)
+    except KeyboardInterrupt:
+        pass
+    return 0
 
 
 def usual_target() -> str:

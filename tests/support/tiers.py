@@ -103,6 +103,7 @@ FULL = {
     "sweep",
     "user_envs",
     "wandb",
+    "watch",
     "wandb_runs",
     "wheel",
 }
