@@ -19,6 +19,7 @@ import yaml
 
 pytest.importorskip("optuna")
 
+import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -312,6 +313,31 @@ def test_ctrl_c_saves_the_training_and_keeps_the_trials_before(
     toy()
     assert run(file, "--trials", 2, "--out", out) == 0
     assert [each["learning_rate"] for each in chosen(out, file)] == [0.001, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("call", ["report", "should_prune"])
+def test_ctrl_c_waits_for_the_database(
+    call: str,
+    toy: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written = getattr(optuna.trial.Trial, call)
+    ended: list[bool] = []
+
+    def pressed(*args: Any) -> Any:
+        if not ended:
+            os.kill(os.getpid(), signal.SIGINT)
+        result = written(*args)
+        ended.append(True)
+        return result
+
+    monkeypatch.setattr(optuna.trial.Trial, call, pressed)
+    assert run(toy(), "--trials", 2, "--out", tmp_path / "out") == 130
+    assert ended
+    printed = capsys.readouterr().out
+    assert "of 2 trials; the same command goes on" in printed
 
 
 def test_a_trial_that_was_lost_with_its_sweep_is_tried_again(

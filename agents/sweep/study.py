@@ -57,13 +57,16 @@ def run_alone(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
     """As `run`, in a folder that no other sweep writes into."""
     study = open_study(plan, file, out)
     code = 0
-    try:
-        while len(ended(study)) < trials:
-            one_trial(study, plan, out, seed)
-    except KeyboardInterrupt:
-        tell(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
-        code = 128 + (signals.received() or signal.SIGINT)
-    best = show(study, plan, out)
+    # An exception inside the database's code would leave a transaction half done.
+    with signals.StopSignal():
+        try:
+            while len(ended(study)) < trials:
+                signals.check()
+                one_trial(study, plan, out, seed)
+        except KeyboardInterrupt:
+            tell(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
+            code = 128 + (signals.received() or signal.SIGINT)
+        best = show(study, plan, out)
     return code or (0 if best else 1)
 
 

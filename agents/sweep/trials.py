@@ -89,9 +89,15 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
 
 
 def watch(process: subprocess.Popen[bytes], folder: Path, metric: str, report: Report) -> bool:
-    """Report each evaluation as it comes; False as soon as one says not to go on."""
-    heard, running = 0, True
+    """Report each evaluation as it comes; False as soon as one says not to go on.
+
+    Raises:
+        KeyboardInterrupt: a signal was noted since the last look.
+    """
+    heard = 0
+    running = True
     while running:
+        signals.check()
         try:
             process.wait(LOOK_SECONDS)
             running = False
