@@ -2,8 +2,8 @@
 
     joystick watch runs/<run>
 
-A dataset's first episode is replayed in place of it, and a checkpoint of Stable-Baselines3 needs
-`--env`. q, Escape and Ctrl-C end it.
+A run's agent and a checkpoint of Stable-Baselines3 play new games. The checkpoint needs `--env`.
+The episodes of a dataset are replayed. q, Escape and Ctrl-C end it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 
 from agents.core.runs.run import Run
+from agents.core.system.device import tune_process
+from agents.core.training.config import flag, require
+from agents.core.training.demonstrator import Demonstrator
 from demos.actions import checked
-from demos.commands.replaying import Replay, checked_target, show
+from demos.commands.replaying import checked_target, show
+from demos.dataset import Dataset
 from demos.metadata import FILE
 from demos.policies import Policy, resolve
-from demos.replaying import Moment, checked_speed
-from demos.shipped import shipped
+from demos.replaying import Moment, checked_speed, moments, one_episode
+from demos.shipped import opened, shipped
 from envs import EnvSpec, UserError, command_line, spec
 from envs.action_names import action_name
 from envs.backends import open_pool
 from envs.entry import command as one_line_errors
+from envs.errors import NotReproduced, did_you_mean
+from envs.pool import Transition
 from envs.tapes import tape_seed
 from envs.text import plain
 from envs.video import fps_of
@@ -38,41 +44,129 @@ from envs.video import fps_of
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     what: tyro.conf.Positional[Path]  # A run's directory, an SB3 zip, or a dataset.
-    env_id: Annotated[str, tyro.conf.arg(name="env")] = ""  # Environment of an SB3 zip.
-    episodes: int = 1  # Whole games to play.
-    seed: int = 0  # Seed of the games.
-    exploration: float | None = None  # ε or temperature; by default the run's own.
+    env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None  # Environment of an SB3 zip.
+    episodes: int = 1  # Whole games to play, or recorded episodes to replay.
+    seed: int | None = None  # Seed of the games; None is 0.
+    exploration: float | None = None  # ε or temperature; None is the agent's own.
+    checkpoint: Literal["best", "last"] | None = None  # A run's weights; None is the best.
+    device: Literal["auto", "cpu", "cuda"] | None = None  # Of a run's network; None is auto.
     to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
     speed: float = 1.0  # Times as fast as real time.
     most_steps: int = 0  # Steps of a game at most; 0 is its own limit.
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What is shown.
+
+    Attributes:
+        spec: the environment that is seen.
+        moments: one a step; closing it closes the environments.
+    """
+
+    spec: EnvSpec
+    moments: Generator[Moment, None, None]
 
 
 def watch(arguments: Arguments) -> int:
     """Play or replay what was named; returns the exit code.
 
     Raises:
-        UserError: there is no such thing, or nowhere to show it.
+        UserError: there is no such thing, an option is not for it, or nowhere shows it.
     """
-    what = str(arguments.what)
     speed = checked_speed(arguments.speed)
     target = checked_target(arguments.to)
-    if arguments.episodes < 1:
-        raise UserError(f"--episodes {arguments.episodes}: must be at least 1")
-    if (arguments.what / FILE).exists() or what in shipped():
-        return Replay(dataset=arguments.what, to=arguments.to, speed=arguments.speed).run()
-    if what.endswith(".zip"):
-        if not arguments.env_id:
-            raise UserError(f"{plain(what)}: name its environment with --env")
-        played, name = spec(arguments.env_id), f"sb3:{what}"
-    else:
-        run = Run.open(arguments.what)
-        run.require_no_links()
-        played, name = EnvSpec.from_json(run.config()["env_spec"]), what
-    played = played.bounded(arguments.most_steps)
-    policy = resolve(name, played, arguments.seed, arguments.exploration)
-    title = plain(f"{arguments.what.name} on {played.env_id}")
-    with closing(games(played, policy, arguments.seed, arguments.episodes)) as shown:
-        return show(shown, title, speed * fps_of(played), target)
+    require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
+    require(arguments.most_steps >= 0, "most_steps", arguments.most_steps, "at least 0")
+    if arguments.seed is not None:
+        require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
+    showing = showing_of(arguments)
+    title = plain(f"{arguments.what.name} on {showing.spec.env_id}")
+    with closing(showing.moments) as shown:
+        return show(shown, title, speed * fps_of(showing.spec), target)
+
+
+def showing_of(arguments: Arguments) -> Showing:
+    """What the person named; a path wins over the name of a shipped dataset."""
+    what = arguments.what
+    if (what / FILE).exists() or (not what.exists() and str(what) in shipped()):
+        return of_dataset(arguments)
+    if what.suffix == ".zip" and not what.is_dir():
+        return of_zip(arguments)
+    return of_run(arguments)
+
+
+def of_dataset(arguments: Arguments) -> Showing:
+    """The first episodes of a dataset, as they were recorded."""
+    why = f"the episodes of {plain(arguments.what)} are recorded, nothing plays them"
+    refuse(arguments, ("env_id", "seed", "exploration", "checkpoint", "device"), why)
+    dataset = opened(arguments.what)
+    found = len(dataset.files())
+    if arguments.episodes > max(found, 1):
+        allowed = f"1 to {found}, so many are in {plain(arguments.what)}"
+        raise UserError(f"--episodes {arguments.episodes}: must be {allowed}")
+    replayed = recorded(dataset, arguments.episodes, arguments.most_steps)
+    return Showing(dataset.metadata.spec, replayed)
+
+
+def of_zip(arguments: Arguments) -> Showing:
+    """New games of a checkpoint of Stable-Baselines3."""
+    named = plain(arguments.what)
+    refuse(
+        arguments, ("checkpoint", "device"), f"{named} is one checkpoint, which plays on the CPU"
+    )
+    if not arguments.what.expanduser().is_file():
+        raise UserError(f"{named} is no file")
+    if arguments.env_id is None:
+        raise UserError(f"{named}: name its environment with --env")
+    played = spec(arguments.env_id).bounded(arguments.most_steps)
+    seed = arguments.seed or 0
+    policy = resolve(f"sb3:{arguments.what}", played, seed, arguments.exploration)
+    return Showing(played, games(played, policy, seed, arguments.episodes))
+
+
+def of_run(arguments: Arguments) -> Showing:
+    """New games of a run's agent."""
+    run = opened_run(arguments.what)
+    refuse(arguments, ("env_id",), f"{plain(run.path)} names its own environment")
+    run.require_no_links()
+    tune_process()
+    played = EnvSpec.from_json(run.config()["env_spec"]).bounded(arguments.most_steps)
+    seed = arguments.seed or 0
+    checkpoint = arguments.checkpoint or "best"
+    device = arguments.device or "auto"
+    policy = Demonstrator(run, played, seed, arguments.exploration, checkpoint, device)
+    return Showing(played, games(played, policy, seed, arguments.episodes))
+
+
+def opened_run(path: Path) -> Run:
+    """The run of a path; where there is nothing, the error names what else can be watched."""
+    try:
+        return Run.open(path)
+    except UserError as error:
+        if path.expanduser().exists():
+            raise
+        known = shipped()
+        others = f"(an SB3 zip and a dataset are allowed too, shipped are: {', '.join(known)})"
+        near = "" if "did you mean" in str(error) else did_you_mean(path.name, known)
+        raise UserError(f"{error} {others}{near}") from None
+
+
+def refuse(arguments: Arguments, names: tuple[str, ...], why: str) -> None:
+    """Pass where the person gave none of these options: none is ignored in silence."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None:
+            raise UserError(f"{flag(name)} {plain(value)}: {why}")
+
+
+def recorded(dataset: Dataset, episodes: int, most_steps: int) -> Generator[Moment, None, None]:
+    """The moments of a dataset's first episodes, one after the other."""
+    for number in range(episodes):
+        with closing(moments(one_episode(dataset, number))) as episode:
+            for each in islice(episode, most_steps + 1 if most_steps else None):
+                counted, *others = each.lines
+                yield replace(each, lines=(f"episode {number}   {counted}", *others))
 
 
 def games(
@@ -88,6 +182,9 @@ def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Mo
 
     One environment shows what the policy sees, and a second one beside it, of the same seed and
     actions, the pictures.
+
+    Raises:
+        NotReproduced: the two environments differ, so that the pictures would be of another game.
     """
     seeds = np.array([tape_seed(seed, 0, number)])
     both = np.array([True])
@@ -108,6 +205,7 @@ def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Mo
             drawn.send(actions)
             now = seen.recv()
             then = drawn.recv()
+            require_same_game(played, now, then)
             obs = now.obs
             start = now.terminated | now.truncated
             total += float(now.reward[0])
@@ -115,6 +213,20 @@ def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Mo
             yield moment(picture, number, step, total, action_name(played, actions[0]))
             if start[0] or step >= played.most_steps > 0:
                 return
+
+
+def require_same_game(played: EnvSpec, seen: Transition, drawn: Transition) -> None:
+    """Pass where both environments gave the same reward, and ended or went on alike."""
+    pairs = (
+        (seen.reward, drawn.reward),
+        (seen.terminated, drawn.terminated),
+        (seen.truncated, drawn.truncated),
+    )
+    if not all(np.array_equal(ours, theirs, equal_nan=True) for ours, theirs in pairs):
+        raise NotReproduced(
+            f"{played.env_id} does not repeat itself from seed and actions: its pictures would be"
+            " of another game than the agent plays"
+        )
 
 
 def moment(pictures: np.ndarray, number: int, step: int, total: float, done: str) -> Moment:

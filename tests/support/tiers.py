@@ -103,8 +103,8 @@ FULL = {
     "sweep",
     "user_envs",
     "wandb",
-    "watch",
     "wandb_runs",
+    "watch",
     "wheel",
 }
 

@@ -71,10 +71,22 @@ def own_exploration(policy: Policy, exploration: float | None) -> float:
 
 
 class Demonstrator:
-    """Plays N games at a time with the best weights of a run."""
+    """Plays N games at a time with weights of a run.
 
-    def __init__(self, run: Run, spec: EnvSpec, seed: int, exploration: float | None):
-        self.policy, trained_on, step, _ = load_policy(run)
+    Raises:
+        UserError: as `load_policy`, or the run was trained on another environment.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        spec: EnvSpec,
+        seed: int,
+        exploration: float | None,
+        checkpoint: str = "best",
+        device: str = "auto",
+    ):
+        self.policy, trained_on, step, _ = load_policy(run, checkpoint, device)
         spec.bounded().require_same(trained_on.bounded(spec.most_steps), f"{run.path} is")
         self.exploration = own_exploration(self.policy, exploration)
         self.seed = seed
