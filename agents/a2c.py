@@ -25,6 +25,7 @@ from agents.core.training.config import OnPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
+from agents.core.types.settings import Steps
 from agents.core.types.spaces import Spaces
 
 
@@ -32,7 +33,7 @@ from agents.core.types.spaces import Spaces
 class Config(AdvantageConfig, OnPolicyConfig):
     title = "A2C"
     learning_rate: Linear = Linear(2.5e-4, 0)
-    horizon_steps: int = 5
+    horizon_steps: Steps = 5
     gae_lambda: float = 1.0
     entropy_coefficient: float = 0.01  # The policy's entropy has this weight, c₂.
 

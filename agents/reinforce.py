@@ -26,6 +26,7 @@ from agents.core.training.config import OnPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
+from agents.core.types.settings import Steps
 from agents.core.types.spaces import Spaces
 
 
@@ -33,7 +34,7 @@ from agents.core.types.spaces import Spaces
 class Config(OnPolicyConfig):
     title = "REINFORCE"
     learning_rate: Linear = Linear(2.5e-4, 0)
-    horizon_steps: int = 512
+    horizon_steps: Steps = 512
     normalize_advantages: bool = True
 
     @property

@@ -25,11 +25,15 @@ from typing import Annotated, Any, NoReturn
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from envs import plugins, program
+from envs import help_text, plugins, program
 from envs.errors import UserError
+from envs.output import tell
 
 LARGEST = 2**63 - 1
 """The largest whole number that PyTorch, NumPy and the emulator all take."""
+
+DESCRIPTION = "<description>"
+"""Stands for a description in tyro's help: tyro would join the lines of ours, and wrap none."""
 
 FLAG = re.compile(r"^--[A-Za-z][\w.-]*")
 
@@ -57,20 +61,29 @@ def parse(
     words = hyphenated(plugins.taken(sys.argv[1:] if args is None else args))
     given: dict[str, Any] = {} if default is None else {"default": default}
     errors = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stderr(errors):
+        with redirect_stderr(errors), redirect_stdout(printed):
             return tyro.cli(
                 kind,
                 args=words,
                 prog=program.as_called(prog),
-                description=program.as_called(description or ""),
+                description=DESCRIPTION,
                 registry=VALUES,
                 **given,
             )
     except SystemExit as exit_:
         if exit_.code:
             raise UserError(one_line(errors.getvalue())) from None
+        tell(help_of(printed.getvalue(), program.as_called(description or "")))
         raise
+
+
+def help_of(printed: str, description: str) -> str:
+    """What tyro prints for `--help`, within the terminal's width and with our description."""
+    columns = help_text.width()
+    text = help_text.within(printed, columns)
+    return text.replace(DESCRIPTION, help_text.wrapped(description, columns), 1)
 
 
 def completion(kinds: dict[str, Any], prog: str, shell: str) -> str:

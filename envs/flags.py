@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from envs.command_line import Unit
 from envs.kwargs import checked, parsed
 from envs.spec import EnvSpec, spec
 
@@ -27,23 +28,23 @@ class EnvFlags:
 
     env_kwargs: Annotated[dict[str, Any], KWARGS] = field(default_factory=dict, hash=False)
     """Arguments of its constructor: gravity=-5.0 continuous=true, or a JSON object."""
-    max_episode_steps: int | None = None
+    max_episode_steps: Annotated[int | None, Unit("STEPS")] = None
     """Steps after which an episode is truncated."""
-    frameskip: int | None = None
+    frameskip: Annotated[int | None, Unit("FRAMES")] = None
     """Atari: emulated frames in a step."""
-    repeat_action_probability: float | None = None
+    repeat_action_probability: Annotated[float | None, Unit("SHARE")] = None
     """Atari: probability that the emulator repeats the last action (sticky actions)."""
-    noop_max: int | None = None
+    noop_max: Annotated[int | None, Unit("STEPS")] = None
     """Atari: most no-ops after a reset."""
     full_action_space: bool = False
     """Atari: all 18 actions, not only the ones that the game reacts to."""
-    mode: int | None = None
+    mode: Annotated[int | None, Unit("NUMBER")] = None
     """Atari: the game's mode."""
-    difficulty: int | None = None
+    difficulty: Annotated[int | None, Unit("NUMBER")] = None
     """Atari: the game's difficulty."""
-    frame_stack: int | None = None
+    frame_stack: Annotated[int | None, Unit("FRAMES")] = None
     """Atari: frames in an observation."""
-    screen_size: int | None = None
+    screen_size: Annotated[int | None, Unit("PIXELS")] = None
     """Atari: height and width of an observation in pixels."""
 
     def spec_of(self, name: str) -> EnvSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -11,12 +12,14 @@ import torch
 import envs
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
+from agents.core.training import help
 from agents.core.training.algorithms import command_of, name_of
 from agents.core.training.config import MAY_CHANGE_ON_RESUME, BaseConfig, of_run
 from agents.core.types.settings import flag, names, require, schedules
-from envs import UserError, command_line
+from envs import UserError, command_line, help_text
 from envs.catalog import canonical_id
 from envs.errors import did_you_mean
+from envs.output import tell
 
 
 class Command(NamedTuple):
@@ -58,7 +61,9 @@ def parse(module: ModuleType, args: list[str]) -> Command:
         require(same, "preset", chosen.preset, f"{default.preset}, that of the run")
     else:
         default = preset(module, chosen.preset, chosen.env, device)
-    presets = "|".join(["auto", *module.PRESETS])
+    if {"-h", "--help"} & {*rest}:
+        tell(help.text(module, default, help_text.width()))
+        sys.exit(0)
     refuse_absent(module, rest)
     rest = earlier_names.schedules(rest, default)
     config = command_line.parse(
@@ -66,20 +71,12 @@ def parse(module: ModuleType, args: list[str]) -> Command:
         default=default,
         args=shaped(rest, default),
         prog=command_of(name_of(module)),
-        description=(
-            f"{module.__doc__}\n--preset {presets}    --resume runs/<run>\n{SCHEDULE}\n{AFRESH}"
-        ),
+        description=None,
     )
     if run is not None:
         refuse_changes(default, config, chosen.env)
     config.validate()
     return Command(config, run, chosen.fresh_episodes)
-
-
-SCHEDULE = "SCHEDULE is a number or START..END@FIRST..LAST: a line between two steps, 1..0.1@0..1e5"
-
-
-AFRESH = "--resume RUN --fresh-episodes goes on where an environment is not reproducible."
 
 
 def shaped(words: list[str], default: Any) -> list[str]:

@@ -158,6 +158,8 @@ class BaseConfig(RunConfig, NetworkConfig, OptimizerConfig):
 class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     """What every algorithm has that learns from a replay."""
 
+    title: ClassVar[str] = "Learning"
+
     batch_size: Samples = 64
     """A minibatch has this many transitions."""
     samples_per_step: Annotated[float, Unit("SAMPLES")] = 2.0
@@ -183,6 +185,8 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
 @dataclass(frozen=True, kw_only=True)
 class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig):
     """What every algorithm has that learns from rollouts."""
+
+    title: ClassVar[str] = "Learning"
 
     value_coefficient: float = 0.5
     """The value's loss has this weight, c₁."""
