@@ -187,7 +187,7 @@ def spelled(settings: tuple[str, ...], known: str) -> list[str]:
 
 def train(tree: Path, case: Case, folder: Path) -> Trained:
     """Train a case with the code of a tree."""
-    known = started(tree, case.algo, ["--help"], folder)
+    known = started(tree, case.algo, ["--help"], folder).replace("--[no-]", "--")
     half = case.steps // 2
     arguments = [
         *("--env", case.env, "--num-threads", str(case.threads), "--runs-dir", str(folder)),

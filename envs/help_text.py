@@ -10,7 +10,7 @@ from collections.abc import Sequence
 LEAST_WIDTH = 40
 """Columns that a narrower terminal is taken to have: its own wrapping is no worse."""
 
-WIDEST_TERM = 28
+WIDEST_TERM = 25
 """A longer term has its explanation below it, not beside it."""
 
 

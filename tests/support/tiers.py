@@ -28,6 +28,7 @@ FAST = {
     "envs",
     "files",
     "gpu_benchmark",
+    "help",
     "learner",
     "log",
     "losses",

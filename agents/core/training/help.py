@@ -23,6 +23,7 @@ from agents.core.training.config import EnvConfig, EvaluationConfig, LogConfig, 
 from agents.core.types.settings import Part, flag, names
 from envs import help_text, program
 from envs.command_line import READERS, Unit
+from envs.text import plain
 
 ORDER = [
     part.title
@@ -35,15 +36,13 @@ ORDER = [
 
 FLAGS = {
     "-h, --help": "This help.",
-    "--resume RUN": "Goes on with a run, whose settings are then the defaults.",
-    "--fresh-episodes": "Of --resume: new episodes, where an environment is not reproducible.",
+    "--resume RUN": "Goes on with a run; the defaults are its settings.",
+    "--fresh-episodes": "Of --resume: begins new episodes, as some environments need.",
     "--plugin FILE.py": "Adds your own algorithm, network or environment.",
 }
 """What a command line of an algorithm takes beside settings."""
 
-SCHEDULE = """\
-SCHEDULE is a number or START..END@FIRST..LAST, a line between two steps: 1..0.1@0..1e5
-"""
+SCHEDULE = "SCHEDULE: a number, or START..END@FIRST..LAST between two steps: 1..0.1@0..1e5"
 
 OTHERS = "`--env X --help` and `--preset P --help` show the defaults of X and of P."
 
@@ -58,8 +57,8 @@ def text(module: ModuleType, default: Any, columns: int) -> str:
     parts = [
         f"usage: {program.as_called(command_of(name_of(module)))} [flags]",
         *(help_text.wrapped(program.as_called(each), columns) for each in of_text),
-        f"Defaults: {default.env_id}, preset {default.preset}",
         help_text.rows(FLAGS, columns),
+        f"In brackets: the default of preset {default.preset} for {plain(default.env_id)}.",
     ]
     for title, settings in groups(module.Config, name_of(module)).items():
         rows = {term(module, name): explained(default, name) for name in settings}
@@ -91,7 +90,7 @@ def term(module: ModuleType, name: str) -> str:
     """A setting's flag and what follows it, such as `--total-steps STEPS`."""
     kind = get_type_hints(module.Config, include_extras=True)[name]
     if kind is bool:
-        return f"{flag(name)}, --no-{flag(name).removeprefix('--')}"
+        return f"--[no-]{flag(name).removeprefix('--')}"
     if name == "preset":
         return f"--preset {choices(('auto', *module.PRESETS))}"
     return f"{flag(name)} {metavar(kind)}"
@@ -117,7 +116,7 @@ def choices(values: tuple[Any, ...]) -> str:
 
 def explained(default: Any, name: str) -> str:
     """The explanation of a setting and its default."""
-    return f"{explanation(type(default), name)} (default: {shown(getattr(default, name))})".strip()
+    return f"{explanation(type(default), name)} [{shown(getattr(default, name))}]".strip()
 
 
 def shown(value: Any) -> str:
