@@ -32,7 +32,7 @@ from demos.episode import Episode
 from demos.frames import decode
 from demos.policies import resolve
 from demos.recording import record
-from demos.verification import observations_of, verify_together
+from demos.verification import observations_of, verify_batched
 from envs import command_line
 from envs.entry import command as one_line_errors
 from envs.machine import available_cores
@@ -67,7 +67,7 @@ def measure(arguments: Arguments, folder: Path) -> dict[str, Any]:
         "bytes_per_step": {name: round(value, 3) for name, value in bytes_per_step.items()},
         "ratio": min(ratios.values()),
         "ratio_to": ratios,
-        "verify_steps_per_second": rate(steps, lambda: list(verify_together(episodes))),
+        "verify_steps_per_second": rate(steps, lambda: list(verify_batched(episodes))),
         "decode_steps_per_second": rate(steps, lambda: decode(episodes, spec, cache)),
         "decode_kept_steps_per_second": rate(steps, lambda: decode(episodes, spec, cache)),
         "threads": available_cores(),

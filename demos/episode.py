@@ -62,7 +62,7 @@ class Episode:
 
     spec: EnvSpec
     seed: int | None
-    """Seed of the reset that the episode begins with; None where nobody kept it."""
+    """Seed of the reset that the episode begins with; None if it is unknown."""
     actions: np.ndarray
     """(T, ...) as on a tape."""
     rewards: np.ndarray
@@ -74,8 +74,8 @@ class Episode:
     policy: str
     """Who played, as `record --policy` names it."""
     observations: np.ndarray | None = None
-    """(T + 1, ...) in the environment's dtype, of a stack the newest frame: what the reset and each
-    action led to. None where the episode can be lived again."""
+    """(T + 1, ...) in the environment's dtype: the observations after the reset and each action. A
+    frame stack contributes its newest frame. None if the episode replays."""
 
     def __post_init__(self) -> None:
         steps = len(self.actions)

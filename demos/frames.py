@@ -1,9 +1,9 @@
-"""The frames of demonstrations: lived again once, kept compressed, mapped into memory.
+"""Decodes the frames of demonstrations: replays each episode once and caches its frames.
 
-What was decoded is kept in `~/.cache/joystick/frames` (or `$XDG_CACHE_HOME`), an episode in a
-file of its own, named by all that makes its frames: zstandard over the XOR with the frame before,
-of which little is not zero. All of it can be deleted: it is made again where it is missing or
-damaged.
+The cache is `~/.cache/joystick/frames`, or `$XDG_CACHE_HOME/joystick/frames`. Each episode has a
+file; a digest of everything that decides its frames is the file's name. A file holds the XOR of
+each frame with the frame before, which is mostly zero, compressed by zstandard. The cache can be
+deleted at any time: a missing or damaged file is written again.
 """
 
 from __future__ import annotations
@@ -28,34 +28,36 @@ import zstandard
 from demos.episode import Episode, newest
 from demos.verification import frames_of
 from envs import EnvSpec, UserError, signals, spaces_of
-from envs.batched_replay import replay_together
+from envs.batched_replay import replay_batched
 from envs.files import TEMPORARY, entries, open_regular, remove, write_atomically
 from envs.machine import available_cores
 from envs.tapes import playable_actions
 
 PREPROCESSING = ("frame_stack", "screen_size", "grayscale", "maxpool")
-"""Fields of an EnvSpec that change what is seen of a life, and not the life."""
+"""Fields of an EnvSpec that change the observations, but not the course of an episode."""
 
+MARGIN_BYTES = 1 << 16
+"""A cached file may be larger than twice its frames by this much."""
 
-MARGIN_BYTES, DAY_S = 1 << 16, 86_400
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
     """The newest frame of every observation of some episodes, one episode after the other.
 
-    Before each episode stand `frame_stack - 1` frames of zeros, so that the observation t of
-    episode e is `data[first[e] + t : first[e] + t + frame_stack]`, of which the last is final.
+    Before each episode stand `frame_stack - 1` frames of zeros. Observation t of episode e is
+    `data[first[e] + t : first[e] + t + frame_stack]`; the last observation is the final one.
     """
 
     spec: EnvSpec
     data: np.ndarray
-    """(F, ...) in the observations' dtype, mapped from a file without a name."""
+    """(F, ...) in the observations' dtype, mapped from an unnamed file."""
     first: np.ndarray
-    """int64 (E,)"""
+    """int64 (E,), the index at which each episode's frames of zeros begin."""
 
     def split(self, count: int) -> tuple[Frames, Frames]:
-        """Those of the first `count` episodes and those of the others; views, not copies."""
+        """The frames of the first `count` episodes and of the others; views, not copies."""
         end = int(np.append(self.first, len(self.data))[count])
         return (
             Frames(self.spec, self.data[:end], self.first[:count]),
@@ -69,21 +71,23 @@ def decode(
     cache: Path | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Frames:
-    """The frames of episodes as `spec` sees them, which may preprocess in another way than theirs.
+    """Decodes the frames of episodes under the preprocessing of `spec`.
 
     Args:
-        cache: directory of what was decoded before; by default the person's.
+        spec: may differ from the episodes' specs in the fields `PREPROCESSING`.
+        cache: directory of the cached frames; by default `cache_directory()`.
         done: called after each episode.
 
     Raises:
-        UserError: an episode is of another environment, or is not lived again as it was recorded.
+        UserError: an episode is of another environment, or its replay differs from the recording.
     """
     if not episodes:
         raise UserError("there are no episodes to decode")
     for episode in episodes:
         ours = {name: getattr(spec, name) for name in PREPROCESSING}
         spec.require_same(dataclasses.replace(episode.spec, **ours), "the episodes are")
-    cache, padding = cache or cache_directory(), spec.frame_stack - 1
+    cache = cache or cache_directory()
+    padding = spec.frame_stack - 1
     remove_abandoned(cache)
     sizes = [padding + len(episode) + 1 for episode in episodes]
     first = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
@@ -100,7 +104,7 @@ def decode(
         return cache / f"{name_of(episodes[index], spec)}.zst"
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        # The pool waits for what it was given: after a signal that is nothing more.
+        # Leaving the block waits for every job, so after a signal each job does nothing.
         reading = lambda i: not signals.received() and read_kept(kept(i), rows(i))  # noqa: E731
         found = list(pool.map(reading, range(len(episodes))))
         missing = [index for index, there in enumerate(found) if not there]
@@ -121,9 +125,9 @@ def decode(
 
 
 def frame_format(episode: Episode, spec: EnvSpec) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and dtype of a frame, as `spec` sees it."""
+    """The shape and dtype of one frame under the preprocessing of `spec`."""
     if episode.observations is not None:
-        # A file may have the bytes of a number in the other order, and nothing learns from that.
+        # A file may hold numbers in the other byte order, which torch cannot read.
         return episode.observations.shape[1:], episode.observations.dtype.newbyteorder("=")
     space, _ = spaces_of(spec)
     assert space.shape is not None and space.dtype is not None
@@ -131,10 +135,10 @@ def frame_format(episode: Episode, spec: EnvSpec) -> tuple[tuple[int, ...], np.d
 
 
 def require_format(episode: Episode, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Passes where an episode's stored observations have this shape and dtype, or it has none.
+    """Checks the shape and dtype of an episode's stored observations, if it has any.
 
     Raises:
-        UserError: they have another.
+        UserError: the shape or the dtype is another one.
     """
     found = episode.observations
     if found is None:
@@ -147,9 +151,9 @@ def require_format(episode: Episode, shape: tuple[int, ...], dtype: np.dtype) ->
 
 
 def require_learnable(episodes: Iterable[Episode], spec: EnvSpec) -> None:
-    """Passes where episodes have the actions and the observations of their environment.
+    """Checks that actions and stored observations fit the environment.
 
-    An episode with stored observations is not lived again, which would find that out.
+    An episode with stored observations is never replayed, so nothing else would notice.
 
     Raises:
         UserError: an episode has another action, or observations of another shape or dtype.
@@ -164,38 +168,40 @@ def require_learnable(episodes: Iterable[Episode], spec: EnvSpec) -> None:
 
 
 def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yields with each episode's number its T + 1 newest frames, as `spec` sees them, then None.
+    """Yields as `frames_of`, under the preprocessing of `spec`.
 
     Raises:
-        UserError: a life is not what was recorded: under another preprocessing by its rewards and
-            its end, else by its frames too.
+        UserError: a replay differs from its recording in a reward or in the end. Frames are
+            compared too where the preprocessing is the recording's own.
     """
     if all(spec.same_life(episode.spec) for episode in episodes.values()):
         yield from frames_of(episodes)
         return
     tapes = {k: dataclasses.replace(each.tape, spec=spec) for k, each in episodes.items()}
-    for lived in replay_together(tapes):
-        episode = episodes[lived.tape]
-        last = lived.step == len(episode)
-        if lived.step and (
-            lived.reward != episode.rewards[lived.step - 1]
-            or (lived.terminated, lived.truncated)
+    for replayed in replay_batched(tapes):
+        episode = episodes[replayed.tape]
+        last = replayed.step == len(episode)
+        if replayed.step and (
+            replayed.reward != episode.rewards[replayed.step - 1]
+            or (replayed.terminated, replayed.truncated)
             != (last and episode.terminated, last and not episode.terminated)
         ):
-            raise UserError(f"the episode of seed {episode.seed} is not as recorded; `verify` it")
-        yield lived.tape, newest(spec, lived.obs)
+            raise UserError(
+                f"the episode of seed {episode.seed} differs from its recording; `verify` it"
+            )
+        yield replayed.tape, newest(spec, replayed.obs)
         if last:
-            yield lived.tape, None
+            yield replayed.tape, None
 
 
 def cache_directory() -> Path:
-    """Where frames are kept between runs."""
+    """The default directory of cached frames."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "joystick" / "frames"
 
 
 def name_of(episode: Episode, spec: EnvSpec) -> str:
-    """A digest of all that decides the frames of an episode, as `spec` sees it."""
+    """A digest of everything that decides the frames of an episode under `spec`."""
     parts = (json.dumps(spec.to_json()), episode.seed, episode.actions.dtype.str)
     text = hashlib.blake2b(repr(parts).encode(), digest_size=16)
     for array in (episode.actions, episode.rewards, episode.digests):
@@ -204,10 +210,10 @@ def name_of(episode: Episode, spec: EnvSpec) -> str:
 
 
 def unnamed_array(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros on the disk, that are gone with the process, however it ends.
+    """An array of zeros in an unnamed file, which disappears with the process.
 
     Raises:
-        UserError: the disk does not hold them.
+        UserError: the disk has too little room.
     """
     num_bytes = int(np.prod(shape)) * dtype.itemsize
     try:
@@ -221,12 +227,12 @@ def unnamed_array(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> n
 
 
 def take_room(descriptor: int, num_bytes: int, directory: Path) -> None:
-    """Reserve the bytes of an empty file, so that a full disk is noticed before they are written.
+    """Reserves the bytes of an empty file, so that a full disk is noticed before writing.
 
-    macOS and Windows reserve nothing: there the free bytes of the disk must be enough.
+    macOS and Windows cannot reserve; there the disk's free bytes must be enough.
 
     Raises:
-        OSError: the disk does not hold them.
+        OSError: the disk has too little room.
     """
     fallocate = getattr(os, "posix_fallocate", None)
     if fallocate is not None:
@@ -238,13 +244,14 @@ def take_room(descriptor: int, num_bytes: int, directory: Path) -> None:
 
 
 def read_kept(path: Path, rows: np.ndarray) -> bool:
-    """Fill `rows` (T + 1, ...) with what `keep` wrote for this path.
+    """Reads the frames that `keep` wrote to a file into `rows` (T + 1, ...).
 
     Returns:
-        False where that is missing or damaged, or where the file is another's or no regular one.
+        False if the file is missing, damaged, not regular, or holds another episode's frames.
     """
     flat = rows.reshape(len(rows), -1).view(np.uint8)
-    mark, decompressor = mark_of(path), zstandard.ZstdDecompressor()
+    mark = mark_of(path)
+    decompressor = zstandard.ZstdDecompressor()
     try:
         with (
             open_regular(path, 2 * flat.size + MARGIN_BYTES) as file,
@@ -252,7 +259,7 @@ def read_kept(path: Path, rows: np.ndarray) -> bool:
         ):
             if reader.read(len(mark)) != mark:
                 return False
-            # The byte too many has the checksum compared.
+            # Reading one byte past the end makes zstandard compare the checksum.
             delta = np.frombuffer(reader.read(flat.size + 1), np.uint8)
     except (OSError, zstandard.ZstdError, MemoryError):
         return False
@@ -263,9 +270,9 @@ def read_kept(path: Path, rows: np.ndarray) -> bool:
 
 
 def keep(path: Path, rows: np.ndarray) -> None:
-    """Compress the frames (T + 1, ...) of an episode to a file, unless the disk is full.
+    """Compresses the frames (T + 1, ...) of an episode to a file, unless the disk is full.
 
-    They begin with a mark of the file's name, so that a file under another name is not believed.
+    The file begins with a digest of its name, so that a renamed file is not used.
     """
     flat = rows.reshape(len(rows), -1).view(np.uint8)
     delta = flat.copy()
@@ -279,12 +286,12 @@ def keep(path: Path, rows: np.ndarray) -> None:
 
 
 def mark_of(path: Path) -> bytes:
-    """What the frames in a file begin with."""
+    """The digest of a file's name, with which the file begins."""
     return hashlib.blake2b(path.name.encode(), digest_size=16).digest()
 
 
 def remove_abandoned(cache: Path) -> None:
-    """Delete what processes that were killed had begun to write, a day ago or longer."""
+    """Deletes temporary files that killed processes left a day ago or earlier."""
     for path in entries(cache):
         with suppress(OSError):
             if path.name.startswith(TEMPORARY) and time.time() - path.lstat().st_mtime > DAY_S:

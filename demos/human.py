@@ -1,7 +1,7 @@
-"""A person plays whole games, and says of each whether it is kept.
+"""A person plays whole games in a window, and saves or discards each game.
 
-The game that is seen is stepped on its pictures alone. What the episode holds of it is read from
-its tape, lived once more on the environment's own observations: every kept game is proved.
+The played environment emits only pictures. Its tape is then replayed with the environment's own
+observations, and the replay becomes the episode. So each saved game is proved to replay.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WITHOUT_DISPLAY = f"{windows.WITHOUT_DISPLAY}, or --policy script:module:functio
 ENTER, DISCARD = {"return", "enter"}, {"d", "backspace"}
 
 DEAF_S = 1.0
-"""So long after a game's end keys do not count: they were meant for the game."""
+"""Seconds after a game's end in which keys do not count: they were meant for the game."""
 
 SAID: dict[State, tuple[str, str]] = {
     "asked": ("Only whole games are kept", "enter goes on, d discards, q quits"),
@@ -47,11 +47,11 @@ SAID: dict[State, tuple[str, str]] = {
 
 
 class Game:
-    """One game from its seeded reset on, as it is seen.
+    """One game from its seeded reset on, as the person sees it.
 
     Attributes:
-        picture: uint8 (H, W, 3), what there is to see now.
-        actions, rewards: of the steps so far.
+        picture: uint8 (H, W, 3), the current picture.
+        actions, rewards: the actions and rewards of the steps so far.
     """
 
     def __init__(self, spec: EnvSpec, pool: Pool, seed: int):
@@ -62,7 +62,7 @@ class Game:
         self._see(pool.reset(np.array([seed]), np.array([True]))[0])
 
     def step(self, action: Any) -> None:
-        """Play an action; a UserError where the environment has none such."""
+        """Plays an action; raises UserError if the environment does not have it."""
         played = playable_actions(self._pool.single_action_space, np.asarray(action)[None])
         self._pool.send(played)
         now = self._pool.recv()
@@ -77,7 +77,7 @@ class Game:
 
     @property
     def tape(self) -> Tape:
-        """What replays the game so far."""
+        """The tape of the game so far."""
         dtype = action_dtype(self._pool.single_action_space)
         return Tape(self.spec, self._seed, np.array(self.actions, dtype))
 
@@ -89,7 +89,7 @@ class Game:
 def seat(
     spec: EnvSpec, seed: int, speed: float, first_game: int = 0
 ) -> Iterator[Iterator[Episode]]:
-    """Gives the games that a person plays in a window and saves, until the person quits.
+    """Yields the games that a person plays in a window and saves, until the person quits.
 
     Args:
         first_game: the number of the first game.
@@ -97,7 +97,7 @@ def seat(
     Raises:
         UserError: there is no display, or the environment cannot be drawn or played with keys.
     """
-    # The window is first: without a display, nobody waits until the environment is built.
+    # The window opens first, so that a missing display fails before the environment is built.
     with window(spec.env_id, speed * fps_of(spec), WITHOUT_DISPLAY) as screen:
         pool = open_pool(spec, num_envs=1, num_threads=1, rgb=True)
         try:
@@ -119,7 +119,7 @@ def games(
     deaf_s: float,
     first_game: int = 0,
 ) -> Iterator[Episode]:
-    """Yields the games that are saved; game k is always the same seeded one."""
+    """Yields the saved games; game k always has the same seed."""
     saved = 0
     for number in count(first_game):
         game = Game(spec, pool, tape_seed(seed, 0, number))
@@ -132,8 +132,9 @@ def games(
 
 
 def one_game(game: Game, controls: Controls, screen: Screen, saved: int, deaf_s: float) -> State:
-    """Play until the game is "saved", "discarded" or "quit"."""
-    state, hears_from = "paused", 0.0
+    """Lets the person play until the state is "saved", "discarded" or "quit"."""
+    state: State = "paused"
+    hears_from = 0.0
     while state not in ("saved", "discarded"):
         screen.show(Moment(game.picture, lines(game, state, saved, controls.keys)))
         keys = screen.wait()
@@ -142,15 +143,20 @@ def one_game(game: Game, controls: Controls, screen: Screen, saved: int, deaf_s:
         if time.perf_counter() < hears_from:
             continue
         state = after(state, set(keys.struck), controls.keys)
-        if state == "playing" and (action := controls.action(keys)) is not None:
-            game.step(action)
-            if game.over:
-                state, hears_from = "over", time.perf_counter() + deaf_s
+        if state != "playing":
+            continue
+        action = controls.action(keys)
+        if action is None:
+            continue
+        game.step(action)
+        if game.over:
+            state = "over"
+            hears_from = time.perf_counter() + deaf_s
     return state
 
 
 def after(state: State, struck: set[str], game_keys: frozenset[str]) -> State:
-    """What the keys that were struck make of a state."""
+    """The state that follows `state` once these keys were struck."""
     if state in ("over", "asked") and struck & DISCARD:
         return "discarded"
     if state == "over":
@@ -163,7 +169,7 @@ def after(state: State, struck: set[str], game_keys: frozenset[str]) -> State:
 
 
 def lines(game: Game, state: State, saved: int, keys: frozenset[str]) -> tuple[str, ...]:
-    """What is written below the game."""
+    """The lines of text below the game."""
     counted = f"step {len(game.actions)}   return {sum(game.rewards):g}   {saved} saved"
     if state == "paused":
         return (
@@ -176,15 +182,17 @@ def lines(game: Game, state: State, saved: int, keys: frozenset[str]) -> tuple[s
 
 
 def proved(game: Game) -> Episode:
-    """The episode of a game that is over, lived once more.
+    """Replays a finished game and returns its episode.
 
     Raises:
-        UserError: the life was another one, so that nothing of it could be trusted.
+        UserError: the replay differs from the game, so the game cannot be saved.
     """
-    life = replay(game.tape)
-    again, ends = recording.Game(game.spec, next(life)[0]), (False, False)
+    steps = replay(game.tape)
+    first_obs = next(steps)[0]
+    again = recording.Game(game.spec, first_obs)
+    ends = (False, False)
     again.forget_observations()
-    for obs, reward, *ends in life:
+    for obs, reward, *ends in steps:
         again.step(obs, reward, *ends)
     if again.rewards != game.rewards or tuple(ends) != (game.terminated, game.truncated):
         raise UserError(f"{game.spec.env_id} does not replay from seed and actions")

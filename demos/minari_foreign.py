@@ -1,4 +1,4 @@
-"""Datasets of Minari's that others made: an episode is lived again before it is believed.
+"""Datasets of Minari's that others made: an episode is replayed before it is believed.
 
 It becomes its seed and its actions if these lead to exactly what Minari has of it, bit for bit.
 Where one of a dataset does not, all of them keep Minari's observations.
@@ -257,7 +257,7 @@ def episode(
 
 
 def why_not_replayable(episode: Episode) -> str:
-    """How an episode with observations differs when it is lived again, "" for not at all."""
+    """How the replay of an episode with observations differs from it; "" if it does not differ."""
     if episode.seed is None:
         return "no seed was kept"
     difference = verify(replace(episode, observations=None))

@@ -1,10 +1,10 @@
 """An episode as the bytes of a Parquet file: one row a step, its action and its reward.
 
-Where an episode cannot be lived again, a row begins with the bytes of the observation that was
-acted on, and one row more has the last observation, without an action or a reward.
+A row of an episode that does not replay begins with the bytes of its observation. One more row
+holds the last observation, without an action or a reward.
 
-A stranger's file may claim anything. Its columns, their types and their sizes are checked before
-any of them is read, so that a small file cannot fill the memory.
+A foreign file may claim anything. Its columns, types and sizes are checked before anything is read,
+so that a small file cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from envs import EnvSpec, UserError, schema
 from envs.text import plain
 
 MOST_FILE_BYTES = 1 << 30
-"""Of a file."""
+"""The largest size of an episode's file."""
 MOST_BYTES = 2 << 30
-"""Of all arrays of an episode."""
+"""The largest size of all arrays of an episode."""
 MOST_STEPS = 1 << 24
 """Of an episode."""
 

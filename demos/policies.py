@@ -23,7 +23,7 @@ SOURCES = ("random", "human", FORM, "sb3:FILE.zip", "runs/<run>")
 
 
 class RandomPolicy:
-    """EnvRng from the action space, evenly."""
+    """Samples the action space uniformly."""
 
     name = "random"
 

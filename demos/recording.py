@@ -1,4 +1,4 @@
-"""Recording: a policy plays whole episodes, each on a tape of its own."""
+"""Recording: a policy plays whole episodes; each episode has its own tape."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from envs import EnvSpec, Tape, signals
 
 
 class Policy(Protocol):
-    """Whoever plays N games at a time.
+    """Plays N games at a time.
 
     Attributes:
-        name: as `record --policy` has it; it is kept with each episode.
+        name: the name given to `record --policy`; each episode keeps it.
     """
 
     name: str
 
     def begin(self, games: int) -> None:
-        """So many new games begin, and the ones before are over."""
+        """Begins this many new games; the earlier games are over."""
         ...
 
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """The actions (N, ...) on observations (N, ...); a list is as good as an array.
+        """Chooses actions (N, ...), an array or a list, from observations (N, ...).
 
         Args:
-            obs: a copy that may be written to.
-            start: bool (N,), the observation is the first of its episode.
+            obs: a copy; the policy may write to it.
+            start: bool (N,), true where an observation is the first of its episode.
         """
         ...
 
@@ -49,19 +49,19 @@ def record(
     first_game: int = 0,
     replayable: bool | None = None,
 ) -> Iterator[Episode]:
-    """Yields episodes as they end, every one that was begun: the first to end are the short ones.
+    """Yields each episode once it ends. All episodes that begin are yielded, short ones first.
 
-    Game k is always the same seeded one, whatever `num_envs` is. The first episode is lived again:
-    where that is not what was recorded, each episode has its observations.
+    Game k always has the same seed, for any `num_envs`. The first episode is replayed. If the
+    replay differs from the recording, every episode stores its observations.
 
     Args:
-        spec: an episode ends at its limit at the latest (`EnvSpec.bounded`).
-        first_game: the number of the first game; those before it are not played.
-        replayable: whether episodes replay, where that is known from other episodes.
+        spec: needs a limit on the steps of an episode (`EnvSpec.bounded`).
+        first_game: the number of the first game; earlier games are not played.
+        replayable: whether episodes replay, if other episodes have already shown it.
 
     Raises:
-        Interrupted: a signal asked the process to end; the episodes that were yielded are whole.
-        UserError: the policy returned what is no action of the environment (`demos.actions`).
+        Interrupted: a signal asked the process to end; all yielded episodes are whole.
+        UserError: the policy returned an action that the environment lacks (`demos.actions`).
     """
     judge = Judge(replayable)
     end = first_game + episodes
@@ -71,17 +71,17 @@ def record(
 
 
 class Judge:
-    """Finds out with the first episode whether episodes replay from their seed and actions.
+    """Replays the first episode to learn whether episodes replay from seed and actions.
 
     Attributes:
-        replayable: None as long as nothing is known.
+        replayable: None until the first episode was judged.
     """
 
     def __init__(self, replayable: bool | None = None) -> None:
         self.replayable = replayable
 
     def judged(self, episode: Episode) -> Episode:
-        """The episode, without its observations where it can do without."""
+        """The episode, without its observations if episodes replay."""
         bare = replace(episode, observations=None)
         if self.replayable is None:
             self.replayable = verify(bare) is None
@@ -89,20 +89,21 @@ class Judge:
 
 
 class Game:
-    """All that is kept of one game while it is played.
+    """Records one game while it is played.
 
     Attributes:
-        rewards: of the steps so far.
+        rewards: the rewards of the steps so far.
     """
 
     def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
-        self._spec, self._witness = spec, Witness(spec, first_obs)
+        self._spec = spec
+        self._witness = Witness(spec, first_obs)
         self.rewards: list[float] = []
         self._terminated = False
         self._observations: list[np.ndarray] | None = [newest(spec, first_obs).copy()]
 
     def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
-        """One step, and the observation that it led to, at an end the final one."""
+        """Records one step and the observation after it; at an end, the final observation."""
         self._witness.step(obs, reward, terminated, truncated)
         self.rewards.append(reward)
         self._terminated = terminated
@@ -110,11 +111,11 @@ class Game:
             self._observations.append(newest(self._spec, obs).copy())
 
     def forget_observations(self) -> None:
-        """The episode replays: it will have none."""
+        """Drops the observations, because the episode replays."""
         self._observations = None
 
     def episode(self, tape: Tape, policy: str) -> Episode:
-        """The whole game, with observations unless they were forgotten."""
+        """The episode of the whole game, with its observations unless they were dropped."""
         return Episode(
             spec=self._spec,
             seed=tape.seed,
@@ -136,16 +137,17 @@ def _round(
     num_threads: int | None,
     judge: Judge,
 ) -> Iterator[Episode]:
-    """One episode of each of `count` environments, the run's from `first` on."""
+    """Yields one episode from each of `count` environments; the first has the number `first`."""
     policy.begin(count)
     env = envs.make(spec, count, seed=seed, tape_steps=1, num_threads=num_threads, first_env=first)
     try:
         obs, _ = env.reset()
         games = [Game(spec, each) for each in obs]
-        playing, start = np.ones(count, bool), np.ones(count, bool)
+        playing = np.ones(count, bool)
+        start = np.ones(count, bool)
         while playing.any():
             signals.check()
-            # Policies may write to what they are given: it is theirs, and so are the flags.
+            # A policy may write to its arguments, so it gets copies.
             returned = policy.act(obs.copy(), start.copy())
             actions = checked(policy.name, returned, env.single_action_space, count)
             obs, reward, terminated, truncated, info = env.step(actions)

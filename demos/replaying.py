@@ -35,7 +35,7 @@ def one_episode(dataset: Dataset, number: int) -> Episode:
     """The episode of that number, from 0; what is wrong with others does not matter.
 
     Raises:
-        UserError: there is none, it is damaged, or it cannot be lived again.
+        UserError: there is none, it is damaged, or it does not replay.
     """
     at_least_one(dataset, dataset.files())
     require_numbers(dataset, [number])

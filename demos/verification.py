@@ -1,4 +1,4 @@
-"""Verification: an episode is lived again, and everything must be as it was recorded."""
+"""Verification: replays episodes and compares every step with the recording."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ import numpy as np
 
 from demos.episode import DIGEST_EVERY_STEPS, Episode, Witness, newest
 from envs import UserError
-from envs.batched_replay import Lived, replay_together
+from envs.batched_replay import ReplayedStep, replay_batched
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step, from 1, at which a life differs from its recording, and how."""
+    """The first step at which a replay differs from its recording; steps count from 1."""
 
     step: int
     what: str
 
 
 def verify(episode: Episode) -> Difference | None:
-    """Live an episode again; None when frames, rewards and end are those of the recording.
+    """Replays an episode; None when its frames, rewards and end match the recording.
 
-    A frame that differs is known to within the 256 steps of a digest, of which the last is named.
-    An episode with stored observations is not lived again: its digests must be those of what is
-    stored.
+    A digest covers 256 steps, so a frame that differs is known to within 256 steps. The difference
+    names the last of them. An episode with stored observations is not replayed: its digests must
+    match the stored observations.
 
     Raises:
-        UserError: this machine cannot match the episode's spec (the field is named), or an action
-            is not one of the environment's.
+        UserError: this machine cannot match the episode's spec (the error names the field), or
+            the environment does not have one of the actions.
     """
-    ((_, difference),) = verify_together([episode])
+    ((_, difference),) = verify_batched([episode])
     return difference
 
 
-def verify_together(episodes: Sequence[Episode]) -> Iterator[tuple[int, Difference | None]]:
-    """Yields the number of each episode, as it is done, and what `verify` says of it.
+def verify_batched(episodes: Sequence[Episode]) -> Iterator[tuple[int, Difference | None]]:
+    """Verifies episodes; yields each episode's number and the result of `verify`, once done.
 
-    Those that can be lived again are so side by side, on all cores.
+    Episodes without stored observations are replayed in batches, on all cores.
 
     Raises:
         UserError: as `verify`.
     """
-    for number, each in relived(dict(enumerate(episodes))):
+    for number, each in replayed_frames(dict(enumerate(episodes))):
         if each is None or isinstance(each, Difference):
             yield number, each
 
 
 def observations_of(episode: Episode) -> Iterator[np.ndarray]:
-    """Yields the T + 1 observations of an episode, of a stack the newest frame.
+    """Yields the T + 1 observations of an episode; of a frame stack, only the newest frame.
 
-    They are the stored ones, or else the environment lives the episode again and emits them.
+    The observations are the stored ones, or else a replay of the episode emits them.
 
     Raises:
         UserError: as `frames_of`.
@@ -61,63 +61,69 @@ def observations_of(episode: Episode) -> Iterator[np.ndarray]:
 
 
 def frames_of(episodes: Mapping[int, Episode]) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yields with each episode's number its T + 1 newest frames and then None.
+    """Yields pairs of an episode's number and a frame: its T + 1 newest frames, and then None.
 
     Raises:
-        UserError: as `verify`; or they are not what was recorded, which is known after each 256
-            steps and at the end.
+        UserError: as `verify`; or the frames differ from the recording. Each block of 256 steps
+            is checked at its end, and the last block at the episode's end.
     """
-    for number, each in relived(episodes):
+    for number, each in replayed_frames(episodes):
         if isinstance(each, Difference):
-            who = f"the episode of seed {episodes[number].seed} is not as it was recorded"
+            who = f"the episode of seed {episodes[number].seed} differs from its recording"
             raise UserError(f"{who}: step {each.step}: {each.what}")
         yield number, each
 
 
-def relived(
+def replayed_frames(
     episodes: Mapping[int, Episode],
 ) -> Iterator[tuple[int, np.ndarray | Difference | None]]:
-    """Yields as `frames_of`; or, after an episode's first difference, that and no more of it."""
+    """Yields as `frames_of`; at an episode's first difference, yields it and stops the episode."""
     witnesses: dict[int, Witness] = {}
     abandoned = set[int]()
-    for lived in lives(episodes, abandoned):
-        number, episode = lived.tape, episodes[lived.tape]
-        if lived.step == 0:
-            witnesses[number] = Witness(episode.spec, lived.obs)
-        elif difference := differs(episode, witnesses[number], lived):
-            abandoned.add(number)
-            yield number, difference
-            continue
-        yield number, newest(episode.spec, lived.obs)
-        if lived.step == len(episode):
+    for replayed in replayed_steps(episodes, abandoned):
+        number = replayed.tape
+        episode = episodes[number]
+        if replayed.step == 0:
+            witnesses[number] = Witness(episode.spec, replayed.obs)
+        else:
+            difference = differs(episode, witnesses[number], replayed)
+            if difference is not None:
+                abandoned.add(number)
+                yield number, difference
+                continue
+        yield number, newest(episode.spec, replayed.obs)
+        if replayed.step == len(episode):
             yield number, None
 
 
-def lives(episodes: Mapping[int, Episode], abandoned: Container[int]) -> Iterator[Lived]:
-    """The steps of episodes: of those with stored observations, then of the others side by side."""
+def replayed_steps(
+    episodes: Mapping[int, Episode], abandoned: Container[int]
+) -> Iterator[ReplayedStep]:
+    """Yields the steps of stored episodes, then of a batched replay of the others."""
     tapes = {k: each.tape for k, each in episodes.items() if each.observations is None}
     for number, episode in episodes.items():
         if number not in tapes:
-            yield from takewhile(lambda lived: lived.tape not in abandoned, stored(number, episode))
-    yield from replay_together(tapes, abandoned)
+            steps = stored(number, episode)
+            yield from takewhile(lambda step: step.tape not in abandoned, steps)
+    yield from replay_batched(tapes, abandoned)
 
 
-def stored(number: int, episode: Episode) -> Iterator[Lived]:
-    """The steps that an episode with observations tells of, as `replay_together` yields them."""
+def stored(number: int, episode: Episode) -> Iterator[ReplayedStep]:
+    """Yields the steps of an episode with stored observations, in the form of `replay_batched`."""
     assert episode.observations is not None
-    # A newest frame becomes a stack of one, since a witness looks at the newest of a stack.
+    # The witness reads the newest frame of a stack, so a stored frame becomes a stack of one.
     stacked = episode.spec.frame_stack > 1
     observations = episode.observations[:, None] if stacked else episode.observations
     rewards = [0.0, *episode.rewards.tolist()]
     for step, (obs, reward) in enumerate(zip(observations, rewards, strict=True)):
         last = step == len(episode)
         ends = last and episode.terminated, last and not episode.terminated
-        yield Lived(number, step, obs, reward, *ends)
+        yield ReplayedStep(number, step, obs, reward, *ends)
 
 
-def differs(episode: Episode, witness: Witness, lived: Lived) -> Difference | None:
-    """How the next step of a life differs from the recording; the witness sees it."""
-    _, step, obs, reward, terminated, truncated = lived
+def differs(episode: Episode, witness: Witness, replayed: ReplayedStep) -> Difference | None:
+    """Compares a replayed step with the recording, and shows the step to the witness."""
+    _, step, obs, reward, terminated, truncated = replayed
     recorded = float(episode.rewards[step - 1])
     if reward != recorded:
         return Difference(step, f"the reward is {reward:g}, but {recorded:g} was recorded")

@@ -1,4 +1,4 @@
-"""Many tapes lived again side by side: a pool of environments is twice as fast as as many alone."""
+"""Batched replay: one pool replays many tapes, twice as fast as one environment each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from envs.machine import available_cores
 from envs.tapes import Tape, playable_actions
 
 POOL = 8
-"""Environments side by side; more are no faster."""
+"""Environments in the pool; more are no faster."""
 
 
-class Lived(NamedTuple):
-    """What a step of a tape led to; step 0 is the reset."""
+class ReplayedStep(NamedTuple):
+    """The outcome of one step of a tape; step 0 is the reset."""
 
     tape: int
     step: int
@@ -26,24 +26,25 @@ class Lived(NamedTuple):
     truncated: bool
 
 
-def replay_together(
+def replay_batched(
     tapes: Mapping[int, Tape],
     abandoned: Container[int] = (),
     num_envs: int = POOL,
     num_threads: int | None = None,
-) -> Iterator[Lived]:
-    """Lives tapes of one episode each again, bit for bit, several at a time.
+) -> Iterator[ReplayedStep]:
+    """Replays several tapes at a time, bit for bit; each tape holds one episode.
 
-    Yields the steps of each tape in order, those of different tapes mixed. While the caller looks
-    at some, the next are emulated.
+    Yields the steps of each tape in order; the steps of different tapes are interleaved. While the
+    caller handles one batch of steps, the pool already emulates the next.
 
     Args:
-        tapes: of one spec, each by a number of the caller's.
-        abandoned: numbers of tapes that need not go on; the caller may add to it.
+        tapes: tapes of one spec, by numbers that the caller chooses.
+        abandoned: numbers of the tapes to stop; the caller may add to it.
+        num_envs: environments in the pool.
         num_threads: emulator threads; by default one per core.
 
     Raises:
-        UserError: as `envs.replay`, or the tapes are of several environments.
+        UserError: as `envs.replay`, or the tapes belong to different environments.
     """
     if not tapes:
         return
@@ -56,12 +57,13 @@ def replay_together(
     try:
         space = pool.single_action_space
         actions = {k: playable_actions(space, tape.actions) for k, tape in tapes.items()}
-        # The longest first, so that few environments are idle at the end.
+        # The longest tapes go first, so that few environments are idle at the end.
         waiting = sorted(tapes, key=lambda k: len(actions[k]))
         playing: dict[int, int] = {}
-        steps, seeds = [0] * count, np.zeros(count, np.uint64)
+        steps = [0] * count
+        seeds = np.zeros(count, np.uint64)
         batch = np.repeat(actions[waiting[0]][:1], count, axis=0)
-        lived: list[Lived] = []
+        replayed: list[ReplayedStep] = []
         while True:
             starting = np.zeros(count, bool)
             for i in range(count):
@@ -69,13 +71,15 @@ def replay_together(
                 if tape is None or steps[i] == len(actions[tape]) or tape in abandoned:
                     playing.pop(i, None)
                     if waiting:
-                        playing[i], steps[i], starting[i] = waiting.pop(), 0, True
+                        playing[i] = waiting.pop()
+                        steps[i] = 0
+                        starting[i] = True
                         seeds[i] = tapes[playing[i]].seed
             if starting.any():
                 obs, _ = pool.reset(seeds, starting)
                 for i in np.flatnonzero(starting).tolist():
-                    lived.append(Lived(playing[i], 0, obs[i], 0.0, False, False))
-            current = (each for each in lived if each.tape not in abandoned)
+                    replayed.append(ReplayedStep(playing[i], 0, obs[i], 0.0, False, False))
+            current = (each for each in replayed if each.tape not in abandoned)
             if not playing:
                 yield from current
                 return
@@ -86,11 +90,12 @@ def replay_together(
                 yield from current
             finally:
                 now = pool.recv()
-            lived = []
+            replayed = []
             for i, tape in playing.items():
                 steps[i] += 1
                 ends = bool(now.terminated[i]), bool(now.truncated[i])
                 obs = now.obs if now.final_obs is None or not any(ends) else now.final_obs
-                lived.append(Lived(tape, steps[i], obs[i], float(now.reward[i]), *ends))
+                reward = float(now.reward[i])
+                replayed.append(ReplayedStep(tape, steps[i], obs[i], reward, *ends))
     finally:
         pool.close()

@@ -10,7 +10,7 @@ from gymnasium import Env, spaces
 
 
 class Toy(Env[np.ndarray, Any]):
-    """EnvRng its observation, 24 pixels per number of a vector (its size) and 4 per pixel."""
+    """Draws its observation, 24 pixels per number of a vector (its size) and 4 per pixel."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
 

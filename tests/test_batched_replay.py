@@ -1,4 +1,4 @@
-"""Tapes that are lived side by side are lived as they are alone."""
+"""A batched replay emits the same steps as a replay of each tape alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from conftest import demonstrations
 
 import envs
 from demos import Dataset, Episode, verify
-from demos.verification import verify_together
+from demos.verification import verify_batched
 from envs import Tape, UserError
-from envs.batched_replay import Lived, replay_together
+from envs.batched_replay import ReplayedStep, replay_batched
 from envs.registered import RegisteredPool
 
 
@@ -31,19 +31,19 @@ def tapes_of(env_id: str, count: int = 3) -> dict[int, Tape]:
 )
 def test_each_tape_leads_to_what_it_does_alone(env_id: str, count: int, num_envs: int) -> None:
     tapes = tapes_of(env_id, count)
-    lives: dict[int, list[Lived]] = {number: [] for number in tapes}
-    for lived in replay_together(tapes, num_envs=num_envs):
-        lives[lived.tape].append(lived)
-    for number, life in lives.items():
-        assert [lived.step for lived in life] == list(range(len(tapes[number].actions) + 1))
-        for lived, (obs, *rest) in zip(life, envs.replay(tapes[number]), strict=True):
-            np.testing.assert_array_equal(lived.obs, obs)
-            assert [lived.reward, lived.terminated, lived.truncated] == rest
+    replays: dict[int, list[ReplayedStep]] = {number: [] for number in tapes}
+    for step in replay_batched(tapes, num_envs=num_envs):
+        replays[step.tape].append(step)
+    for number, steps in replays.items():
+        assert [step.step for step in steps] == list(range(len(tapes[number].actions) + 1))
+        for step, (obs, *rest) in zip(steps, envs.replay(tapes[number]), strict=True):
+            np.testing.assert_array_equal(step.obs, obs)
+            assert [step.reward, step.terminated, step.truncated] == rest
 
 
 def test_observations_stay_as_they_were_given() -> None:
     tapes = tapes_of("Pong", 1)
-    given = [lived.obs for lived in replay_together(tapes)]
+    given = [step.obs for step in replay_batched(tapes)]
     for obs, (alone, *_) in zip(given, envs.replay(*tapes.values()), strict=True):
         np.testing.assert_array_equal(obs, alone)
 
@@ -51,11 +51,11 @@ def test_observations_stay_as_they_were_given() -> None:
 def test_an_abandoned_tape_goes_no_further() -> None:
     tapes, abandoned = tapes_of("CartPole-v1", 7), set[int]()
     seen: dict[int, int] = {}
-    for lived in replay_together(tapes, abandoned, num_envs=2):
-        assert lived.tape not in abandoned
-        seen[lived.tape] = lived.step
-        if lived.tape % 2 and lived.step == 3:
-            abandoned.add(lived.tape)
+    for step in replay_batched(tapes, abandoned, num_envs=2):
+        assert step.tape not in abandoned
+        seen[step.tape] = step.step
+        if step.tape % 2 and step.step == 3:
+            abandoned.add(step.tape)
     assert seen == {k: 3 if k % 2 else len(tape.actions) for k, tape in tapes.items()}
 
 
@@ -63,28 +63,28 @@ def test_an_abandoned_tape_is_no_longer_emulated(monkeypatch: pytest.MonkeyPatch
     tapes, abandoned = tapes_of("CartPole-v1", 1), set[int]()
     recv, emulated = RegisteredPool.recv, list[int]()
     monkeypatch.setattr(RegisteredPool, "recv", lambda pool: emulated.append(1) or recv(pool))
-    for lived in replay_together(tapes, abandoned):
-        if lived.step == 3:
-            abandoned.add(lived.tape)
+    for step in replay_batched(tapes, abandoned):
+        if step.step == 3:
+            abandoned.add(step.tape)
     assert len(emulated) == 4, "the next step begins while the caller looks at one"
 
 
 def test_a_caller_may_stop_at_any_moment() -> None:
-    life = replay_together(tapes_of("Pong"))
+    steps = replay_batched(tapes_of("Pong"))
     for _ in range(20):
-        next(life)
-    life.close()  # pyright: ignore[reportAttributeAccessIssue]
+        next(steps)
+    steps.close()  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(StopIteration):
-        next(life)
+        next(steps)
 
 
 def test_tapes_of_several_environments_are_refused() -> None:
     tapes = [episodes_of(env_id)[0].tape for env_id in ("CartPole-v1", "toy/Catch-v0")]
     with pytest.raises(UserError, match="a tape is of another environment: env_id"):
-        next(replay_together(dict(enumerate(tapes))))
+        next(replay_batched(dict(enumerate(tapes))))
 
 
-def test_episodes_are_verified_together_as_they_are_alone() -> None:
+def test_batched_verification_finds_what_verification_finds() -> None:
     whole = episodes_of("CartPole-v1", 7)
     rewards = whole[2].rewards.copy()
     rewards[4] = 7
@@ -99,7 +99,7 @@ def test_episodes_are_verified_together_as_they_are_alone() -> None:
     )
     mixed = [whole[0], *false, stored, whole[6]]
     differences = [verify(each) for each in mixed]
-    assert sorted(verify_together(mixed), key=lambda each: each[0]) == [*enumerate(differences)]
+    assert sorted(verify_batched(mixed), key=lambda each: each[0]) == [*enumerate(differences)]
     assert [each is None for each in differences] == [True, *[False] * 4, True, True]
     steps = [each and each.step for each in differences[1:4]]
     assert steps == [len(whole[1]), 5, len(whole[3])]

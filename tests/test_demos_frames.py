@@ -19,7 +19,7 @@ def episodes_of(env_id: str) -> list[Episode]:
     return Dataset.open(demonstrations(env_id)).episodes()
 
 
-def lived(episode: Episode) -> np.ndarray:
+def replayed(episode: Episode) -> np.ndarray:
     """All observations (T + 1, ...) of an episode, as its environment gives them."""
     return np.stack([obs for obs, *_ in envs.replay(episode.tape)])
 
@@ -36,7 +36,7 @@ def test_every_observation_is_the_one_that_was_seen(tmp_path: Path, env_id: str)
     for _from in ("the emulator", "what was kept"):
         frames = decode(episodes, episodes[0].spec, tmp_path)
         for e, episode in enumerate(episodes):
-            for t, obs in enumerate(lived(episode)):
+            for t, obs in enumerate(replayed(episode)):
                 np.testing.assert_array_equal(observation(frames, e, t), obs)
 
 
@@ -53,7 +53,7 @@ def test_frames_are_split_between_episodes(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(observation(part, k, t), observation(frames, e, t))
 
 
-def test_what_was_kept_is_not_lived_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_frames_are_not_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     episodes = episodes_of("CartPole-v1")
     first = decode(episodes, episodes[0].spec, tmp_path).data.copy()
 
@@ -102,7 +102,7 @@ def test_another_life_is_refused_under_another_preprocessing_too(tmp_path: Path)
     (episode, *_) = episodes_of("Pong")
     small = dataclasses.replace(episode.spec, screen_size=42)
     false = dataclasses.replace(episode, rewards=episode.rewards + 1)
-    with pytest.raises(UserError, match="is not as recorded; `verify` it"):
+    with pytest.raises(UserError, match="differs from its recording; `verify` it"):
         decode([false], small, tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_stored_observations_need_no_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (episode, *_) = episodes_of("CartPole-v1")
-    stored = dataclasses.replace(episode, observations=lived(episode))
+    stored = dataclasses.replace(episode, observations=replayed(episode))
     monkeypatch.setattr("envs.backends.RegisteredPool", None)
     frames = decode([stored], stored.spec, tmp_path)
     np.testing.assert_array_equal(frames.data, stored.observations)
@@ -122,7 +122,7 @@ def test_other_environments_and_false_recordings_are_refused(tmp_path: Path) -> 
     with pytest.raises(UserError, match="the episodes are of another environment: env_id"):
         decode([episode], other, tmp_path)
     false = dataclasses.replace(episode, rewards=episode.rewards + 1)
-    with pytest.raises(UserError, match="not as it was recorded: step 1: the reward is 1, but"):
+    with pytest.raises(UserError, match="differs from its recording: step 1: the reward is 1, but"):
         decode([false], episode.spec, tmp_path)
     with pytest.raises(UserError, match="there are no episodes"):
         decode([], episode.spec, tmp_path)

@@ -331,7 +331,7 @@ def test_a_dataset_that_says_something_else_is_one_line(
 def test_nothing_learns_from_actions_that_an_environment_has_not(
     parts: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    """An episode with stored observations is not lived again, which would find that out."""
+    """An episode with stored observations is never replayed, so nothing else would notice."""
     it = dataclasses.replace(stored(CARTPOLE, np.zeros((9, 4), np.float32)), **parts)
     path = put(tmp_path / "d", pack(it), replayable=False)
     command = ["--env", "CartPole-v1", "--demos", str(path), *QUIET, "--total-steps", "8"]

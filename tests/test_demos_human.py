@@ -186,7 +186,7 @@ def test_who_quits_keeps_the_games_before(how: Keys) -> None:
     assert len(games) == 1 and screen.script
 
 
-def test_a_game_that_cannot_be_lived_again_is_refused() -> None:
+def test_a_game_that_does_not_replay_is_refused() -> None:
     spec = envs.spec("toy/Catch-v0")
     pool = open_pool(spec, 1, 1, rgb=True)
     game = human.Game(spec, pool, 3)

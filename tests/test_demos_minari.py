@@ -167,7 +167,7 @@ def test_stored_stacks_come_back() -> None:
         (("d", "--id", "taken-v0"), "minari/taken-v0 is there already; choose another --id"),
         (("empty", "--id", "x-v0"), "empty has no episodes"),
         (("nowhere", "--id", "x-v0"), "no dataset at 'nowhere'"),
-        (("wrong", "--id", "x-v0"), "is not as it was recorded: step"),
+        (("wrong", "--id", "x-v0"), "differs from its recording: step"),
         (("damaged", "--id", "x-v0"), "was truncated or changed"),
         (("d", "--id", "x-v0", "--out", "d/dataset.json"), "x-v0 cannot be written: "),
     ],

@@ -1,4 +1,4 @@
-"""Episodes that cannot be lived again: found out when they are recorded, kept as observations."""
+"""Episodes that do not replay are detected while recording and store their observations."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_whether_an_environment_is_reproducible_is_found_out(noisy: Path) -> Non
 def test_a_reproducible_environment_keeps_no_observations_once_that_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lived_again, copied = [], []
+    replayed_steps, copied = [], []
 
     def watched_verify(it: Episode) -> object:
-        lived_again.append(len(it))
+        replayed_steps.append(len(it))
         return verify(it)
 
     def watched_newest(spec: EnvSpec, obs: np.ndarray) -> np.ndarray:
@@ -73,9 +73,9 @@ def test_a_reproducible_environment_keeps_no_observations_once_that_is_known(
     monkeypatch.setattr(recording, "newest", watched_newest)
     recorded = played("CartPole-v1", 5, 3)
     assert [each.observations for each in recorded] == [None] * 5
-    assert lived_again == [min(len(each) for each in recorded[:3])]
+    assert replayed_steps == [min(len(each) for each in recorded[:3])]
     # Nothing but the resets is copied after the first end of one of the three games.
-    assert len(copied) <= 3 * (lived_again[0] + 1) + 2
+    assert len(copied) <= 3 * (replayed_steps[0] + 1) + 2
 
 
 def test_stored_observations_are_verified_without_the_environment(
@@ -182,7 +182,7 @@ def test_observations_that_are_not_those_of_the_recording_are_not_passed_on() ->
     (it,) = played("CartPole-v1", 1, 1)
     wrong = dataclasses.replace(it, digests=it.digests ^ 1)
     with pytest.raises(
-        UserError, match=f"seed {it.seed} is not as it was recorded: step {len(it)}: "
+        UserError, match=f"seed {it.seed} differs from its recording: step {len(it)}: "
     ):
         list(observations_of(wrong))
 

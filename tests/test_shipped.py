@@ -31,7 +31,7 @@ def test_all_of_them_are_tested() -> None:
 
 @pytest.mark.parametrize("share", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LEAST)
-def test_every_episode_is_lived_again(name: str, share: int) -> None:
+def test_every_episode_replays(name: str, share: int) -> None:
     episodes = Dataset.open(shipped()[name]).episodes()[::share]
     with ThreadPoolExecutor(available_cores()) as pool:
         differences = list(pool.map(verify, episodes))

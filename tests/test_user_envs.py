@@ -215,9 +215,9 @@ def test_a_replay_bootstraps_from_the_last_observation_of_a_reused_array(
     assert set(seen) == {(t / 10, (t + 1) / 10) for t in range(STEPS)}
 
 
-def test_recorded_actions_of_any_kind_are_lived_again(tmp_path: Path) -> None:
+def test_recorded_actions_of_any_kind_replay(tmp_path: Path) -> None:
     for name in ACTIONS:
         spec = envs.spec(id_of("Action", name))
         (episode,) = record(spec, RandomPolicy(envs.spaces_of(spec)[1], 0), 1, 0, 1)
-        lived = list(envs.replay(episode.tape))
-        assert len(lived) == STEPS + 1
+        replayed = list(envs.replay(episode.tape))
+        assert len(replayed) == STEPS + 1

@@ -15,7 +15,7 @@ from demos.describing import card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
 from demos.shipped import FOLDER, located, opened
-from demos.verification import Difference, verify, verify_together
+from demos.verification import Difference, verify, verify_batched
 from envs import UserError
 from envs.output import tell
 
@@ -27,9 +27,9 @@ WITHOUT_A_LIST = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Live every episode again; exit 1 where one is missing or not what was recorded.
+    """Replay every episode; exit 1 if one is missing or differs from its recording.
 
-    Episodes with stored observations are not lived again, but held against their digests.
+    Episodes with stored observations are not replayed; their digests are compared.
     """
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
@@ -43,7 +43,9 @@ class Verify:
             return 1
         if dataset.metadata.replayable:
             dataset.metadata.spec.check_reproducible()
-        start, steps, wrong = time.perf_counter(), 0, dict[int, str]()
+        start = time.perf_counter()
+        steps = 0
+        wrong: dict[int, str] = {}
         for number, length, what in outcomes(dataset):
             steps += length
             if what is not None:
@@ -55,7 +57,8 @@ class Verify:
             tell(line)
         if not dataset.listed:
             tell(WITHOUT_A_LIST.format(path))
-        rate, files = steps / (time.perf_counter() - start), len(dataset.files())
+        rate = steps / (time.perf_counter() - start)
+        files = len(dataset.files())
         speed = f"{steps:,} steps, {rate:,.0f} steps/s"
         how = "" if dataset.metadata.replayable else "; stored observations, not re-emulated"
         tell(f"{files - len(wrong)} of {files} episodes are as recorded ({speed}{how})")
@@ -63,19 +66,19 @@ class Verify:
 
 
 def outcomes(dataset: Dataset) -> Iterator[tuple[int, int, str | None]]:
-    """Yields of each episode its number, its steps and what is wrong with it, None for nothing."""
-    together: dict[int, Episode] = {}
+    """Yields each episode's number, its number of steps and its fault, or None."""
+    batched: dict[int, Episode] = {}
     for number, each in enumerate(dataset.scan()):
         if isinstance(each, Damage):
             yield number, 0, each.why
         elif dataset.metadata.replayable:
-            together[number] = each
+            batched[number] = each
         else:
-            # One at a time: observations may be more than fits into memory.
+            # One at a time, because the observations of all may not fit into memory.
             yield number, len(each), in_words(verify(each))
-    numbers = list(together)
-    for k, difference in verify_together(list(together.values())):
-        yield numbers[k], len(together[numbers[k]]), in_words(difference)
+    numbers = list(batched)
+    for k, difference in verify_batched(list(batched.values())):
+        yield numbers[k], len(batched[numbers[k]]), in_words(difference)
 
 
 def in_words(difference: Difference | None) -> str | None:
