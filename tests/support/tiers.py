@@ -77,6 +77,7 @@ FULL = {
     "demos_scripts",
     "demos_stored",
     "distributed",
+    "docs",
     "examples",
     "fuzz",
     "hostile_arguments",
