@@ -46,7 +46,8 @@ def help_of(*words: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
     )
     assert done.returncode == 0, (words, done.stderr)
-    return done.stdout
+    # A switch is listed as `--[no-]video`.
+    return re.sub(r"--\[no-\]([\w-]+)", r"--\1 --no-\1", done.stdout)
 
 
 def unknown_flags(words: list[str]) -> list[str]:
