@@ -1,4 +1,4 @@
-"""Who is measured: our agent, and what bounds it: nothing but learning, and nothing but acting."""
+"""The contenders of a measurement: our agent, and its bounds, which only learn or only act."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from envs import spec
 T = TypeVar("T")
 
 
-class Side(Protocol):
-    """An agent in training.
+class Contender(Protocol):
+    """An agent in training, whose speed is measured.
 
-    `about` says what distinguishes it, `counts` are its environment steps and updates so far,
-    `advance` trains for at least as many steps and returns the seconds that took.
+    `about` says what distinguishes it. `counts` are its environment steps and updates so far.
+    `advance` trains for at least that many steps and returns the seconds it took.
     """
 
     @property
@@ -40,7 +40,7 @@ class Side(Protocol):
 
 
 class UpdateCounter:
-    """Counts updates, whoever makes them and however often."""
+    """Counts updates of any optimizer or function."""
 
     def __init__(self) -> None:
         self.updates = 0
@@ -84,24 +84,24 @@ class Joystick:
 
     @property
     def counts(self) -> tuple[int, int]:
-        # Of those in one CUDA graph only the agent knows.
+        # Only the agent counts the updates inside one CUDA graph.
         return self.training.step, getattr(self.agent, "updates", self.counter.updates)
 
     def advance(self, steps: int) -> float:
         total_steps = self.training.step + steps
         self.training.config = dataclasses.replace(self.config, total_steps=total_steps)
         start = time.perf_counter()
-        # It ends with the means of the losses on the host: nothing is left to do on a GPU.
+        # Training ends by copying the mean losses to the host, so no work is left on a GPU.
         self.training.train(SilentReporter())
         return time.perf_counter() - start
 
 
 def acting(algo: str, config: Any) -> Joystick:
     """Our agent in the same loop, acting and emulating: it neither keeps nor learns anything."""
-    side = Joystick(algo, config)
-    side.agent.observe = lambda step: None
-    side.agent.update = dict
-    return side
+    contender = Joystick(algo, config)
+    contender.agent.observe = lambda step: None
+    contender.agent.update = dict
+    return contender
 
 
 def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
@@ -133,10 +133,11 @@ class TrainingLimit:
     """
 
     def __init__(self, algo: str, config: Any, how: Callable[[Any, Any], Callable[[], object]]):
-        self.side, workload = Joystick(algo, config), WORKLOADS[algo]
-        while self.side.counts[1] == 0:
-            self.side.advance(1)
-        agent = self.side.agent
+        self.contender = Joystick(algo, config)
+        workload = WORKLOADS[algo]
+        while self.contender.counts[1] == 0:
+            self.contender.advance(1)
+        agent = self.contender.agent
         # The weights stay, so that a batch seen thousands of times cannot make them diverge.
         agent.learner.set_learning_rate(0.0)
         self.update = how(agent, workload.batch(agent))
@@ -146,7 +147,7 @@ class TrainingLimit:
 
     @property
     def about(self) -> dict[str, Any]:
-        return self.side.about
+        return self.contender.about
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -162,7 +163,7 @@ class TrainingLimit:
         return time.perf_counter() - start
 
 
-SIDES: dict[str, Callable[[str, Any], Side]] = {
+CONTENDERS: dict[str, Callable[[str, Any], Contender]] = {
     "joystick": Joystick,
     "limit": partial(TrainingLimit, how=plain_update),
     "learner": partial(TrainingLimit, how=learner_update),

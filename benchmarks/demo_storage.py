@@ -49,7 +49,8 @@ def measure(arguments: Arguments, folder: Path) -> dict[str, Any]:
     """Bytes per step of both, and steps per second of verifying and decoding on all cores."""
     cache = folder / "cache"
     dataset = recorded(arguments, folder / "ours")
-    episodes, spec = dataset.episodes(), dataset.metadata.spec
+    episodes = dataset.episodes()
+    spec = dataset.metadata.spec
     steps = sum(len(each) for each in episodes)
     written = {"joystick": dataset.path, "minari": write(episodes, folder / "minari")}
     if spec.frame_stack > 1:

@@ -29,13 +29,14 @@ class Arguments:
     game: str = "Pong"  # Atari game, at the protocol of its name.
     num_envs: int = 8  # Environments stepped together.
     num_threads: int = 1  # Threads of the emulator.
-    blocks: int = 40  # Blocks of each side, after one that does not count.
+    blocks: int = 40  # Blocks of each contender, after one that does not count.
     steps_per_block: int = 250  # Steps of the vector of environments.
 
 
 def compare(arguments: Arguments) -> dict[str, Any]:
-    """Environment steps per second of both sides by block, and the median of the ratios."""
-    num_envs, num_threads = arguments.num_envs, arguments.num_threads
+    """Environment steps per second of both contenders by block, and the median of the ratios."""
+    num_envs = arguments.num_envs
+    num_threads = arguments.num_threads
     ours = envs.make(arguments.game, num_envs, num_threads=num_threads)
     bare = atari_vector_env(ours.env_spec, num_envs, num_threads)
     ours.reset()

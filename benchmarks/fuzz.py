@@ -91,7 +91,7 @@ class Command:
         module: its `main` is called.
         arguments: what `main` is given; {at} stands for the copy and {base} for what is whole.
         reads: names below the copy that it reads, files or directories.
-        writes: those of them that it may change.
+        writes: the names among `reads` that it may change.
         code: its exit code where all is whole.
     """
 
@@ -143,7 +143,8 @@ SHOWN = tuple(f"runs/R/{name}" for name in ("config.json", "metrics.jsonl", "eva
 
 
 def of_report(runs: str) -> dict[str, Command]:
-    module, reads = "agents.report.__main__", (*SHOWN, "sweep/000")
+    module = "agents.report.__main__"
+    reads = (*SHOWN, "sweep/000")
     page = (runs, "-o", "{at}/out/page.html", "--demo-films", "0")
     return {
         "report": Command(module, (page,), reads),
@@ -153,7 +154,8 @@ def of_report(runs: str) -> dict[str, Command]:
 
 def of_demos() -> dict[str, Command]:
     """The commands that read a dataset, which is {at}/demos/D."""
-    path, reads = "{at}/demos/D", ("demos",)
+    path = "{at}/demos/D"
+    reads = ("demos",)
     clone = ("--runs-dir", "{at}/out", *SMALL, "--batch-size", "8", "--total-steps", "16")
     page = ("{base}/ppo", "-o", "{at}/out/page.html", "--demo-films", "1", "--demos", path)
     words = {
@@ -174,7 +176,8 @@ def of_demos() -> dict[str, Command]:
 
 def of_sweep() -> dict[str, Command]:
     """The commands that read a sweep: its file {at}/sweep.yaml and its folder {at}/sweep."""
-    module, reads = "agents.sweep.__main__", ("sweep.yaml", "sweep")
+    module = "agents.sweep.__main__"
+    reads = ("sweep.yaml", "sweep")
     words = ("{at}/sweep.yaml", "--trials", "1", "--out")
     return {
         "go on": Command(module, ((*words, "{at}/sweep"),), reads, ("sweep",)),
@@ -243,7 +246,9 @@ class Fuzz:
     ) -> None:
         if unknown := sorted(set(only) - VICTIMS.keys()):
             raise UserError(f"--only {unknown[0]}: must be one of {', '.join(VICTIMS)}")
-        self.caller, self.base, self.at = caller, folder / "base", folder / "at"
+        self.caller = caller
+        self.base = folder / "base"
+        self.at = folder / "at"
         self.victims = {name: VICTIMS[name] for name in VICTIMS if not only or name in only}
         self.hang_seconds = hang_seconds
         self.left_out: list[str] = []
@@ -327,9 +332,11 @@ class Fuzz:
         done = change(self.at, path, chance)
         before = fingerprints(self.at)
         ended = self._call(each, self.hang_seconds)
-        kind, what = ended.fault, ended.what
+        kind = ended.fault
+        what = ended.what
         if not kind and (wrong := altered(before, fingerprints(self.at), each, ended)):
-            kind, what = "altered", f"{wrong} is not what it was"
+            kind = "altered"
+            what = f"{wrong} is not what it was"
         fault = None
         if kind:
             fault = Fault(number, victim, name, file, plain(done), kind, plain(what), ended.where)

@@ -83,7 +83,8 @@ class Caller:
     """
 
     def __init__(self, tree: Path, folder: Path) -> None:
-        self.tree, self.folder = tree, folder
+        self.tree = tree
+        self.folder = folder
         self.first: list[tuple[str, list[Any]]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._calls = 0

@@ -435,8 +435,9 @@ def _proof(data: bytes) -> dict[str, int]:
 
 
 def _seal_proofs(manifests: list[Path], path: Path, before: bytes) -> bool:
-    """Write the proof of a changed file wherever that of the former one is."""
-    former, data = _proof(before), path.read_bytes()
+    """Replace a changed file's proof in every manifest that holds its former proof."""
+    former = _proof(before)
+    data = path.read_bytes()
     for manifest in manifests:
         body = json.loads(manifest.read_bytes())["body"]
         for each in _objects(body):

@@ -74,7 +74,8 @@ def device(arguments: Arguments) -> list[str]:
 def run(command: list[str]) -> dict[str, Any]:
     """Run a command of Python; what it printed, its result if it kept one, and its seconds."""
     print(f"$ python {shlex.join(command)}", flush=True)
-    start, lines = time.perf_counter(), []
+    start = time.perf_counter()
+    lines = []
     with subprocess.Popen(
         [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -37,7 +37,7 @@ class Arguments:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Number format of the networks.
     device: Literal["auto", "cpu", "cuda"] = "auto"  # Where the clone trains.
     seconds: float = 10.0  # Length of a turn.
-    rounds: int = 3  # Turns of each side, after one that does not count.
+    rounds: int = 3  # Turns of each contender, after one that does not count.
 
     def config(self) -> bc.Config:
         names = ("env_id", "demos", "torso", "precision", "device")
@@ -45,7 +45,7 @@ class Arguments:
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """The speeds of all sides over the rounds, and the clone's share of the faster limit."""
+    """The speeds of all contenders over the rounds, and the clone's share of the faster limit."""
     config = arguments.config()
     device = resolve_device(config.device)
     policy = bc.make_policy(config, spaces_of(spec(config.env_id)), device)
@@ -53,16 +53,16 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     # The weights stay, so that a batch seen thousands of times cannot make them diverge.
     agent.learner.set_learning_rate(0.0)
     batch = agent.batches.draw()
-    sides: dict[str, Callable[[], Callable[[], object]]] = {
+    contenders: dict[str, Callable[[], Callable[[], object]]] = {
         "clone": lambda: agent.update,
         "learner": lambda: learner_update(agent, batch),
         "limit": lambda: plain_update(agent, batch),
     }
-    rounds: dict[str, list[float]] = {name: [] for name in sides}
+    rounds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(1 + arguments.rounds):
-        for name, side in sides.items():
+        for name, contender in contenders.items():
             torch.set_num_threads(policy.compute.threads_per_shard)
-            speed = batch.size * rate(side(), arguments.seconds, device)
+            speed = batch.size * rate(contender(), arguments.seconds, device)
             if number > 0:
                 rounds[name].append(round(speed, 1))
     speeds = {name: statistics.median(each) for name, each in rounds.items()}
@@ -73,7 +73,8 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 def rate(update: Callable[[], object], seconds: float, device: torch.device) -> float:
     """Updates per second."""
-    start, updates = time.perf_counter(), 0
+    start = time.perf_counter()
+    updates = 0
     while time.perf_counter() - start < seconds:
         update()
         updates += 1

@@ -1,4 +1,4 @@
-"""A process of its own for each measurement, so that memory and settings of none reach another."""
+"""Runs each measurement in a process of its own, so that none affects another's memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from envs import UserError
 
 
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a module's function returns, called in a process that ends after it.
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a module's function in a new process, which ends after it, and return its result.
 
     Raises:
-        UserError: the function did, or its process ended before it returned.
+        UserError: the function raised it, or the process ended before the function returned.
     """
     context = get_context("spawn")
     answers, theirs = context.Pipe(duplex=False)

@@ -124,7 +124,8 @@ class TrainingVictim:
         return {each.name for each in found if re.fullmatch(r"\d{12}", each.name)}
 
     def damages(self, before: set[str]) -> list[str]:
-        found, path = self.finished(), self.run()
+        found = self.finished()
+        path = self.run()
         if path is None:
             return ["the run has no checkpoint any more"] if before else []
         wrong = []

@@ -96,10 +96,12 @@ def compact_json(value: Any, indent: int = 0) -> str:
         return flat
     margin = " " * indent
     if isinstance(value, dict):
-        opening, closing = "{", "}"
+        opening = "{"
+        closing = "}"
         lines = [f"{json.dumps(k)}: {compact_json(v, indent + 2)}" for k, v in value.items()]
     else:
-        opening, closing = "[", "]"
+        opening = "["
+        closing = "]"
         lines = _filled([compact_json(item, indent + 2) for item in value], WIDTH - indent - 2)
     body = ",\n".join(f"{margin}  {line}" for line in lines)
     return f"{opening}\n{body}\n{margin}{closing}"

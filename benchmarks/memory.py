@@ -26,13 +26,15 @@ from agents.core.training.config import require
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from agents.dqn import Config
-from benchmarks.isolated_process import apart
+from benchmarks.isolated_process import in_own_process
 from benchmarks.machine import write_result
 from envs import UserError, command_line
 from envs.entry import command as one_line_errors
 from envs.errors import DoesNotFit
 
-FRAME_BYTES, STACK = 84 * 84, 4
+FRAME_BYTES = 84 * 84
+
+STACK = 4
 
 PEERS = {
     "Stable-Baselines3, optimized": STACK,
@@ -86,7 +88,8 @@ def fill(arguments: Arguments) -> dict[str, Any]:
     process = psutil.Process()
     before = process.memory_info().rss
     replay = make_replay(arguments)
-    filled, resident = [0], [process.memory_info().rss - before]
+    filled = [0]
+    resident = [process.memory_info().rss - before]
     steps_per_piece = -(-replay.length // PIECES)
     while len(replay) < replay.length * num_envs:
         for _ in range(min(steps_per_piece, replay.length - len(replay) // num_envs)):
@@ -111,7 +114,8 @@ def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:
     )
 
     obs = np.random.default_rng(0).integers(0, 256, (PEER_ENVS, STACK, 84, 84), np.uint8)
-    zeros, infos = np.zeros(PEER_ENVS), [{} for _ in range(PEER_ENVS)]
+    zeros = np.zeros(PEER_ENVS)
+    infos = [{} for _ in range(PEER_ENVS)]
     process = psutil.Process()
     before = process.memory_info().rss
     replay = ReplayBuffer(
@@ -146,7 +150,7 @@ def measure_peers(arguments: Arguments) -> dict[str, dict[str, Any]]:
         share = arguments.memory_share * psutil.virtual_memory().available
         transitions = min(arguments.transitions, int(share / (frames * FRAME_BYTES)))
         try:
-            measured[name] = apart(fill_peer, transitions, frames == STACK)
+            measured[name] = in_own_process(fill_peer, transitions, frames == STACK)
         except UserError as error:
             measured[name] = {"skipped": str(error)}
     return measured
@@ -161,7 +165,8 @@ def show(result: dict[str, Any]) -> None:
         if "skipped" in row:
             table.add_row(name, "skipped")
             continue
-        each, filled = row["bytes_per_transition"], row["transitions"]
+        each = row["bytes_per_transition"]
+        filled = row["transitions"]
         scaled = "" if filled == held else ", scaled"
         table.add_row(name, f"{filled:,}", f"{each:,.0f}", f"{each * held / 1e9:.2f}{scaled}")
     for name, num_bytes in result["arithmetic_bytes"].items():
@@ -182,7 +187,7 @@ def main(args: list[str] | None = None) -> None:
         share = arguments.memory_share
         require(0 < share <= 0.9, "memory_share", share, "above 0 and at most 0.9")
         try:
-            result = apart(fill, arguments)
+            result = in_own_process(fill, arguments)
         except DoesNotFit as error:
             print(f"skipped: {error}")
             return

@@ -84,7 +84,8 @@ def train(python: str, runs: Path, seconds: float) -> None:
     """Train all seeds beside each other, and stop them when the time is over."""
     command = [python, *TRAIN, "--runs-dir", str(runs), "--eval-every-steps", "20000"]
     # Of a progress bar nobody reads anything.
-    to, said = subprocess.DEVNULL, subprocess.STDOUT
+    to = subprocess.DEVNULL
+    said = subprocess.STDOUT
     started = [
         subprocess.Popen([*command, "--seed", seed], cwd=HERE, stdout=to, stderr=said)
         for seed in SEEDS
@@ -134,14 +135,17 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     """Go the whole way in a directory that is gone after it."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as name:
-        folder, python = Path(name), sys.executable
+        folder = Path(name)
+        python = sys.executable
         if arguments.install:
             with clock("install"):
                 run([sys.executable, "-m", "venv", str(folder / "venv")])
                 path = f"{folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
                 run(["bash", "-c", install_command()], cwd=HERE, env=os.environ | {"PATH": path})
             python = str(folder / "venv" / "bin" / "python")
-        runs, page, table = folder / "runs", folder / "report.html", folder / "curves.csv"
+        runs = folder / "runs"
+        page = folder / "report.html"
+        table = folder / "curves.csv"
         with clock(f"train {len(SEEDS)} seeds"):
             train(python, runs, arguments.seconds)
         with clock("make the page"):
@@ -157,7 +161,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def last_of(run: Path) -> dict[str, float]:
-    """The last step of a run, and what it says of returns."""
+    """The last step of a run, and its last returns."""
     last: dict[str, float] = {}
     for line in (run / "metrics.jsonl").read_text("utf-8").splitlines():
         last |= json.loads(line)

@@ -51,9 +51,12 @@ class Phases:
         mark: Callable[[str], AbstractContextManager[Any]] = nullcontext,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        self.mark, self.clock = mark, clock
+        self.mark = mark
+        self.clock = clock
         self.seconds: dict[str, float] = {}
-        self._thread, self._open, self._since = threading.get_ident(), [""], 0.0
+        self._thread = threading.get_ident()
+        self._open = [""]
+        self._since = 0.0
 
     @property
     def shares(self) -> dict[str, float]:
@@ -75,7 +78,7 @@ class Phases:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Inside it time counts as this phase's, but for that of phases inside it."""
+        """Count the time inside it for this phase, without the phases inside it."""
         self._count(self._open[-1])
         self._open.append(name)
         try:
@@ -115,7 +118,7 @@ class Phases:
         return iterate if inspect.isgeneratorfunction(function) else call
 
 
-def points(side: Joystick) -> Iterator[Point]:
+def points(contender: Joystick) -> Iterator[Point]:
     """The phases of our agents, and what is timed for each.
 
     - emulator: handing actions over and waiting for what they led to, new tapes included;
@@ -128,7 +131,8 @@ def points(side: Joystick) -> Iterator[Point]:
     - priorities, target copies, validation: where an algorithm has them;
     - learning: what is none of these, and all of it where it is one CUDA graph.
     """
-    agent, trainer = side.agent, side.training.trainer
+    agent = contender.agent
+    trainer = contender.training.trainer
     if isinstance(trainer, OnlineTrainer):
         for env in trainer.envs:
             yield from (("emulator", env, name) for name in ("send", "recv"))
@@ -168,9 +172,9 @@ def settings(algo: str, env_id: str, options: list[str]) -> Any:
     return dataclasses.replace(config, **never)
 
 
-def warm_up(side: Joystick) -> None:
+def warm_up(contender: Joystick) -> None:
     """Train until updates are made as they will be from then on."""
-    while side.counts[1] == 0:
-        side.advance(1)
+    while contender.counts[1] == 0:
+        contender.advance(1)
     # A GPU's update is recorded at its fourth call.
-    side.advance(4 * side.config.batch_size)
+    contender.advance(4 * contender.config.batch_size)

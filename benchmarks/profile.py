@@ -46,13 +46,14 @@ class Turns:
     """Steps and seconds of some turns of training."""
 
     def __init__(self) -> None:
-        self.steps, self.seconds = 0, 0.0
+        self.steps = 0
+        self.seconds = 0.0
 
-    def add(self, side: Joystick, steps: int) -> None:
+    def add(self, contender: Joystick, steps: int) -> None:
         """Train for at least as many steps."""
-        before = side.training.step
-        self.seconds += side.advance(steps)
-        self.steps += side.training.step - before
+        before = contender.training.step
+        self.seconds += contender.advance(steps)
+        self.steps += contender.training.step - before
 
     @property
     def speed(self) -> float:
@@ -62,20 +63,22 @@ class Turns:
 
 def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
     """Microseconds a step by phase and by operator, their shares, and speeds of all turns."""
-    side = Joystick(arguments.algo, config)
-    warm_up(side)
-    phases, plain, timed = Phases(), Turns(), Turns()
+    contender = Joystick(arguments.algo, config)
+    warm_up(contender)
+    phases = Phases()
+    plain = Turns()
+    timed = Turns()
     for _ in range(TURNS):
-        plain.add(side, -(-arguments.steps // TURNS))
-        with phases.attached(points(side)):
-            timed.add(side, -(-arguments.steps // TURNS))
-    operators, traced = trace(side, arguments.operator_steps, arguments.trace)
+        plain.add(contender, -(-arguments.steps // TURNS))
+        with phases.attached(points(contender)):
+            timed.add(contender, -(-arguments.steps // TURNS))
+    operators, traced = trace(contender, arguments.operator_steps, arguments.trace)
     speeds = {"plain": plain.speed, "timed": timed.speed, "profiled": traced.speed}
-    compute = side.agent.policy.compute
+    compute = contender.agent.policy.compute
     return {
         "protocol": spec(config.env_id).protocol,
         "config": to_json(config),
-        **side.about,
+        **contender.about,
         "threads": compute.shards * compute.threads_per_shard,
         "steps": timed.steps,
         "steps_per_second": {name: round(speed, 1) for name, speed in speeds.items()},
@@ -87,14 +90,15 @@ def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
     }
 
 
-def trace(side: Joystick, steps: int, path: Path | None) -> tuple[dict[str, Any], Turns]:
+def trace(contender: Joystick, steps: int, path: Path | None) -> tuple[dict[str, Any], Turns]:
     """A turn under torch's profiler: the main thread's operators, and the GPU's kernels."""
-    activities, turns = [ProfilerActivity.CPU], Turns()
-    if cuda := side.agent.policy.device.type == "cuda":
+    activities = [ProfilerActivity.CPU]
+    turns = Turns()
+    if cuda := contender.agent.policy.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     phases = Phases(mark=record_function)
-    with profile(activities=activities) as profiler, phases.attached(points(side)):
-        turns.add(side, steps)
+    with profile(activities=activities) as profiler, phases.attached(points(contender)):
+        turns.add(contender, steps)
     if path is not None:
         profiler.export_chrome_trace(str(path))
     rows = [row for row in profiler.key_averages() if not row.is_user_annotation]
@@ -128,7 +132,8 @@ def largest(rows: list[Any], time: str, turns: Turns) -> list[dict[str, Any]]:
 
 def covered(spans: list[tuple[float, float]]) -> float:
     """Length of what at least one of the spans (start, end) covers."""
-    total, reached = 0.0, -float("inf")
+    total = 0.0
+    reached = -float("inf")
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)

@@ -35,7 +35,9 @@ GAMES = ("Breakout", "Pong", "Seaquest", "SpaceInvaders")
 AGENTS = {"dqn": 0.75, "ppo": 1.0, "a2c": 0.5}
 """What they reach, as a share of a person's score."""
 
-TOTAL_STEPS, EVALUATIONS = 10_000_000, 20
+TOTAL_STEPS = 10_000_000
+
+EVALUATIONS = 20
 
 OPEN = """() => {
     if (scrollY < 100) return false;
@@ -74,7 +76,8 @@ def make_run(
     record = {"joystick": FORMAT, "algo": algo, "config": config, "env_spec": spec.to_json()}
     (path / "config.json").write_text(json.dumps(record))
     reaches = AGENTS[algo] * rng.lognormal(0, 0.25)
-    middle, speed = rng.uniform(0.3, 0.5), rng.uniform(800, 1200)
+    middle = rng.uniform(0.3, 0.5)
+    speed = rng.uniform(800, 1200)
     at = np.linspace(1 / points, 1, points)
     level = reaches / (1 + np.exp(-10 * (at - middle)))
     returns = random + (human - random) * (level + 0.08 * rng.standard_normal(points))
@@ -111,7 +114,8 @@ def make_run(
 
 def _score(game: str | None, level: float) -> float:
     """The return that is so much of a person's."""
-    zero, one = human_normalized(game, 0.0), human_normalized(game, 1.0)
+    zero = human_normalized(game, 0.0)
+    one = human_normalized(game, 1.0)
     assert zero is not None and one is not None
     return (level - zero) / (one - zero)
 

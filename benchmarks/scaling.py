@@ -4,7 +4,7 @@
 
 One setting at a time differs from the algorithm's defaults or from what follows `--`. Each point is
 a process of its own, which warms up, and then trains once with its phases timed. Its resident
-memory is that of a replay as full as it got by then.
+memory counts a replay only as full as it is by then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from agents.core.training.config import require, to_json
 from benchmarks.contenders import Joystick
-from benchmarks.isolated_process import apart
+from benchmarks.isolated_process import in_own_process
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.throughput import CALIBRATION_STEPS, turn
@@ -85,15 +85,15 @@ def varied(axes: dict[str, tuple[float, ...]], default: Any) -> list[tuple[str, 
 
 def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
     """Speed, shares of the phases and memory of one point, in the process that calls it."""
-    side = Joystick(algo, config)
-    warm_up(side)
-    speed, _ = turn(side, CALIBRATION_STEPS)
+    contender = Joystick(algo, config)
+    warm_up(contender)
+    speed, _ = turn(contender, CALIBRATION_STEPS)
     phases = Phases()
-    with phases.attached(points(side)):
-        speed, _ = turn(side, int(seconds * speed) + 1)
-    compute = side.agent.policy.compute
+    with phases.attached(points(contender)):
+        speed, _ = turn(contender, int(seconds * speed) + 1)
+    compute = contender.agent.policy.compute
     record = {
-        **side.about,
+        **contender.about,
         "threads": compute.shards * compute.threads_per_shard,
         "steps_per_second": round(speed, 1),
         "samples_per_second": round(speed * WORKLOADS[algo].samples_per_step(config), 1),
@@ -115,7 +115,7 @@ def measure_all(arguments: Arguments, default: Any) -> list[dict[str, Any]]:
     for axis, value, config in varied(arguments.axes(), default):
         if config not in known:
             try:
-                known[config] = apart(measure, arguments.algo, config, arguments.seconds)
+                known[config] = in_own_process(measure, arguments.algo, config, arguments.seconds)
             except UserError as error:
                 known[config] = {"skipped": str(error)}
         records.append({"axis": axis, "value": value, **known[config]})

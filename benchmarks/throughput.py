@@ -2,14 +2,14 @@
 
     python -m benchmarks.throughput --algo ppo --against sb3
 
-`benchmarks.workloads` says what the work is. Each side lives in a process of its own, with the
-allocator and the threads that its users get, and the sides take turns, so that a machine that
+`benchmarks.workloads` says what the work is. Each contender lives in a process of its own, with the
+allocator and the threads that its users get, and the contenders take turns, so that a machine that
 slows down does so for all. The peer counts at its faster set-up.
 
-Two sides only learn, on a fixed batch: "limit" in the loop that a tutorial shows, "learner" with
-our learner's update. Our share of the faster one says how much of the machine is left on the way,
-whatever the machine. The side "acting" only acts and emulates, so that our share of both, one
-after the other, says what is lost beside the emulator.
+Two contenders only learn, on a fixed batch. "limit" runs the loop that a tutorial shows, "learner"
+our learner's update. Our speed as a share of the faster one shows what the rest of training costs.
+The contender "acting" only acts and emulates. Learning and acting one after the other is a second
+limit, and our share of it shows what is lost apart from the emulator.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from rich.table import Table
 import envs
 from agents.core.system.device import resolve_device
 from agents.core.training.config import require, to_json
-from benchmarks.contenders import SIDES, Side
+from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.contenders_sb3 import StableBaselines
 from benchmarks.machine import write_result
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError, command_line
 from envs.entry import command as one_line_errors
 
-Make = Callable[[str, Any], Side]
-"""Makes a side of an algorithm's name and a config."""
+Make = Callable[[str, Any], Contender]
+"""Makes a contender from an algorithm's name and a config."""
 
 PEERS: dict[str, Make] = {"sb3": StableBaselines}
 
-MAKERS = SIDES | PEERS
+MAKERS = CONTENDERS | PEERS
 
 CALIBRATION_STEPS = 256
 """Steps after the warm-up that tell how many fill a turn."""
@@ -55,42 +55,42 @@ class Arguments:
     against: Literal["sb3"] = "sb3"  # The peer: Stable-Baselines3.
     game: str = "Pong"  # Atari game; its protocol is <game>NoFrameskip-v4.
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Ours; the peer's is fp32.
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # Where both sides train.
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # Where both contenders train.
     num_envs: int = 0  # Our environments; 0 is the algorithm's: 8, A2C's 16.
     env_splits: Literal[1, 2] = 1  # Ours: of two groups one steps while the other is served.
     seconds: float = 20.0  # Length of a turn.
-    rounds: int = 3  # Turns of each side, after one that does not count.
+    rounds: int = 3  # Turns of each contender, after one that does not count.
 
     def config(self) -> Any:
-        """What our side is to do."""
+        """The config of our contenders."""
         changed: dict[str, Any] = {"num_envs": self.num_envs} if self.num_envs else {}
         for name in ("precision", "device", "env_splits"):
             changed[name] = getattr(self, name)
         return make_config(self.algo, self.game, **changed)
 
 
-def turn(side: Side, steps: int) -> tuple[float, float]:
-    """Train for about as many steps: steps per second, and updates per step."""
-    before = side.counts
-    seconds = side.advance(steps)
-    steps, updates = np.subtract(side.counts, before).tolist()
+def turn(contender: Contender, steps: int) -> tuple[float, float]:
+    """Train for about that many steps; return steps per second, and updates per step."""
+    before = contender.counts
+    seconds = contender.advance(steps)
+    steps, updates = np.subtract(contender.counts, before).tolist()
     return steps / seconds, updates / steps
 
 
 def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
-    """A side's process: set up and warm up, then a turn for each number of seconds received."""
-    side = make(algo, config)
-    side.advance(WORKLOADS[algo].warm_up_steps)
-    steps_per_second, _ = turn(side, CALIBRATION_STEPS)
-    connection.send(side.about)
+    """A contender's process: set up, warm up, then run a turn for each duration received."""
+    contender = make(algo, config)
+    contender.advance(WORKLOADS[algo].warm_up_steps)
+    steps_per_second, _ = turn(contender, CALIBRATION_STEPS)
+    connection.send(contender.about)
     for seconds in iter(connection.recv, None):
-        steps_per_second, updates_per_step = turn(side, int(seconds * steps_per_second) + 1)
+        steps_per_second, updates_per_step = turn(contender, int(seconds * steps_per_second) + 1)
         connection.send((steps_per_second, updates_per_step))
 
 
 @contextmanager
 def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
-    """The connection to a side's process, which ends with the context."""
+    """The connection to a contender's process, which ends with the context."""
     context = multiprocessing.get_context("spawn")
     # Windows has a class of its own, which does the same.
     connection, theirs = cast("tuple[Connection, Connection]", context.Pipe())
@@ -106,32 +106,34 @@ def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
 
 
 def take_turns(
-    sides: list[Connection], seconds: float, rounds: int
+    contenders: list[Connection], seconds: float, rounds: int
 ) -> list[list[tuple[float, float]]]:
-    """Of each side's process its turns, after one that does not count: as `turn` has them."""
-    turns = [[] for _ in sides]
+    """Run all contenders in turns; return each one's results of `turn`, without the first."""
+    turns = [[] for _ in contenders]
     for _ in range(1 + rounds):
-        for side, its_turns in zip(sides, turns, strict=True):
-            side.send(seconds)
-            its_turns.append(side.recv())
+        for contender, its_turns in zip(contenders, turns, strict=True):
+            contender.send(seconds)
+            its_turns.append(contender.recv())
     return [its_turns[1:] for its_turns in turns]
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """The speeds of all sides over the rounds, their medians and the ratio."""
-    algo, config = arguments.algo, arguments.config()
-    entrants = [(name, config) for name in SIDES]
+    """The speeds of all contenders over the rounds, their medians and the ratio."""
+    algo = arguments.algo
+    config = arguments.config()
+    entrants = [(name, config) for name in CONTENDERS]
     for num_envs in WORKLOADS[algo].peer_num_envs or (config.num_envs,):
         entrants.append((arguments.against, dataclasses.replace(config, num_envs=num_envs)))
     with ExitStack() as stack:
-        # One after the other: a side that sets up would disturb the warm-up of another.
-        sides, records = [], []
+        # One after the other: a contender that sets up would disturb the warm-up of another.
+        contenders = []
+        records = []
         for name, its_config in entrants:
             connection = stack.enter_context(process(MAKERS[name], algo, its_config))
             numbers = {key: getattr(its_config, key) for key in ("num_envs", "batch_size")}
             records.append({"side": name, **connection.recv(), **numbers})
-            sides.append(connection)
-        turns = take_turns(sides, arguments.seconds, arguments.rounds)
+            contenders.append(connection)
+        turns = take_turns(contenders, arguments.seconds, arguments.rounds)
     for record, its_turns in zip(records, turns, strict=True):
         updates_per_step = its_turns[-1][1]
         record["samples_per_step"] = round(updates_per_step * record["batch_size"], 2)
@@ -140,18 +142,18 @@ def measure(arguments: Arguments) -> dict[str, Any]:
     return about | summary(records)
 
 
-def summary(sides: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians, our ratio to the faster of the peer's set-ups and our share of the limits."""
-    for side in sides:
-        side["steps_per_second"] = statistics.median(side["rounds"])
-    speed = {side["side"]: side["steps_per_second"] for side in sides}
-    ours = next(side for side in sides if side["side"] == "joystick")
-    peers = [side for side in sides if side["side"] in PEERS]
-    best = max(peers, key=lambda side: side["steps_per_second"])
+    for contender in contenders:
+        contender["steps_per_second"] = statistics.median(contender["rounds"])
+    speed = {contender["side"]: contender["steps_per_second"] for contender in contenders}
+    ours = next(contender for contender in contenders if contender["side"] == "joystick")
+    peers = [contender for contender in contenders if contender["side"] in PEERS]
+    best = max(peers, key=lambda contender: contender["steps_per_second"])
     limit = max(speed["limit"], speed["learner"])
     in_turns = 1 / (1 / limit + 1 / speed["acting"])
     return {
-        "sides": sides,
+        "sides": contenders,
         "share_of_limit": round(speed["joystick"] / limit, 2),
         "limit_with_acting": round(in_turns, 1),
         "share_of_limit_with_acting": round(speed["joystick"] / in_turns, 2),
@@ -164,12 +166,12 @@ def summary(sides: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the sides as a table and the ratio below it."""
+    """Print the contenders as a table and the ratio below it."""
     columns = ("side", "num_envs", "precision", "device", "samples_per_step", "steps_per_second")
     table = Table(*(name.replace("_", " ") for name in columns), "rounds", box=None)
-    for side in result["sides"]:
-        rounds = ", ".join(f"{speed:.0f}" for speed in side["rounds"])
-        table.add_row(*(str(side[name]) for name in columns), rounds)
+    for contender in result["sides"]:
+        rounds = ", ".join(f"{speed:.0f}" for speed in contender["rounds"])
+        table.add_row(*(str(contender[name]) for name in columns), rounds)
     console = Console()
     console.print(table)
     console.print(
@@ -188,7 +190,7 @@ def main(args: list[str] | None = None) -> None:
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
         if importlib.util.find_spec("stable_baselines3") is None:
             raise UserError("stable-baselines3 is not installed: pip install -e '.[bench]'")
-        # What cannot work is said here in a line, not by a side's process in a traceback.
+        # What cannot work is said here in a line, not by a contender's process in a traceback.
         config = arguments.config()
         config.validate()
         envs.spec(config.env_id)

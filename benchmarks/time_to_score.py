@@ -54,7 +54,8 @@ def peak_memory(process: subprocess.Popen[bytes], every_seconds: float = 0.5) ->
 
     Pages that they share count once for each.
     """
-    tree, peak = psutil.Process(process.pid), 0
+    tree = psutil.Process(process.pid)
+    peak = 0
     while process.poll() is None:
         with suppress(psutil.Error):
             resident = 0
@@ -102,8 +103,8 @@ def first(curve: list[Any], target: float) -> dict[str, float] | None:
 def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
     """Train to the end and collect; a UserError says that the run failed.
 
-    Minutes are those of training, before and after a resume; memory and the seconds of the process
-    those after it.
+    Minutes count training before and after a resume. Memory and the process's seconds count only
+    what comes after it.
     """
     algorithm(arguments.algo)
     require(arguments.processes >= 1, "processes", arguments.processes, "at least 1")

@@ -21,9 +21,9 @@ from agents.core.math import losses
 from agents.core.runs.run import Run
 from agents.core.training.algorithms import algorithms
 from benchmarks import contenders_sb3, machine, memory, profile, scaling, throughput, time_to_score
-from benchmarks.contenders import SIDES, Joystick, Side
+from benchmarks.contenders import CONTENDERS, Contender, Joystick
 from benchmarks.contenders_sb3 import StableBaselines
-from benchmarks.isolated_process import apart
+from benchmarks.isolated_process import in_own_process
 from benchmarks.phases import ELSE, Phases, points, settings
 from benchmarks.workloads import WORKLOADS, make_config
 from envs import UserError
@@ -53,25 +53,25 @@ def small(algo: str, **changed: Any) -> Any:
     return make_config(algo, **settings)
 
 
-def updates_per_step(side: Side) -> float:
-    side.advance(48)
-    speed, updates = throughput.turn(side, 40)
+def updates_per_step(contender: Contender) -> float:
+    contender.advance(48)
+    speed, updates = throughput.turn(contender, 40)
     assert speed > 0
     return updates
 
 
 @pytest.mark.parametrize("algo", WORKLOADS)
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("name", CONTENDERS)
 def test_all_but_acting_do_as_many_updates(name: str, algo: str) -> None:
     expected = 0 if name == "acting" else UPDATES_PER_STEP[algo]
-    assert updates_per_step(SIDES[name](algo, small(algo))) == expected
+    assert updates_per_step(CONTENDERS[name](algo, small(algo))) == expected
 
 
 @pytest.mark.parametrize(("algo", "num_envs"), [("dqn", 1), ("dqn", 8), ("ppo", 4), ("a2c", 4)])
 def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
     pytest.importorskip("stable_baselines3")
-    side = StableBaselines(algo, small(algo, num_envs=num_envs))
-    assert updates_per_step(side) == UPDATES_PER_STEP[algo]
+    contender = StableBaselines(algo, small(algo, num_envs=num_envs))
+    assert updates_per_step(contender) == UPDATES_PER_STEP[algo]
 
 
 @pytest.mark.parametrize("algo", WORKLOADS)
@@ -108,9 +108,12 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
         "learner": (410, 400, 420),
         "acting": (1320, 1320, 1320),
     }
-    sides = [{"side": name, "rounds": list(rounds)} for name, rounds in speeds.items()]
-    sides += [{"side": "sb3", "rounds": [100, 90, 80]}, {"side": "sb3", "rounds": [110, 120, 100]}]
-    result = throughput.summary(sides)
+    contenders = [{"side": name, "rounds": list(rounds)} for name, rounds in speeds.items()]
+    contenders += [
+        {"side": "sb3", "rounds": [100, 90, 80]},
+        {"side": "sb3", "rounds": [110, 120, 100]},
+    ]
+    result = throughput.summary(contenders)
     assert result["ratio"] == 3.0  # 330 / 110, of the medians.
     assert result["ratio_of_each_round"] == [2.73, 2.75, 6.0]
     assert result["share_of_limit"] == 0.75  # 330 / 440
@@ -148,7 +151,7 @@ def test_a_replay_that_cannot_be_is_an_error_and_not_skipped(
 @pytest.mark.parametrize("optimized", [True, False])
 def test_the_peers_full_replay_takes_its_stacks(optimized: bool) -> None:
     pytest.importorskip("stable_baselines3")
-    result = apart(memory.fill_peer, 2_004, optimized)
+    result = in_own_process(memory.fill_peer, 2_004, optimized)
     assert result["transitions"] == 2_000
     stacks = (1 if optimized else 2) * 4 * 7056
     assert stacks < result["bytes_per_transition"] < 1.1 * stacks
@@ -158,7 +161,7 @@ def test_a_peer_fills_its_share_of_the_free_memory(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("stable_baselines3")
     free = SimpleNamespace(available=1e9)
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
-    monkeypatch.setattr(memory, "apart", lambda function, *given: given)
+    monkeypatch.setattr(memory, "in_own_process", lambda function, *given: given)
     few, many = (memory.Arguments(transitions=n, memory_share=0.5) for n in (10_000, 10**9))
     assert list(memory.measure_peers(few).values()) == [(10_000, True), (8_857, False)]
     # 0.5e9 bytes are 17,715 times 4 frames of 7,056 bytes, and 8,857 times 8.
@@ -179,11 +182,11 @@ def test_without_the_peer_its_replay_is_skipped_with_a_line(
 
 def test_what_ends_a_measurements_process_is_said() -> None:
     with pytest.raises(UserError, match="--buffer-size 10"):
-        apart(memory.make_replay, memory.Arguments(transitions=10))
+        in_own_process(memory.make_replay, memory.Arguments(transitions=10))
     with pytest.raises(UserError, match="ended with 3: it says why above"):
-        apart(os._exit, 3)
+        in_own_process(os._exit, 3)
     with pytest.raises(UserError, match="ended with -9: killed, as for want of memory"):
-        apart(signal.raise_signal, signal.SIGKILL)
+        in_own_process(signal.raise_signal, signal.SIGKILL)
 
 
 class Parts:
@@ -297,11 +300,11 @@ def test_a_profile_finds_all_phases_of_an_algorithm(
 
 
 def test_a_profiled_agent_is_itself_again() -> None:
-    side = Joystick("dqn", small("dqn"))
-    before = {id(owner): dict(vars(owner)) for _, owner, _ in points(side)}
-    with Phases().attached(points(side)):
-        assert vars(side.agent).keys() > before[id(side.agent)].keys()
-    assert {id(owner): dict(vars(owner)) for _, owner, _ in points(side)} == before
+    contender = Joystick("dqn", small("dqn"))
+    before = {id(owner): dict(vars(owner)) for _, owner, _ in points(contender)}
+    with Phases().attached(points(contender)):
+        assert vars(contender.agent).keys() > before[id(contender.agent)].keys()
+    assert {id(owner): dict(vars(owner)) for _, owner, _ in points(contender)} == before
 
 
 def test_the_gpu_is_busy_while_some_kernel_runs() -> None:
@@ -360,7 +363,7 @@ def test_settings_are_varied_one_at_a_time_and_measured_once(
         rates = {"steps_per_second": speed, "samples_per_second": 4 * speed}
         return {**rates, "shares": shares, "resident_bytes": 5e8}
 
-    monkeypatch.setattr(scaling, "apart", stand_in)
+    monkeypatch.setattr(scaling, "in_own_process", stand_in)
     arguments = scaling.Arguments(num_envs=(1, 8), samples_per_step=(4.0, 16.0))
     records = scaling.measure_all(arguments, default)
     assert measured == [(1, 4.0), (8, 4.0), (8, 16.0)]
@@ -383,7 +386,7 @@ def test_settings_are_varied_one_at_a_time_and_measured_once(
 def test_a_point_is_measured_in_a_process_of_its_own() -> None:
     options = "--num-envs 2 --horizon-steps 16 --batch-size 16 --epochs 3 --device cpu"
     config = settings("ppo", "CartPole-v1", options.split())
-    record = apart(scaling.measure, "ppo", config, 0.2)
+    record = in_own_process(scaling.measure, "ppo", config, 0.2)
     assert set(record["shares"]) == ON_POLICY
     assert sum(record["shares"].values()) == pytest.approx(1.0, abs=0.001)
     speed = record["steps_per_second"]
