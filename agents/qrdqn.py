@@ -5,7 +5,7 @@ https://arxiv.org/abs/1710.10044, algorithm 1.
   L(θ) = E[ Σ_i E_j ρ_τ̂i(R_n + γⁿ θ⁻_j(s_{t+n}, a*) - θ_i(s_t, a_t)) ],
   a* = argmax_a Σ_j θ⁻_j(s_{t+n}, a),   τ̂_i = (i - ½) / I,   ρ the quantile Huber loss
 It differs from DQN by its head, which has I quantiles for each action, and by this loss.
-`--preset paper` is the paper; the defaults are those of our DQN, which are for two CPU cores.
+`--preset paper` is the paper. The defaults are our DQN's, which suit two CPU cores.
 """
 
 from __future__ import annotations

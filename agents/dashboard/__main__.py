@@ -76,7 +76,8 @@ def build(arguments: Arguments) -> None:
         if arguments.workspace:
             made = content.workspace(project, name)
             if earlier := view_of(api, project, "project-view", name):
-                made._internal_id, made._internal_name = earlier["id"], earlier["name"]
+                made._internal_id = earlier["id"]
+                made._internal_name = earlier["name"]
             tell(f"workspace: {made.save().url}")
         if arguments.report:
             page = content.report(project, name)

@@ -201,7 +201,7 @@ def arranged(panels: list[wr.PanelTypes]) -> list[wr.PanelTypes]:
 
 
 def artifact_table(project: Project) -> str:
-    """The project's datasets and checkpoints as Markdown, those of a type together."""
+    """The project's datasets and checkpoints as a Markdown table, sorted by type."""
     if not project.artifacts:
         return "The project has no artifacts yet."
     rows = ["| Type | Artifact |", "|---|---|"]

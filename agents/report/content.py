@@ -28,8 +28,11 @@ from demos import provenance
 POINTS = 240_000
 """Points of all curves of all runs that a page holds, of which each is three numbers."""
 
-LEAST_POINTS, MOST_POINTS = 40, 1_000
-"""Points of one curve."""
+LEAST_POINTS = 40
+"""The fewest points of one curve."""
+
+MOST_POINTS = 1_000
+"""The most points of one curve."""
 
 AGGREGATE_POINTS = 100
 
@@ -100,11 +103,9 @@ def _numbered_videos(runs: Sequence[RunRecord], films: list[Film]) -> list[list[
 
 def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
     step, seconds = run.last
-    speed, memory, score = (
-        run.series.get("charts/SPS"),
-        run.series.get("charts/memory_gb"),
-        run.score,
-    )
+    speed = run.series.get("charts/SPS")
+    memory = run.series.get("charts/memory_gb")
+    score = run.score
     return {
         "name": run.name,
         "env": run.env_id,
@@ -194,7 +195,8 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 def _scores(runs: Sequence[RunRecord], groups: Sequence[Group]) -> dict[str, Any]:
     """Human-normalized scores by group, and over all games of each variant."""
-    by_game, games = [], defaultdict(list)
+    by_game = []
+    games = defaultdict(list)
     for number, group in enumerate(groups):
         scores = [runs[i].score for i in group.runs]
         human = np.array([s.human for s in scores if s is not None and s.human is not None])

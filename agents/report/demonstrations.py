@@ -23,8 +23,11 @@ from envs.action_names import action_name
 MOST_STEPS = 3_000
 """Of a film; the page says where it ends before the episode does."""
 
-BINS, MOST_NUMBERS = 20, 4
-"""Of histograms of continuous actions: bins, and numbers of an action that are shown."""
+BINS = 20
+"""Bins of a histogram of continuous actions."""
+
+MOST_NUMBERS = 4
+"""The most numbers of a continuous action that get a histogram."""
 
 
 def shown(root: Path, given: Iterable[str], runs: Sequence[RunRecord]) -> list[Path]:
@@ -100,7 +103,8 @@ def _spread(episodes: dict[int, Episode], count: int) -> list[int]:
 def histogram(episodes: Sequence[Episode]) -> dict[str, Any]:
     """How often each action was chosen: {"names", "shares"}, of continuous actions {"edges" (21),
     "counts" (numbers of an action, 20)}."""
-    actions, spec = np.concatenate([each.actions for each in episodes]), episodes[0].spec
+    actions = np.concatenate([each.actions for each in episodes])
+    spec = episodes[0].spec
     if actions.dtype.kind in "iu" and actions.ndim == 1:
         values, counts = np.unique(actions, return_counts=True)
         names = [action_name(spec, value) for value in values]

@@ -25,7 +25,8 @@ def write_csv(runs: Sequence[RunRecord], path: Path) -> int:
     Raises:
         UserError: the file cannot be written.
     """
-    text, count = io.StringIO(newline=""), 0
+    text = io.StringIO(newline="")
+    count = 0
     rows = csv.writer(text)
     rows.writerow(COLUMNS)
     for run in runs:

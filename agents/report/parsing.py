@@ -130,7 +130,8 @@ def _take(line: bytes, columns: dict[str, array[float]]) -> int | None:
     """Add a line to the columns; how many values are too large, None where it is damaged."""
     try:
         record = json.loads(line)
-        step, seconds = record.pop("step"), record.pop("time")
+        step = record.pop("step")
+        seconds = record.pop("time")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     if not (is_number(step, LARGEST_STEP) and is_number(seconds, LARGEST_SECONDS)):

@@ -117,7 +117,8 @@ class Reader:
     def read(self) -> tuple[list[RunRecord], list[Path]]:
         """The runs, and the folders that are none; as `find`."""
         paths, foreign = find(self.root)
-        known, self._known = self._known, {}
+        known = self._known
+        self._known = {}
         for path in paths:
             stamp = [_stamp(path / name) for name in WRITTEN]
             same = path in known and known[path][0] == stamp
@@ -189,7 +190,8 @@ def read_run(path: Path, root: Path) -> RunRecord:
     score = _final_score(final) or _last_evaluation(series)
     if final and not (score and score.final):
         problems.append("eval.json: it has no score")
-    skip, studies = fields.get("frameskip", 1), "validation/loss" in series
+    skip = fields.get("frameskip", 1)
+    studies = "validation/loss" in series
     seed = config.get("seed")
     name = path.relative_to(root).as_posix() if path != root else path.resolve().name
     return RunRecord(

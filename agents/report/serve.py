@@ -34,7 +34,8 @@ class Source:
     """What is served, made anew at most every so many seconds, by one thread at a time."""
 
     def __init__(self, make: Callable[[], Content], seconds: float):
-        self._make, self._pause = make, seconds
+        self._make = make
+        self._pause = seconds
         self._seconds = seconds
         self._lock = threading.Lock()
         self._made = -float("inf")
@@ -85,7 +86,8 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
         return Response(page.inert(values), media_type="application/json", headers=headers)
 
     def film(request: Request) -> Response:
-        films, number = source.content().films, request.path_params["number"]
+        films = source.content().films
+        number = request.path_params["number"]
         path = on_disk(films[number], folder) if number < len(films) else None
         # Nor does it wait for a FIFO, or follow a link, that has taken the film's place.
         if path is None or not page.is_film(path):

@@ -1,6 +1,6 @@
-"""What is computed of runs: pure functions of arrays.
+"""Statistics of runs: pure functions of arrays.
 
-Interquartile means and stratified bootstrap intervals are those of Agarwal et al. 2021
+Interquartile means and stratified bootstrap intervals follow Agarwal et al. 2021
 (https://arxiv.org/abs/2108.13264), computed with SciPy. A stratum is a game; its runs are the
 seeds, which are drawn with replacement within it.
 """
@@ -102,7 +102,8 @@ def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points:
     hides nothing of the others.
     """
     curves = [curve for stratum in strata for curve in stratum]
-    first, last = min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
+    first = min(x[0] for x, _ in curves)
+    last = max(x[-1] for x, _ in curves)
     grid = np.linspace(first, last, points) if last > first else np.array([first])
     rows = [np.array([resampled(x, y, grid) for x, y in stratum]) for stratum in strata]
     alive = np.isfinite(np.concatenate(rows))
@@ -116,7 +117,9 @@ def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points:
             stratum[here][:, at] for stratum, here in zip(rows, there, strict=True) if here.any()
         ]
         found = estimate_iqm(present, RESAMPLES_OF_CURVE)
-        value[at], low[at], high[at] = found.value, found.low, found.high
+        value[at] = found.value
+        low[at] = found.low
+        high[at] = found.high
     kept = np.isfinite(value)
     estimate = Estimate(value[kept], low[kept], high[kept])
     return Curve(grid[kept], estimate, alive.sum(axis=0)[kept])

@@ -24,9 +24,9 @@ class Arguments:
     file: tyro.conf.Positional[
         Path
     ]  # The sweep's YAML, or the name of a shipped sweep, such as dqn.
-    trials: int = 20  # Trials in all, those of earlier calls included.
+    trials: int = 20  # Trials in all, including the trials of earlier calls.
     out: Path | None = None  # Folder of the sweep; None is runs/sweeps/<name of the file>.
-    seed: int = 1  # Of what is chosen.
+    seed: int = 1  # Seed of the sampler, which chooses each trial's settings.
 
 
 def sweep(arguments: Arguments) -> int:

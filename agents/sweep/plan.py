@@ -42,8 +42,11 @@ CHOICES = ("constant", "categorical")
 MOST_BYTES = 1 << 20
 """Of a sweep's file."""
 
-MOST_PARAMETERS, MOST_CHOICES = 100, 100
-"""What can be tried: each choice is tried on the command line first."""
+MOST_PARAMETERS = 100
+"""The most parameters that a sweep varies."""
+
+MOST_CHOICES = 100
+"""The most choices of a parameter: the command line parses each before the sweep starts."""
 
 MOST_WHOLE = 2**53
 """Larger whole numbers are no float, which Optuna takes them for."""
@@ -105,7 +108,8 @@ def read(path: Path) -> Plan:
         reason = getattr(error, "strerror", None) or "is no text"
         raise UserError(f"{path}: {reason}") from None
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None)
         line = f"line {mark.line + 1}: " if mark else ""
         reason = plain(problem or "it cannot be read")
         raise UserError(f"{path}: {line}no YAML: {reason}") from None
@@ -174,7 +178,8 @@ def early_termination(values: Any) -> tuple[int, int]:
     among(str(entries.get("type")), ("hyperband",), "early_terminate: type")
     for name in entries:
         among(str(name), ("type", "min_iter", "eta"), "early_terminate:")
-    after, factor = entries.get("min_iter"), entries.get("eta", 3)
+    after = entries.get("min_iter")
+    factor = entries.get("eta", 3)
     if type(after) is not int or type(factor) is not int or after < 1 or factor < 2:
         raise UserError("early_terminate: min_iter must be at least 1 and eta at least 2")
     return after, factor
@@ -203,7 +208,7 @@ def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
     try:
         if kind == "int_uniform":
             return IntDistribution(int(low), int(high))
-        # Optuna knows no steps on a logarithmic scale but those of whole numbers.
+        # On a logarithmic scale Optuna takes only steps of whole numbers.
         if kind == "q_log_uniform_values":
             if not whole or step != 1:
                 raise ValueError("min, max and q must be whole numbers and q 1")

@@ -166,7 +166,8 @@ def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
     """Choose, train, and keep how it ended."""
     study.sampler = sampler(plan.method, seed, len(study.get_trials(deepcopy=False)))
     trial = study.ask(plan.parameters)
-    folder, start = out / f"{trial.number:03d}", time.monotonic()
+    folder = out / f"{trial.number:03d}"
+    start = time.monotonic()
     tell(f"trial {trial.number}: {in_words(trial.params)}")
 
     def report(evaluation: int, value: float) -> bool:

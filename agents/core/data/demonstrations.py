@@ -35,7 +35,8 @@ class Demonstrations:
     def __init__(
         self, frames: Frames, episodes: list[Episode], spaces: Spaces, device: torch.device
     ):
-        self.device, self.stack = device, frames.spec.frame_stack
+        self.device = device
+        self.stack = frames.spec.frame_stack
         self.frames = torch.from_numpy(frames.data)
         if device.type == "cuda" and frames.data.nbytes < 0.7 * torch.cuda.mem_get_info(device)[0]:
             self.frames = self.frames.to(device)
@@ -111,7 +112,8 @@ def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device
     spec = recorded
     episodes = at_least_one(dataset, dataset.episodes())
     require_learnable(episodes, spec)
-    learned, held_out = episodes, []
+    learned = episodes
+    held_out = []
     if config.validation_share > 0 and len(episodes) > 1:
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
     learned = subset(learned, config.fraction, config.seed)
@@ -159,11 +161,17 @@ class DemoLoader:
         num_features: int,
         dropout: float,
     ):
-        self.source, self.seed, self.weight_N = source, seed, weight_N
-        self.shift_pixels, self.num_features, self.dropout = shift_pixels, num_features, dropout
+        self.source = source
+        self.seed = seed
+        self.weight_N = weight_N
+        self.shift_pixels = shift_pixels
+        self.num_features = num_features
+        self.dropout = dropout
         self.batch_size = min(batch_size, source.size)
         self.per_epoch = source.size // self.batch_size
-        self.drawn, self._epoch, self._order_N = 0, -1, torch.empty(0)
+        self.drawn = 0
+        self._epoch = -1
+        self._order_N = torch.empty(0)
 
     def draw(self) -> DemoBatch:
         """The next minibatch, its images moved and its features' dropout drawn."""
@@ -173,7 +181,8 @@ class DemoLoader:
             self._order_N = torch.randperm(self.source.size, generator=generator)
             self._epoch = epoch
         index_B = self._order_N[number * self.batch_size : (number + 1) * self.batch_size]
-        generator, device = self._generator(f"batch {self.drawn}"), self.source.device
+        generator = self._generator(f"batch {self.drawn}")
+        device = self.source.device
         obs = self.source.observations(index_B)
         if obs.ndim == 4:
             obs = random_shift(obs, self.shift_pixels, generator)

@@ -46,9 +46,15 @@ class Replay:
     """
 
     def __init__(self, config: ReplayConfig, spaces: Spaces, device: torch.device):
-        capacity, num_envs, stack = config.buffer_size, spaces.num_envs, spaces.stack
-        obs_shape, obs_dtype = spaces.obs_shape, spaces.obs_dtype
-        self.config, self.device, self.num_envs, self.stack = config, device, num_envs, stack
+        capacity = config.buffer_size
+        num_envs = spaces.num_envs
+        stack = spaces.stack
+        obs_shape = spaces.obs_shape
+        obs_dtype = spaces.obs_dtype
+        self.config = config
+        self.device = device
+        self.num_envs = num_envs
+        self.stack = stack
         self.spaces = spaces
         self.length = capacity // num_envs
         self.most_n_step = round(max(config.n_step.start, config.n_step.end))
@@ -60,7 +66,8 @@ class Replay:
             )
         self.clip_reward = config.clip_reward and spaces.atari
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
-        self.obs_shape, self.obs_dtype = tuple(obs_shape), obs_dtype
+        self.obs_shape = tuple(obs_shape)
+        self.obs_dtype = obs_dtype
         self.frame_numel = math.prod(obs_shape) // stack
         self.written = np.zeros(num_envs, np.int64)
         self.age = np.zeros(num_envs, np.int64)
@@ -78,9 +85,10 @@ class Replay:
 
         Pages of the frame store are touched only when frames are written to them.
         """
-        size, device = self.length * self.num_envs, self.device
+        size = self.length * self.num_envs
+        device = self.device
         require_memory(size * (self.frame_numel * self.obs_dtype.itemsize + 20), size, device)
-        # The last one stays blank, for what stacks hold of before their episode.
+        # The last slot stays blank: stacks show it for the time before their episode.
         self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
         self.frames[-1] = 0
         dtypes = {
@@ -122,7 +130,8 @@ class Replay:
 
         A lost life ends the return as a termination does, and the episode goes on.
         """
-        terminated_N, truncated_N = step.terminated_N, step.truncated_N
+        terminated_N = step.terminated_N
+        truncated_N = step.truncated_N
         episode_end_N = terminated_N | truncated_N
         rows_N = np.arange(self.num_envs)[step.rows]
         terminal_N = terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
@@ -178,7 +187,8 @@ class Replay:
         self.written[envs] = written + 1
         # A slot may be drawn from when the n slots after it are there until its stack is
         # about to be overwritten.
-        ready, stale = written - self.most_n_step, written + self.stack - 1 - self.length
+        ready = written - self.most_n_step
+        stale = written + self.stack - 1 - self.length
         ready_slot = self.slots(envs, ready)
         whole = ready >= self.drawable_from[envs]
         drawable = to_device(whole, self.device) & ~self.fields["final"][ready_slot]
@@ -198,7 +208,7 @@ class Replay:
         return start + (slot_B - start + steps) % self.length
 
     def observations(self, slot_B: Tensor) -> Tensor:
-        """The observations at these slots: frames of before the episode are zero."""
+        """The observations at these slots. Frames before the episode's start are zero."""
         if self.stack == 1:
             return self.frames.index_select(0, slot_B).view(-1, *self.obs_shape)
         slot_BS = self.after(slot_B.unsqueeze(1), -self._look_back)

@@ -63,7 +63,8 @@ class ReplayStore:
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         replay = self.replay
         oldest_N = replay.written - replay.length
-        first_N, last_N = np.maximum(self._saved, oldest_N), replay.written.copy()
+        first_N = np.maximum(self._saved, oldest_N)
+        last_N = replay.written.copy()
         chunks = [c for c in self._chunks if (np.array(c["last"]) > oldest_N).any()]
         while (last_N > first_N).any():
             end_N = np.minimum(first_N + CHUNK_FRAMES // replay.num_envs + 1, last_N)
@@ -72,7 +73,8 @@ class ReplayStore:
             reference = store.append_chunk(f"{int(end_N.sum()):012d}", frames)
             chunks.append({"chunk": reference, "first": first_N.tolist(), "last": end_N.tolist()})
             first_N = end_N
-        self._chunks, self._saved = chunks, last_N
+        self._chunks = chunks
+        self._saved = last_N
         return {
             "chunks": list(chunks),
             "fields": {name: value.cpu() for name, value in replay.fields.items()},
@@ -139,7 +141,8 @@ class ReplayStore:
     def _require_positions(self, chunk: Chunk) -> None:
         """Passes where a chunk holds frames that the replay has had, no more than it can hold."""
         replay = self.replay
-        first_N, last_N = np.array(chunk.first), np.array(chunk.last)
+        first_N = np.array(chunk.first)
+        last_N = np.array(chunk.last)
         if first_N.shape != last_N.shape or len(first_N) != replay.num_envs:
             raise ValueError("a chunk of the replay is of other environments")
         if (first_N > last_N).any() or (last_N > replay.written).any():

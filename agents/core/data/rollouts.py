@@ -111,14 +111,16 @@ class Rollout:
 
         Returns what `complete` needs the values of, None where nothing was cut off.
         """
-        rows, t = step.rows, int(self._time[step.rows][0])
+        rows = step.rows
+        t = int(self._time[step.rows][0])
         self._time[rows] += 1
         for name, stored in self.kept.items():
             stored[t, rows] = step.extras[name]
         ended_N = step.terminated_N | step.truncated_N
         terminal_N = step.terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
         self.reward_TN[t, rows] = np.sign(step.reward_N) if self.clip_reward else step.reward_N
-        self.terminal_TN[t, rows], self.ended_TN[t, rows] = terminal_N, ended_N
+        self.terminal_TN[t, rows] = terminal_N
+        self.ended_TN[t, rows] = ended_N
         self.truncated_TN[t, rows] = step.truncated_N & ~step.terminated_N
         cut_N = self.truncated_TN[t, rows] | ((t == self.config.horizon_steps - 1) & ~ended_N)
         return self._beyond(t, step, np.flatnonzero(cut_N)) if cut_N.any() else None
@@ -148,14 +150,18 @@ class Rollout:
         if self._prepared is None:
             self._prepared = self._prepare()
         fields, advantage_TN = self._prepared
-        steps, each = self.sequence_steps, max(1, batch_size // self.sequence_steps)
-        ours, first = self.spaces.num_envs, self.first_env
+        steps = self.sequence_steps
+        each = max(1, batch_size // self.sequence_steps)
+        ours = self.spaces.num_envs
+        first = self.first_env
         count = self.config.horizon_steps // steps * self.all_envs
-        order, device = torch.randperm(count, generator=self.generator), advantage_TN.device
+        order = torch.randperm(count, generator=self.generator)
+        device = advantage_TN.device
         offset_L1 = torch.arange(steps).unsqueeze(1)
         # Chosen on the host, so that a GPU is never waited for.
         for chosen_B in order.split(each):
-            start_B, env_B = chosen_B // self.all_envs * steps, chosen_B % self.all_envs
+            start_B = chosen_B // self.all_envs * steps
+            env_B = chosen_B % self.all_envs
             everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
             advantage_LB = advantage_TN.flatten()[everyone_LB.to(device, non_blocking=True)]
             if self.config.normalize_advantages and advantage_LB.numel() > 1:
@@ -184,7 +190,8 @@ class Rollout:
 
     def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
         """The fields with returns and starts, and the advantages of all environments."""
-        device, value_TN = self.device, self.kept["value"]
+        device = self.device
+        value_TN = self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
         truncated_TN = to_device(self.truncated_TN, device)
         next_value_TN[:-1] = torch.where(truncated_TN[:-1], next_value_TN[:-1], value_TN[1:])
@@ -201,7 +208,7 @@ class Rollout:
         )
         mine = slice(self.first_env, self.first_env + self.spaces.num_envs)
         start_TN = to_device(self.ended_TN, device).roll(1, dims=0)
-        # The memory kept of the first step is already that of a new episode, where one began.
+        # Where an episode begins at the first step, the stored memory is already empty.
         start_TN[0] = False
         derived = {"start": start_TN, "return": (advantage_TN + value_TN)[:, mine]}
         return self.kept | derived, advantage_TN

@@ -32,7 +32,8 @@ class Averages:
             return {}
         values = torch.stack(list(self._sums.values())).tolist()
         means = {name: v / self._count for name, v in zip(self._sums, values, strict=True)}
-        self._sums, self._count = {}, 0
+        self._sums = {}
+        self._count = 0
         for name, mean in means.items():
             if not np.isfinite(mean):
                 raise Diverged(f"{name} is {mean}")

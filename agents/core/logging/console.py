@@ -24,7 +24,8 @@ class Progress:
     """The status of a run, kept up to date by the metrics it reports."""
 
     def __init__(self, total_steps: int, frames_per_step: int, start_step: int):
-        self.total_steps, self.step = total_steps, start_step
+        self.total_steps = total_steps
+        self.step = start_step
         self._frames_per_step = frames_per_step
         self._latest: dict[str, float] = {}
         self._start = (start_step, time.monotonic())
@@ -37,7 +38,8 @@ class Progress:
 
     def parts(self) -> list[str]:
         """What is known, as short texts in a fixed order, the step first and the time left last."""
-        seen, rate = self._latest, self._steps_per_second()
+        seen = self._latest
+        rate = self._steps_per_second()
         parts = [f"step {self.step:,}"]
         if self._frames_per_step > 1:
             parts.append(f"frames {self.step * self._frames_per_step:,}")
@@ -111,7 +113,8 @@ class LiveConsole:
             self._live.stop()
 
     def _render(self) -> Group:
-        step, total = self._progress.step, self._progress.total_steps
+        step = self._progress.step
+        total = self._progress.total_steps
         bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)

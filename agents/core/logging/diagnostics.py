@@ -25,8 +25,8 @@ BINS = 64
 def histograms(policy: Policy, samples: list[Sample]) -> dict[str, Histogram]:
     """Histograms of each part of a network, and of its outputs for samples.
 
-    It waits for the device, so it is called seldom. Gradients are those of the last update,
-    clipped. Values that are not finite are left out.
+    It waits for the device, so it is called seldom. Gradients come from the last update,
+    after clipping. Values that are not finite are left out.
     """
     tensors: dict[str, list[Tensor]] = defaultdict(list)
     for name, parameter in policy.network.named_parameters():

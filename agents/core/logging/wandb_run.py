@@ -36,7 +36,9 @@ SUMMARIES = {
 """Metrics of which a run's table shows more than the last value. The mean return is not among them:
 a sweep looks for one number."""
 
-MOST_TAG_CHARACTERS, MOST_NAME_CHARACTERS = 64, 128
+MOST_TAG_CHARACTERS = 64
+
+MOST_NAME_CHARACTERS = 128
 
 MOST_IDENTITY_BYTES = 128
 
@@ -246,7 +248,7 @@ def _made(artifact: Artifact) -> Any:
 
     name = re.sub(r"[^\w.-]", "-", artifact.name, flags=re.ASCII)[:MOST_NAME_CHARACTERS]
     made = wandb.Artifact(name, artifact.type, metadata=artifact.metadata)
-    # Nobody changes the files of a dataset; a model's are replaced by those of the next one.
+    # Nobody changes the files of a dataset; the next model replaces the files of this one.
     policy = "immutable" if artifact.type == "dataset" else "mutable"
     for path in artifact.files.values():
         if not is_regular(path):

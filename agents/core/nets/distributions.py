@@ -35,8 +35,8 @@ class Categorical:
     def sample(self, rng: EnvRng, temperature: float) -> Tensor:
         """Actions int64 (..., N, K) of probability proportional to p**(1 / temperature).
 
-        By the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so that temperature 0 is the
-        likeliest action; the draws are made whatever the temperature is.
+        It uses the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so temperature 0 gives the
+        likeliest action. It draws the same random numbers at every temperature.
         """
         chosen = []
         for log_prob_NA in self.log_probs:

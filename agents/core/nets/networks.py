@@ -69,7 +69,8 @@ class QNetwork(nn.Module):
 
     def __init__(self, torso: Torso, head: QHead | DuelingHead):
         super().__init__()
-        self.torso, self.head = torso, head
+        self.torso = torso
+        self.head = head
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.head.q_values(self.torso(obs)).float()
@@ -171,9 +172,9 @@ class ActorCritic(nn.Module):
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
     def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
-        """The same of single observations (B, ...), as sequences of one step.
+        """`forward` for single observations (B, ...), as sequences of one step.
 
-        Whoever keeps the memory has emptied it where an episode starts.
+        The caller sets the memory to zero where an episode starts.
         """
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
         return self(obs_B.unsqueeze(0), memory_BS, start_1B)
@@ -209,7 +210,9 @@ def make_quantile_network(
         UserError: actions are continuous, or have too many combinations.
     """
     spaces.require_few_combinations()
-    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    width = config.torso_width
+    norm = config.torso_norm
+    activation = config.activation
     torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
     outputs = spaces.combinations * num_quantiles
     head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, activation)
@@ -223,7 +226,9 @@ def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
         UserError: actions are continuous, or have too many combinations.
     """
     spaces.require_few_combinations()
-    width, norm, activation = config.torso_width, config.torso_norm, config.activation
+    width = config.torso_width
+    norm = config.torso_norm
+    activation = config.activation
     torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
     head = DuelingHead if config.dueling else QHead
     sizes = (torso.num_features, spaces.combinations, config.hidden)

@@ -1,7 +1,8 @@
 """Running statistics that bring observations and rewards to a common scale.
 
-Those of observations change once per rollout, after it was learned from, so that the probabilities
-and values of a rollout are all of one function; that of rewards before, so that it is never 1.
+The statistics of observations change after the update on a rollout. So one function gives all
+probabilities and values of a rollout. The scale of rewards changes before the update, so that the
+first rollout is scaled too.
 """
 
 from __future__ import annotations
@@ -15,35 +16,38 @@ from agents.core.system import distributed
 from agents.core.system.codec import like
 
 MOST = 10.0
-"""Normalized observations and rewards are clipped to ± this, as details 7 and 9 for control of "The
-37 implementation details of PPO" (Huang et al. 2022) have it."""
+"""Normalized observations and rewards are clipped to ± this number: details 7 and 9 for control in
+"The 37 implementation details of PPO" (Huang et al. 2022)."""
 
 
 Sums = tuple[Tensor, Tensor, Tensor]
-"""How many samples, their sum and the sum of their squares, float64."""
+"""The number of samples, their sum and the sum of their squares, float64."""
 
 
 def sums_of(samples_BD: Tensor) -> Sums:
-    """What `Moments.add` takes in, for samples along the first dimension."""
+    """The sums of samples along the first dimension, for `Moments.add`."""
     wide_BD = samples_BD.double()
     size = wide_BD.new_tensor(float(len(wide_BD)))
     return size, wide_BD.sum(dim=0), wide_BD.square().sum(dim=0)
 
 
 class Moments:
-    """Mean and variance of all that was added, merged as Chan et al. 1983 do.
+    """Running mean and variance of samples, merged as in Chan et al. 1983.
 
     https://doi.org/10.1080/00031305.1983.10483115
     """
 
     def __init__(self, mean: Tensor, variance: Tensor, count: Tensor):
-        self.mean, self.variance, self.count = mean, variance, count
+        self.mean = mean
+        self.variance = variance
+        self.count = count
 
     def add(self, sums: Sums) -> None:
-        """Take in samples by their sums, in place."""
+        """Add samples by their sums, in place."""
         size, total, squares = sums
         mean = total / size
-        delta, whole = mean - self.mean, self.count + size
+        delta = mean - self.mean
+        whole = self.count + size
         spread = self.variance * self.count + squares - size * mean.square()
         spread += delta.square() * self.count * size / whole
         self.mean += delta * size / whole
@@ -77,7 +81,7 @@ class ObservationNormalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, obs_TN: Tensor) -> None:
-        """Take in the observations of a rollout, (T, N, ...)."""
+        """Add the observations of a rollout, (T, N, ...)."""
         if self.enabled:
             sums = sums_of(obs_TN.flatten(0, 1))
             distributed.sum_(list(sums))
@@ -88,12 +92,18 @@ class RewardScaler:
     """Divides rewards by the deviation of their discounted sums (detail 8 for control)."""
 
     def __init__(self, num_envs: int, gamma: float, enabled: bool):
-        self.enabled, self.gamma = enabled, gamma
+        self.enabled = enabled
+        self.gamma = gamma
         self.running_N = torch.zeros(num_envs, dtype=torch.float64)
         self.moments = Moments(*torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64))
 
     def __call__(self, reward_TN: Tensor, ended_TN: Tensor) -> Tensor:
-        """The scaled rewards of a rollout over all environments, which change the scale first."""
+        """Update the scale with a rollout's rewards, then return them scaled.
+
+        Args:
+            reward_TN: rewards of the environments of all ranks.
+            ended_TN: bool, the episode ended with this step.
+        """
         if not self.enabled:
             return reward_TN
         sums = []

@@ -26,7 +26,8 @@ def orthogonal_(weight: Tensor, gain: float = 1.0) -> None:
         weight: on the CPU; on the device meta nothing is computed.
         gain: what the matrix is multiplied by.
     """
-    rows, columns = len(weight), weight[0].numel()
+    rows = len(weight)
+    columns = weight[0].numel()
     if weight.is_meta:
         return
     if rows * columns * min(rows, columns) <= MOST_QR:

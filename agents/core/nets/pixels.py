@@ -19,7 +19,7 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
 
 
 def scaled_to_one(pixels: Pixels, saved: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights that were saved before images were standardized are of images in [0, 1]."""
+    """Load weights of earlier versions, which have no scale: their images are in [0, 1]."""
     saved.setdefault(f"{prefix}scale_HWC", torch.full_like(pixels.scale_HWC, 1 / 255))
     saved.setdefault(f"{prefix}offset_HWC", torch.zeros_like(pixels.offset_HWC))
 

@@ -43,7 +43,8 @@ class RecurrentCore(nn.Module):
         super().__init__()
         cell = nn.LSTMCell if kind == "lstm" else nn.GRUCell
         self.cell = cell(in_features, size)
-        self.num_features, self.memory_size = size, 2 * size if kind == "lstm" else size
+        self.num_features = size
+        self.memory_size = 2 * size if kind == "lstm" else size
         for name, parameter in self.cell.named_parameters():
             # Orthogonal, as in PPO's implementation with an LSTM (Huang et al. 2022).
             nn.init.zeros_(parameter) if "bias" in name else orthogonal_(parameter)
@@ -69,7 +70,7 @@ class RecurrentCore(nn.Module):
     def _weights(self, device: str) -> list[Tensor]:
         """The cell's weights, cast once for all steps where autocast would cast them at each."""
         weights: list[Tensor] = [*self.cell.parameters()]
-        # Asked of a device without autocast, such as meta, whether it is enabled, torch raises.
+        # torch raises for a device without autocast, such as meta, when asked if it is enabled.
         if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
             return weights
         dtype = torch.get_autocast_dtype(device)

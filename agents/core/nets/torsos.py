@@ -153,7 +153,8 @@ class ImpalaTorso(nn.Module):
         super().__init__()
         require_image(obs_shape, least=8)
         self.pixels = Pixels(obs_shape)
-        (channels, height, side), stages = obs_shape, []
+        channels, height, side = obs_shape
+        stages = []
         for out_channels in (16 * width, 32 * width, 32 * width):
             stages += [
                 nn.Conv2d(channels, out_channels, 3, padding=1),
@@ -161,7 +162,9 @@ class ImpalaTorso(nn.Module):
                 ResidualBlock(out_channels, norm),
                 ResidualBlock(out_channels, norm),
             ]
-            channels, height, side = out_channels, -(-height // 2), -(-side // 2)
+            channels = out_channels
+            height = -(-height // 2)
+            side = -(-side // 2)
         self.stages = nn.Sequential(*stages, nn.ReLU())
         self.num_features = channels * height * side
 
@@ -258,8 +261,8 @@ def make_torso(
 ) -> Any:
     """The torso of that name; `auto` is `data_efficient` for images and `mlp` for the rest.
 
-    `width` multiplies the channels of an image's torso, `mlp_width` is the other one's layer;
-    `activation` is the latter's too: convolutions use ReLU.
+    `width` multiplies the channels of a torso for images. `mlp_width` and `activation` apply to
+    `mlp` alone: convolutions use ReLU.
     """
     if name == "auto":
         large_image = len(obs_shape) == 3 and min(obs_shape[1:]) >= 30

@@ -234,8 +234,8 @@ class Learner:
 
         On a CPU a large batch is split over threads, each with its own forward and backward
         pass (see `share_cores`). The gradients are added in a fixed order, so that it is as
-        reproducible as one thread. Gradients and means are those of all ranks together. On a GPU
-        the update is a CUDA graph (see `Compute.graphed`).
+        reproducible as one thread. Gradients and means are taken over all ranks. On a GPU the
+        update is a CUDA graph (see `Compute.graphed`).
 
         Args:
             loss: is called with the minibatch, or with each shard of it.
@@ -269,7 +269,8 @@ class Learner:
         distributed.sum_([*totals, means])
         norms: list[Tensor] = []
         for part in parts:
-            own, totals = totals[: len(part.parameters)], totals[len(part.parameters) :]
+            own = totals[: len(part.parameters)]
+            totals = totals[len(part.parameters) :]
             norms.append(part.step(own))
         names = ["losses/loss", *outputs[0].metrics, *self._names_of_norms(chosen)]
         return torch.cat([means, torch.stack(norms)]), names, joined_priorities(outputs)

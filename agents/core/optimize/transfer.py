@@ -17,7 +17,7 @@ SAME_PART = ((r"^(body|bodies\.\d)\.", ""), (r"^head\.(values|value|advantage)\.
 
 
 def part(name: str) -> str:
-    """What a tensor of a network is, whoever's network it is."""
+    """Translate a tensor's name to the name that Q-networks and actor-critics share."""
     for pattern, plain in SAME_PART:
         name = re.sub(pattern, plain, name)
     return name
@@ -50,4 +50,4 @@ def initialize(policy: Policy, run: Run) -> str:
     if not fitting:
         raise UserError(f"--init-from {run.path}: no part of its network has the shape of ours")
     policy.load_weights({**ours, **fitting})
-    return f"{len(fitting)} of {len(ours)} tensors are those of {run.path}, step {step:,}"
+    return f"{len(fitting)} of {len(ours)} tensors come from {run.path}, step {step:,}"

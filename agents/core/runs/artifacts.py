@@ -40,7 +40,8 @@ def model(run: Run, metadata: dict[str, Any]) -> Artifact:
 
 def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
     """A dataset that a run learns from; its episodes' file names say what is in them."""
-    about, path = dataset.metadata, dataset.path.resolve()
+    about = dataset.metadata
+    path = dataset.path.resolve()
     of_episodes = dataset.files()
     names = "\n".join(file.name for file in of_episodes)
     ours = [dataset.path / "dataset.json", *of_episodes]

@@ -89,7 +89,8 @@ class Run:
         """
         now = time.strftime("%Y%m%d-%H%M%S")
         name = f"{files.portable_name(env_id)}__{algo}__{seed}__{now}"
-        path, attempt = Path(runs_dir) / name, 1
+        path = Path(runs_dir) / name
+        attempt = 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
@@ -369,7 +370,8 @@ class Run:
             return 0.0
         except OSError as error:
             raise UserError(f"{self.metrics_path}: {error.strerror}") from None
-        kept, seconds = [], 0.0
+        kept = []
+        seconds = 0.0
         for line in data.splitlines():
             with suppress(ValueError, KeyError, TypeError, RecursionError, OverflowError):
                 record = json.loads(line)

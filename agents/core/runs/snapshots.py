@@ -110,7 +110,8 @@ def save(
     temporary.mkdir()
     records = {}
     for name, content in tensors.items():
-        files.write(temporary / name, data := pack(content))
+        data = pack(content)
+        files.write(temporary / name, data)
         records[name] = proof(data)
     body = json.dumps({"step": step, **manifest, "files": records}).encode()
     files.write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))

@@ -16,13 +16,12 @@ EAGER_CALLS = 3
 
 
 class GraphedFunction:
-    """A function of tensors on a GPU, recorded at its fourth call and then repeated.
+    """A function of tensors on a GPU: recorded at its fourth call, replayed from then on.
 
-    A repetition costs one launch instead of hundreds, and computes in the same memory: what the
-    function returned is overwritten by the next call. All that is not a tensor is as it was when it
-    was recorded, so that what changes (a step size, a clipping range) must be a tensor that is
-    written in place; and the function must never wait for the device. Called within another
-    recording it becomes a part of that.
+    A replay costs one launch instead of hundreds. It computes in the same memory, so the next call
+    overwrites the result. The recording fixes every value that is not a tensor. A value that
+    changes (a step size, a clipping range) must be a tensor that is written in place. The function
+    must never wait for the device. Inside another recording, the call becomes a part of it.
 
     Args:
         function: of tensors, dataclasses with tensors and what else it needs, of the same shapes
@@ -31,7 +30,8 @@ class GraphedFunction:
     """
 
     def __init__(self, function: Callable[..., Any], captures: bool):
-        self.function, self.captures = function, captures
+        self.function = function
+        self.captures = captures
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -58,12 +58,12 @@ class GraphedFunction:
 
 
 def leaves(given: Iterable[Any]) -> list[Tensor]:
-    """The tensors among them, and those of the dataclasses among them."""
+    """All tensors among the arguments and in dataclasses among them."""
     return [leaf for each in given for leaf in named(each).values()]
 
 
 def signature(given: Any) -> Any:
-    """The shape of a tensor, and of what else was given all that a recording cannot change."""
+    """What a recording fixes of an argument: a tensor's shape, any other value itself."""
     if isinstance(given, Tensor):
         return given.shape
     fields = vars(given).values() if named(given) else []
@@ -71,7 +71,7 @@ def signature(given: Any) -> Any:
 
 
 def copied(given: Any) -> Any:
-    """The same with tensors of its own."""
+    """A copy of an argument that shares no tensor with it."""
     copies = {name: tensor.clone() for name, tensor in named(given).items()}
     if isinstance(given, Tensor):
         return copies[""]
@@ -79,7 +79,7 @@ def copied(given: Any) -> Any:
 
 
 def named(given: Any) -> dict[str, Tensor]:
-    """The tensors of a dataclass by name; a tensor has none."""
+    """The tensors of a dataclass by name; a tensor alone has the name ""."""
     if isinstance(given, Tensor):
         return {"": given}
     return tensors(given) if is_dataclass(given) else {}

@@ -19,7 +19,11 @@ from envs.machine import available_cores
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA when there is a GPU; a UserError when CUDA was asked for and is not there."""
+    """The device of that name; `auto` is CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        UserError: the name is cuda and there is no GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -64,10 +68,9 @@ def resolve_precision(name: str, device: torch.device, convolves: bool) -> torch
 
 
 def to_device(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """The one copy of an array from host to device, which nobody waits for; on a CPU none at all,
-    nor of what is there already.
+    """Copy an array to a device without waiting. Nothing is copied if it is there already.
 
-    A GPU reads it from pinned memory, that is taken back only when it has been read.
+    A GPU reads from pinned memory, which torch reuses only after the GPU has read it.
     """
     tensor = torch.as_tensor(array)
     if device.type == "cuda" and tensor.device.type == "cpu":
@@ -111,8 +114,14 @@ def cores(num_threads: int) -> int:
     return num_threads or max(1, available_cores() // distributed.local_size())
 
 
-MAX_SHARDS, SHARD_SAMPLES, SHARD_THREADS = 4, 32, 4
-"""Shards of a batch at most, samples of each at least, and threads that speed one up."""
+MAX_SHARDS = 4
+"""The most shards of a batch."""
+
+SHARD_SAMPLES = 32
+"""The fewest samples of a shard."""
+
+SHARD_THREADS = 4
+"""The most threads that make a shard faster."""
 
 
 def roles(num_threads: int, beside: bool) -> tuple[int, int]:
@@ -120,7 +129,7 @@ def roles(num_threads: int, beside: bool) -> tuple[int, int]:
 
     Args:
         num_threads: as `cores` takes it.
-        beside: they are to do so at the same time; one core alone cannot.
+        beside: learning and acting overlap in time, which takes two cores.
     """
     available = cores(num_threads)
     others = available // 2 if beside else 0
@@ -161,7 +170,9 @@ def tune_process() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    trim_threshold = -1
+    top_pad = -2
+    mmap_threshold = -3
     mallopt(mmap_threshold, 32 << 20)
     mallopt(trim_threshold, 512 << 20)
     mallopt(top_pad, 64 << 20)

@@ -83,8 +83,8 @@ def joined(device_type: str) -> Iterator[None]:
 def leave(code: int) -> None:
     """End a rank's process; return in a process that trains alone.
 
-    gloo's threads may still hold tensors, and to let go of one while the interpreter is taken down
-    aborts the process (https://github.com/pytorch/pytorch/pull/179291): it is not taken down.
+    gloo's threads may still hold tensors. Freeing one while the interpreter shuts down aborts the
+    process (https://github.com/pytorch/pytorch/pull/179291), so this skips the shutdown.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         with suppress(OSError):
@@ -160,7 +160,8 @@ def on_first_rank(do: Callable[[], T], device: torch.device) -> T | None:
 
     Where it raises, the first rank alone says why: the other ranks end with it, in silence.
     """
-    made, raised = None, None
+    made = None
+    raised = None
     if rank() == 0:
         try:
             made = do()

@@ -20,11 +20,13 @@ from envs.tape_recorder import rows_of_state
 class DeviceFrameStack:
     """Observations (N, stack, ...) on their way to a device: only the newest frames travel.
 
-    The others are there already; those of before an episode are zero, as the emulator has them.
+    The device has the older frames already. Frames before an episode's start are zero, as in the
+    emulator.
     """
 
     def __init__(self, obs_N: np.ndarray, device: torch.device):
-        self.obs_N, self.device = to_device(obs_N, device), device
+        self.obs_N = to_device(obs_N, device)
+        self.device = device
 
     def next(self, obs_N: np.ndarray, began_N: np.ndarray) -> Tensor:
         """The next observations there; in the environments `began_N` an episode began."""

@@ -27,11 +27,17 @@ from envs.scores import human_normalized
 MAX_POOL = 10
 """Environments an evaluation steps together."""
 
-SAMPLE_EVERY_STEPS, MOST_SAMPLES = 50, 16
-"""An evaluation keeps every 50th observation of each environment, 16 times at most."""
+SAMPLE_EVERY_STEPS = 50
+"""An evaluation keeps every 50th observation of each environment."""
 
-STRIP_PICTURES, GAP_PIXELS = 8, 4
-"""Pictures of a game in its filmstrip, and the width of the black between them."""
+MOST_SAMPLES = 16
+"""The most times that an evaluation keeps observations."""
+
+STRIP_PICTURES = 8
+"""Pictures of a game in its filmstrip."""
+
+GAP_PIXELS = 4
+"""Width of the black gap between two pictures of a filmstrip."""
 
 UNLIMITED_STEPS = 2**31
 """Tape length that no episode reaches: tapes start only where an evaluation says."""
@@ -158,7 +164,8 @@ class Evaluator:
         tapes: list[Tape] = []
         returns: list[float] = []
         cut = 0
-        for first in range(0, episodes, pool := -(-episodes // rounds)):
+        pool = -(-episodes // rounds)
+        for first in range(0, episodes, pool):
             played = self._round(policy, min(pool, episodes - first), first, exploration)
             returns += played[0]
             tapes += played[1]

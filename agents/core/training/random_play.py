@@ -42,10 +42,10 @@ def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
 
 
 def standardize(network: nn.Module, spec: EnvSpec) -> None:
-    """Make a network's images those of random play with mean 0 and deviations below 1.
+    """Scale a network's images so that under random play each pixel has mean 0 and deviation < 1.
 
-    The deviation of all pixels is added to that of each: what random play hardly ever changes
-    would be large beyond measure when it does.
+    Each pixel's deviation gets the deviation of all pixels added. Otherwise a pixel that random
+    play hardly ever changes would become huge when it does change.
     """
     stages = [module for module in network.modules() if isinstance(module, Pixels)]
     if stages and envs.spaces_of(spec)[0].dtype == np.uint8:
