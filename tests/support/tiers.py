@@ -54,6 +54,7 @@ FAST = {
     "tiers",
     "torsos",
     "toys",
+    "words",
 }
 
 FULL = {
