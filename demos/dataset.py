@@ -71,8 +71,8 @@ class Dataset:
 
     Attributes:
         path: the directory.
-        metadata: what is true of all episodes. Whoever replaces it has it written with the next
-            episode that is appended.
+        metadata: what is true of all episodes. A replacement is
+            written with the next episode that is appended.
         listed: `dataset.json` lists the episodes; not so in format 1.
     """
 
@@ -355,9 +355,7 @@ class Dataset:
         has = "no" if episode.observations is None else "stored"
         needs = "no" if self.metadata.replayable else "stored"
         if has != needs:
-            raise UserError(
-                f"{who} has {has} observations, but those of {self.path} have {needs} ones"
-            )
+            raise UserError(f"{who} has {has} observations, but {self.path} has {needs} ones")
 
 
 def require_numbers(dataset: Dataset, numbers: Collection[int]) -> None:

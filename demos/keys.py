@@ -24,7 +24,7 @@ ARROWS = {
 TWINS = {"w": "up", "a": "left", "s": "down", "d": "right"}
 TWINS |= {arrow: letter for letter, arrow in TWINS.items()}
 
-# Arrows have two numbers: Gymnasium's own environments still give those of the first SDL.
+# Arrows have two numbers: Gymnasium's own environments still give the numbers of the first SDL.
 NAMES = {32: "space", 273: "up", 274: "down", 275: "right", 276: "left"}
 NAMES |= {2**30 + 79: "right", 2**30 + 80: "left", 2**30 + 81: "down", 2**30 + 82: "up"}
 

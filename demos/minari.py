@@ -1,7 +1,7 @@
 """Datasets in the format of Minari (https://minari.farama.org), which keeps every observation.
 
-What we write there comes back as it was: Minari keeps whatever metadata it is given, so that of a
-dataset and of each episode go along as JSON. Only local directories are read and written.
+What we write there comes back unchanged: Minari keeps any metadata, so a dataset's and each
+episode's metadata go along as JSON. Only local directories are read and written.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
     """The policy of that name; a UserError says what cannot be found, and what is allowed.
 
     Args:
-        exploration: ε or temperature of a run's agent, by default that of its evaluations; or of a
+        exploration: ε or temperature of a run's agent, by default as in its evaluations; or of a
             checkpoint.
     """
     if name == "random":

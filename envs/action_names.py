@@ -15,7 +15,7 @@ from envs.registered import make_env
 from envs.spec import EnvSpec
 from envs.user_env import UserEnv
 
-# Those of ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
+# As in ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
 ATARI_KEYS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
 
 
@@ -43,7 +43,7 @@ def action_name(spec: EnvSpec, action: np.ndarray | int) -> str:
 def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
     """Which keys play which action, as the environment says it itself; empty where it does not.
 
-    The form is that of `gymnasium.utils.play`: a key, a text of keys or a tuple of them, each a
+    The form is as in `gymnasium.utils.play`: a key, a text of keys or a tuple of them, each a
     character or a number, to an action.
 
     Raises:

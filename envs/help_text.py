@@ -39,7 +39,7 @@ def wrapped(text: str, columns: int) -> str:
 
 
 def blocks(lines: Sequence[str]) -> list[str]:
-    """The lines, those of one paragraph joined."""
+    """The lines; the lines of a paragraph are joined to one."""
     found: list[str] = []
     for before, line in zip(["", *lines], lines, strict=False):
         if continues(before) and continues(line):

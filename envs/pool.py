@@ -20,7 +20,7 @@ class Transition(NamedTuple):
     truncated: np.ndarray
     """bool (N,)"""
     lives: np.ndarray
-    """int (N,), 0 where there is no such thing; where an episode ended, those of the next one."""
+    """int (N,), 0 where there is no such thing; after an end, the next episode's."""
     final_obs: np.ndarray | None
     """(N, ...), rows valid where an episode ended; None when none did."""
 

@@ -141,7 +141,7 @@ class OpenTapes:
 
 
 def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state of several vector environments of a run as that of one, in their order."""
+    """The state of several vector environments of a run as one state, in their order."""
     joined = dict(states[0])
     for name, value in joined.items():
         if isinstance(value, list):

@@ -38,7 +38,7 @@ TOOLS = {
 
 
 def trainings() -> dict[str, Command]:
-    """The algorithms: those of this package, and those that other packages and plugins add."""
+    """The algorithms of this package, of other packages and of plugins."""
     return {name: Command(about) for name, about in algorithms.listed().items()}
 
 

@@ -35,7 +35,7 @@ def script(words: Sequence[str]) -> str:
 
 
 def settings_of(name: str) -> Any:
-    """The dataclass of a command, or a union of those of its subcommands."""
+    """The dataclass of a command, or a union of its subcommands' dataclasses."""
     command = commands.every()[name]
     if command.module:
         return getattr(import_module(command.module), command.settings)

@@ -37,36 +37,6 @@ BANNED = re.compile(
 QUOTATIONS = {"agents/core/runs/earlier_names.py", "docs/history.md"}
 """Files that quote earlier names and texts."""
 
-TO_BE_REWRITTEN = {
-    "agents/core/training/algorithms.py",
-    "agents/core/training/arguments.py",
-    "agents/core/training/loop.py",
-    "agents/core/training/trainers.py",
-    "demos/commands/checking.py",
-    "demos/commands/editing.py",
-    "demos/commands/exchange.py",
-    "demos/dataset.py",
-    "demos/episode.py",
-    "demos/frames.py",
-    "demos/keys.py",
-    "demos/minari.py",
-    "demos/minari_foreign.py",
-    "demos/packing.py",
-    "demos/policies.py",
-    "demos/recording.py",
-    "demos/replaying.py",
-    "demos/verification.py",
-    "docs/looking-at-runs.md",
-    "docs/results.md",
-    "envs/action_names.py",
-    "envs/batched_replay.py",
-    "envs/pool.py",
-    "envs/tape_recorder.py",
-    "joystick/commands.py",
-    "joystick/completion.py",
-}
-"""Files that still have such phrases. Take a file out when it is clean; add none."""
-
 
 def offenders(text: str) -> list[str]:
     """Each banned word or phrase of a text, with the number of its line."""
@@ -130,9 +100,4 @@ def test_an_offender_is_listed_with_its_line() -> None:
 
 
 def test_the_product_has_no_banned_phrase() -> None:
-    dirty = {name: lines for name, lines in dirty_files().items() if name not in TO_BE_REWRITTEN}
-    assert dirty == {}
-
-
-def test_each_file_that_is_to_be_rewritten_still_needs_it() -> None:
-    assert TO_BE_REWRITTEN - dirty_files().keys() == set()
+    assert dirty_files() == {}

@@ -123,8 +123,8 @@ def chosen(words: Collection[str], dataset: Dataset) -> set[int]:
 class Seal:
     """Accept a dataset as it is, where it was changed by hand or is of format 1.
 
-    Its list of episodes becomes that of the files that are there. What verify names in an episode
-    itself stays.
+    Its list of episodes becomes a list of the files that are there. A fault that verify finds
+    inside an episode stays.
     """
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset.

@@ -22,7 +22,7 @@ class Export:
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     to: Literal["minari"]  # Library.
     id: str  # Name there, such as pong/expert-v0.
-    out: Path | None = None  # Minari's directory; by default that of MINARI_DATASETS_PATH.
+    out: Path | None = None  # Minari's directory; by default MINARI_DATASETS_PATH.
 
     def run(self) -> int:
         directory = self.out or minari.datasets_directory()

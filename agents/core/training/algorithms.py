@@ -1,4 +1,4 @@
-"""The algorithms by name: those of this package, of other installed packages, and of plugins.
+"""The algorithms by name: from this package, from installed packages and from plugins.
 
 An algorithm is a module with
 

@@ -58,7 +58,7 @@ def parse(module: ModuleType, args: list[str]) -> Command:
         run.require_no_links()
         default = of_run(module.Config, run)
         same = chosen.preset in ("auto", default.preset)
-        require(same, "preset", chosen.preset, f"{default.preset}, that of the run")
+        require(same, "preset", chosen.preset, f"{default.preset}, the run's preset")
     else:
         default = preset(module, chosen.preset, chosen.env, device)
     if {"-h", "--help"} & {*rest}:

@@ -168,7 +168,7 @@ class Training:
         logger.metrics(self.step, result.metrics() | self.trainer.compared(result.mean))
         logger.message(f"evaluation: {result}")
         self.callbacks.on_evaluation(self, result)
-        # Of equal scores that of more training.
+        # Of equal scores the later wins: its weights are trained for longer.
         if result.mean >= self.best_score:
             self.best_score = result.mean
             weights = self.agent.eval_policy.weights()

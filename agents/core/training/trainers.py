@@ -173,8 +173,9 @@ class OnlineTrainer(Trainer):
         return metrics if self.overlap else self.agent.update()
 
     def begin_learning(self, beside: ThreadPoolExecutor) -> Future[dict[str, Tensor]]:
-        """Learn from now on, and act with a copy of the weights of now: the same actions as those
-        of an agent that learns after it chose them.
+        """Start to learn, and act meanwhile with a copy of the present weights.
+
+        An agent that learns after it acts chooses the same actions.
         """
         copy_weights(self.agent.policy.network, self.behavior.network)
         return beside.submit(self.agent.update)
