@@ -222,7 +222,7 @@ def test_an_episode_lives_again_from_a_seed_of_64_bits() -> None:
 def test_a_dataset_has_episodes_of_one_kind(noisy: Path, tmp_path: Path) -> None:
     dataset = Dataset.open(noisy)
     bare = dataclasses.replace(dataset.episodes()[0], observations=None)
-    with pytest.raises(UserError, match=r"has no observations, but those of .* have stored ones"):
+    with pytest.raises(UserError, match=r"has no observations, but .* has stored ones"):
         dataset.append(bare)
     rewritten(noisy, lambda about: about.update(replayable=True))
     found = list(Dataset.open(noisy).scan())
