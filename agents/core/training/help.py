@@ -107,6 +107,8 @@ def metavar(kind: Any) -> str:
         return choices(get_args(kind))
     if get_origin(kind) in (Union, UnionType):
         return "|".join(metavar(each) for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is tuple:
+        return " ".join("..." if each is Ellipsis else metavar(each) for each in get_args(kind))
     return READERS[kind][0] if kind in READERS else "TEXT"
 
 
