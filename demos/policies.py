@@ -1,7 +1,7 @@
-"""Policies by the name a person gives: `random`, `script:module:function`, `sb3:FILE.zip`, a run.
+"""Finds a policy by its name: `random`, `script:module:function`, `sb3:FILE.zip` or a run.
 
-Who is not of this package is found by the name of an entry point of the group `joystick.policies`,
-so that nothing here imports an agent.
+A run's policy comes from an entry point of the group `joystick.policies`, because this package
+must not import the agents.
 """
 
 from __future__ import annotations
@@ -38,18 +38,21 @@ class RandomPolicy:
 
 
 def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> Policy:
-    """The policy of that name; a UserError says what cannot be found, and what is allowed.
+    """Returns the policy of that name.
 
     Args:
-        exploration: ε or temperature of a run's agent, by default as in its evaluations; or of a
-            checkpoint.
+        seed: seed of the policy's random draws.
+        exploration: ε or temperature of a run or a checkpoint; None takes the policy's own value.
+
+    Raises:
+        UserError: there is no such policy; the message lists the allowed names.
     """
     if name == "random":
         return RandomPolicy(spaces_of(spec)[1], seed)
     if name.startswith("script:"):
         return script(name)
     if name.startswith("sb3:"):
-        # Only here, because importing torch takes seconds.
+        # Imported here, because importing torch takes seconds.
         with signals.importing():
             from demos.sb3 import checkpoint
 
@@ -62,7 +65,7 @@ def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> P
 
 
 def policy_of_runs() -> Callable[[str, EnvSpec, int, float | None], Policy]:
-    """What makes a policy of a run's directory: the agents, which nothing here imports, say it.
+    """Returns the function that loads a run's policy; the agents register it as an entry point.
 
     Raises:
         UserError: Joystick is not installed, or its installation is older than its files.
@@ -72,7 +75,7 @@ def policy_of_runs() -> Callable[[str, EnvSpec, int, float | None], Policy]:
             with signals.importing():
                 return entry.load()
         except ModuleNotFoundError as error:
-            # Another missing package is its own error.
+            # A missing package of somebody else is another error.
             if not (error.name or "").startswith("agents"):
                 raise
             if foreign := clash("agents"):

@@ -1,13 +1,13 @@
-"""`sb3:FILE.zip`: a checkpoint of Stable-Baselines3 plays, and nothing in it is unpickled.
+"""`sb3:FILE.zip`: a checkpoint of Stable-Baselines3 is the policy, and nothing is unpickled.
 
-DQN, QR-DQN, PPO, A2C and TRPO whose network is an MLP or a Nature CNN. It is rebuilt from the names
-and shapes of its tensors; Stable-Baselines3 need not be installed.
+The algorithm may be DQN, QR-DQN, PPO, A2C or TRPO, and the network an MLP or a Nature CNN. The
+network is rebuilt from the names and shapes of its tensors, without Stable-Baselines3.
 
-Two things are not in an archive. The environment's name: Atari games were nearly always played as
-`<Game>NoFrameskip-v4`. The statistics of VecNormalize: PPO, A2C and TRPO that learned behind it are
-refused, also where it changed rewards alone, which an archive does not tell. Whether DQN and QR-DQN
-did, only an observation out of the environment's bounds tells: where there is none, they play on
-plain observations.
+An archive lacks two facts. It does not name the environment; nearly all Atari checkpoints were
+trained on `<Game>NoFrameskip-v4`. It does not hold the statistics of VecNormalize. PPO, A2C and
+TRPO checkpoints trained with VecNormalize are therefore refused, even if only rewards were
+normalized. For DQN and QR-DQN, only an observation out of the environment's bounds reveals
+VecNormalize. Without such an observation, they play on plain observations.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ SPELLINGS = {
     "crossq": "CrossQ",
     "td3": "TD3 or DDPG",
 }
-"""Algorithms that cannot be played, by the package that has their policies."""
+"""Names of unsupported algorithms, by the package that holds their policies."""
 PLAYABLE = r"(Discrete|MultiBinary) \d+|MultiDiscrete \[[\d ]+\]|Box \[.*\]"
 
 
 class Checkpoint:
-    """Plays N games at a time, as `demos.recording.Policy` has it."""
+    """The policy of a checkpoint, a `demos.recording.Policy`."""
 
     def __init__(
         self, name: str, layers: list[Layer], choose: Choose, exploration: float, seed: int
     ):
-        self.name, self.layers = name, layers
-        self.choose, self.exploration = choose, exploration
+        self.name = name
+        self.layers = layers
+        self.choose = choose
+        self.exploration = exploration
         self.generator = Generator().manual_seed(seed)
 
     def begin(self, games: int) -> None: ...
@@ -59,20 +61,20 @@ class Checkpoint:
 
 
 def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> Checkpoint:
-    """The policy of `sb3:FILE.zip`.
+    """Returns the policy `sb3:FILE.zip`.
 
     Args:
-        seed: of what is drawn: equal seeds and games give equal actions.
-        exploration: ε of DQN and QR-DQN, by default 0. Of the others a temperature T, actions being
-            drawn from π^(1/T): by default 1 where they are discrete, as in training, and 0, which
-            is the mean, where they are continuous.
+        seed: seed of the random draws; equal seeds and games give equal actions.
+        exploration: for DQN and QR-DQN the value of ε, by default 0. For the others a temperature
+            T: actions are drawn from π^(1/T). Its default is 1 for discrete actions, as in
+            training, and 0, the mean, for continuous actions.
 
     Raises:
-        UserError: there is no such file, it is damaged, it cannot be represented, or it was made
-            for other observations or actions than the environment's; says which.
+        UserError: there is no such file, it is damaged or unsupported, or it was trained on other
+            observations or actions than the environment's.
     """
-    # Acting on a few games takes 4 ms on one thread, and 30 to 370 on two that wait for each other
-    # beside other work; and what is computed does not depend on the machine's number of cores.
+    # For a few games, one thread takes 4 ms. Two threads wait for each other beside other work and
+    # take 30 to 370 ms. With one thread, actions do not depend on the number of cores either.
     torch.set_num_threads(1)
     path = Path(os.path.expanduser(name.removeprefix("sb3:")))
     shown = plain(path)
@@ -85,12 +87,12 @@ def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -
         layers = network(archive, family, obs_space, action_space)
         choose = choice(archive, family, action_space)
     except UserError as error:
-        # What an archive says may have line breaks, or move a terminal's cursor.
+        # Text from an archive may hold line breaks or move a terminal's cursor.
         raise UserError(f"{shown} {plain(error, 300)}") from None
     if exploration is None:
         exploration = 1.0 if explores_unless_told(choose) else 0.0
     if exploration and archive.settings.get("use_sde"):
-        raise UserError(f"--exploration {exploration:g}: {shown} has gSDE, so only 0 is allowed")
+        raise UserError(f"--exploration {exploration:g}: {shown} uses gSDE, so only 0 is allowed")
     most = 1.0 if choose is epsilon_greedy else sys.float_info.max
     if not 0 <= exploration <= most:
         allowed = "an epsilon from 0 to 1" if most == 1 else "a finite temperature from 0 up"
@@ -100,13 +102,13 @@ def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -
 
 
 def algorithm(settings: dict[str, Any]) -> str:
-    """The name, told by the first of these settings."""
+    """The name of the algorithm, which the first known setting in an archive reveals."""
     known = {"n_quantiles": "QR-DQN", "clip_range": "PPO", "cg_max_steps": "TRPO", "vf_coef": "A2C"}
     return next((known[each] for each in known if each in settings), "DQN")
 
 
 def family_of(settings: dict[str, Any]) -> Family:
-    """The family of the policy's class; a UserError says why it cannot play."""
+    """Returns the family of the policy's class; raises a UserError if it is unsupported."""
     module = text(settings, "policy_class", "__module__")
     if module in FAMILIES:
         return FAMILIES[module]
@@ -116,27 +118,27 @@ def family_of(settings: dict[str, Any]) -> Family:
 
 
 def require_raw_observations(settings: dict[str, Any], family: Family, obs: Space) -> None:
-    """Pass unless the policy learned behind VecNormalize, as far as an archive tells.
+    """Raises a UserError if the policy was trained with VecNormalize, as far as an archive tells.
 
-    Only with VecNormalize, PPO, A2C and TRPO have an original observation. DQN and QR-DQN always
-    have one; there, an observation out of the environment's bounds tells it.
+    PPO, A2C and TRPO store an original observation only with VecNormalize. DQN and QR-DQN always
+    store one; for them, an observation out of the environment's bounds reveals VecNormalize.
     """
     if settings.get("_last_original_obs") is None:
         return
-    why = "learned behind VecNormalize"
+    why = "was trained with VecNormalize"
     if family.can_overlap:
         if not out_of_bounds(settings.get("_last_obs"), obs):
             return
         if out_of_bounds(settings.get("_last_original_obs"), obs):
             return
-        why = f"seems to have {why} (it saw an observation out of the environment's bounds)"
+        why = "holds an observation out of the environment's bounds, as with VecNormalize"
     raise UserError(
-        f"{why}, whose statistics are not in an archive; script:module:function can play it"
+        f"{why}, whose statistics the archive lacks; script:module:function can play it"
     )
 
 
 def out_of_bounds(saved: Any, space: Space) -> bool:
-    """Whether a saved array holds observations that the space does not have."""
+    """Whether a saved array holds observations outside the space."""
     assert isinstance(space, spaces.Box)
     numbers = array_in(saved)
     count = math.prod(space.shape)
@@ -147,20 +149,20 @@ def out_of_bounds(saved: Any, space: Space) -> bool:
 
 
 def require_spaces(settings: dict[str, Any], obs: Space, action: Space, env_id: str) -> None:
-    """Pass when the policy was made for these observations and actions."""
+    """Raises a UserError if the policy was trained on other observations or actions."""
     saved_action = in_words(settings.get("action_space"))
     if not re.fullmatch(PLAYABLE, saved_action):
         allowed = "Discrete, MultiDiscrete and MultiBinary from 0 and Box"
-        raise UserError(f"has actions {saved_action}, allowed are {allowed}")
+        raise UserError(f"has the actions {saved_action}, allowed are {allowed}")
     saved_obs = observed(in_words(settings.get("observation_space")))
     for what, saved, space in (("observations", saved_obs, obs), ("actions", saved_action, action)):
         here = in_words({":type:": str(type(space)), **vars(space)})
         if saved != here:
-            raise UserError(f"was made for {what} {saved}, but {env_id} has {here}")
+            raise UserError(f"was trained on {what} {saved}, but {env_id} has {here}")
 
 
 def observed(saved: str) -> str:
-    """A space in words as it is observed: what is discrete as one-hot vectors, here as there."""
+    """An observation space in words; discrete spaces are observed as one-hot vectors."""
     kind, _, counts = saved.partition(" ")
     numbers = [int(each) for each in re.findall(r"\d+", counts)]
     if kind in ("Discrete", "MultiDiscrete", "MultiBinary") and " from " not in saved:

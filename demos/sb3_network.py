@@ -1,4 +1,4 @@
-"""The network of a checkpoint of Stable-Baselines3, by the names and shapes of its tensors."""
+"""Rebuilds the network of a Stable-Baselines3 checkpoint from names and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from demos.sb3_archive import Archive, text, usable
 from envs import UserError
 
 NATURE = {0: (8, 4), 2: (4, 2), 4: (3, 1)}
-"""Kernel and stride of the convolutions, by their numbers in the archive."""
+"""Kernel and stride of each convolution of a Nature CNN, by its number in the archive."""
 CLASSES = {
     "features_extractor_class": (
         "stable_baselines3.common.torch_layers",
@@ -33,33 +33,33 @@ CLASSES = {
         ),
     ),
 }
-"""Module and names of the classes that `policy_kwargs` may name."""
+"""Module and names of the classes that an entry of `policy_kwargs` may name."""
 UNDERSTOOD = {
     *(":type:", ":serialized:", "net_arch", "activation_fn", "ortho_init", "log_std_init"),
     *("full_std", "use_expln", "optimizer_class", "optimizer_kwargs", "share_features_extractor"),
     *("features_extractor_class", "features_extractor_kwargs", "normalize_images", "n_quantiles"),
     *("squash_output", "sde_net_arch"),
 }
-"""The `policy_kwargs` that are followed, that show in the tensors or that only training needs."""
+"""Known `policy_kwargs`: followed here, visible in the tensors, or used by training only."""
 
 Layer = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the policies of one module of Stable-Baselines3 call their tensors."""
+    """The names of the tensors of the policies in one module of Stable-Baselines3."""
 
     extractor: str
     trunk: tuple[str, ...]
-    """The MLP's parts, the first to be passed first."""
+    """Parts of the MLP, in order."""
     head: tuple[str, ...] = ()
     unused: tuple[str, ...]
-    """How the names begin of those that choosing an action does not need."""
+    """Prefixes of the tensors that choosing an action does not use."""
     activation: str = "ReLU"
-    """Between the layers of an MLP, by default."""
+    """Default activation between the layers of an MLP."""
     explores_by: str = "epsilon"
     can_overlap: bool = True
-    """It learns from a replay, and keeps the observation before as if it were an original one."""
+    """The algorithm learns from a replay buffer, and always stores an original observation."""
 
 
 FAMILIES = {
@@ -73,10 +73,10 @@ FAMILIES = {
     ),
     "stable_baselines3.common.policies": Family(
         extractor="features_extractor",
-        # The shared part is of Stable-Baselines3 before 1.8.
+        # Versions of Stable-Baselines3 before 1.8 had the shared part.
         trunk=("mlp_extractor.shared_net", "mlp_extractor.policy_net"),
         head=("action_net",),
-        # The actor's extractor is there twice, and the critic may have one of its own.
+        # Archives hold the actor's extractor twice, and the critic may have its own extractor.
         unused=(
             *("pi_features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net."),
             *("value_net.", "log_std"),
@@ -89,15 +89,17 @@ FAMILIES = {
 
 
 def network(archive: Archive, family: Family, obs_space: Space, action_space: Space) -> list[Layer]:
-    """From observations (N, ...) to values or logits (N, A), or to means (N, K).
+    """The layers from observations (N, ...) to values or logits (N, A), or to means (N, K).
 
     Raises:
-        UserError: it cannot be represented; the message goes on after the file's name.
+        UserError: the network is unsupported. The message lacks its subject, the file's name.
     """
-    kwargs, tensors = archive.settings.get("policy_kwargs"), archive.tensors
+    tensors = archive.tensors
+    kwargs = archive.settings.get("policy_kwargs")
     kwargs = kwargs if isinstance(kwargs, dict) else {}
-    if unknown := sorted(kwargs.keys() - UNDERSTOOD):
-        raise UserError(f"has the policy_kwargs '{unknown[0]}', which cannot be followed")
+    unsupported = sorted(kwargs.keys() - UNDERSTOOD)
+    if unsupported:
+        raise UserError(f"has the policy_kwargs '{unsupported[0]}', which is unsupported")
     class_named(kwargs, "features_extractor_class", default="NatureCNN")
     between = getattr(nn, class_named(kwargs, "activation_fn", default=family.activation))()
 
@@ -106,7 +108,8 @@ def network(archive: Archive, family: Family, obs_space: Space, action_space: Sp
     mlp = [name for part in family.trunk for name in layers_of(part, tensors)]
     mlp = [*mlp, *family.head] or [f"{family.trunk[0]}.0"]
     used = tuple(f"{name}." for name in [*cnn, *mlp])
-    if unknown := [name for name in tensors if not name.startswith((*used, *family.unused))]:
+    unknown = [name for name in tensors if not name.startswith((*used, *family.unused))]
+    if unknown:
         raise UserError(f"has a tensor '{unknown[0]}', which no MLP and no Nature CNN has")
 
     layers: list[Layer] = [Tensor.float]
@@ -123,23 +126,24 @@ def network(archive: Archive, family: Family, obs_space: Space, action_space: Sp
     layers += [affine(tensors, name) for name in mlp[-1:]]
     count = outputs_for(action_space)
     check_fit(layers, obs_space, count, quantiles="n_quantiles" in archive.settings)
-    # Of QR-DQN the mean over the quantiles; the others are as if they had one.
+    # QR-DQN takes the mean over its quantiles; the other algorithms have one quantile here.
     return [*layers, lambda outputs: outputs.view(len(outputs), -1, count).mean(dim=1)]
 
 
 def layers_of(part: str, tensors: dict[str, Tensor]) -> list[str]:
-    """The names of an MLP's layers; every second number is an activation's."""
+    """The names of an MLP's layers; the odd numbers are activations."""
     depth = sum(bool(re.fullmatch(rf"{re.escape(part)}\.\d+\.weight", name)) for name in tensors)
     return [f"{part}.{2 * each}" for each in range(depth)]
 
 
 def class_named(kwargs: dict[str, Any], key: str, default: str) -> str:
-    """The name of the class that a keyword's text tells, if it is one of `CLASSES`."""
+    """The name of the class that a keyword names; raises a UserError if `CLASSES` lacks it."""
     module, names = CLASSES[key]
     known = {f"<class '{module}.{name}'>": name for name in names}
-    if (said := text(kwargs, key)) and said not in known:
-        raise UserError(f"has the {key} {said}, allowed are {', '.join(names)} of {module}")
-    return known.get(said, default)
+    found = text(kwargs, key)
+    if found and found not in known:
+        raise UserError(f"has the {key} {found}, allowed are {', '.join(names)} of {module}")
+    return known.get(found, default)
 
 
 def affine(
@@ -149,7 +153,7 @@ def affine(
     kernel: tuple[int, ...] = (),
     **options: int,
 ) -> Layer:
-    """The layer of that name."""
+    """The linear layer or convolution of that name; raises a UserError if its tensors misfit."""
     weight, bias = (usable(tensors, f"{name}.{each}") for each in ("weight", "bias"))
     shape = list(weight.shape)
     if weight.ndim < 2 or weight.shape[2:] != kernel or not weight.numel():
@@ -161,7 +165,7 @@ def affine(
 
 
 def check_fit(layers: list[Layer], obs_space: Space, count: int, *, quantiles: bool) -> None:
-    """Pass when the layers lead from an observation to the actions."""
+    """Raises a UserError if the layers do not lead from an observation to the actions."""
     try:
         width = through(layers, torch.zeros(1, *(obs_space.shape or ()))).shape[1]
     except RuntimeError as error:
@@ -171,10 +175,12 @@ def check_fit(layers: list[Layer], obs_space: Space, count: int, *, quantiles: b
 
 
 def through(layers: list[Layer], inputs: Tensor) -> Tensor:
+    """The outputs of the last layer for these inputs."""
     return reduce(lambda outputs, layer: layer(outputs), layers, inputs)
 
 
 def flatten(batch: Tensor) -> Tensor:
+    """A batch (N, ...) as (N, F)."""
     return batch.flatten(start_dim=1)
 
 
@@ -186,7 +192,7 @@ def is_image(space: Space) -> bool:
 
 
 def outputs_for(space: Space) -> int:
-    """How many logits, values or means the actions of a space need."""
+    """The number of logits, values or means that the actions of a space need."""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):

@@ -1,4 +1,4 @@
-"""Zip archives of strangers: what a file is if it is none, and members of a bounded size."""
+"""Reads untrusted zip archives: bounds the size of members, and says what other files are."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from envs import UserError
 
 MOST_TENSOR_BYTES = 2**28
 MOST_DIRECTORY_BYTES = 2**20
-"""The list of some 10,000 members."""
-MOST_TIMES, UNSUSPECTED_BYTES = 50, 2**24
-"""So many times its packed size a larger member may have; weights hardly shrink at all."""
+"""Largest list of members, enough for some 10,000."""
+MOST_TIMES = 50
+"""Largest ratio of unpacked to packed size for a large member; weights hardly shrink at all."""
+UNSUSPECTED_BYTES = 2**24
+"""A member of at most this size may have any ratio."""
 
 KINDS = {
     b"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file",
@@ -26,11 +28,11 @@ KINDS = {
     b"<!doctype": "a web page",
     b"<html": "a web page",
 }
-"""What a file is by its first bytes; the first that fits."""
+"""The kind of a file by its first bytes; the first match counts."""
 
 
 class Sparing:
-    """A file that hands out few bytes at once, so that a list of members cannot fill the memory."""
+    """A file that returns few bytes per read, so that a list of members cannot fill the memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -39,7 +41,7 @@ class Sparing:
         return getattr(self._file, name)
 
     def read(self, size: int | None = -1) -> bytes:
-        """At most 1 MiB; more is an error where so much was asked for by number."""
+        """Reads at most 1 MiB; raises BadZipFile if `size` is larger."""
         if size is not None and size > MOST_DIRECTORY_BYTES:
             raise zipfile.BadZipFile("its list of members is too long")
         return self._file.read(size if size is not None and size >= 0 else MOST_DIRECTORY_BYTES)
@@ -49,9 +51,12 @@ def opened(file: BinaryIO, begins: str) -> zipfile.ZipFile:
     """The archive in a file.
 
     Args:
-        begins: the start of what a UserError says: "is" an empty file.
+        begins: the first words of the error: "is", as in "is empty".
+
+    Raises:
+        UserError: the file is not a zip archive.
     """
-    # For damage, zipfile has no error of its own: struct's, zlib's and others come through.
+    # Damage raises errors of many kinds: zipfile lets the errors of struct, zlib and others pass.
     try:
         return zipfile.ZipFile(cast("io.BytesIO", Sparing(file)))
     except Exception:
@@ -59,26 +64,26 @@ def opened(file: BinaryIO, begins: str) -> zipfile.ZipFile:
 
 
 def kind_of(file: BinaryIO) -> str:
-    """What a file is that is no zip archive."""
+    """Says what a file is that is not a zip archive."""
     file.seek(0)
     start = file.read(64)
     if not start:
         return "empty"
     if start.startswith(b"PK"):
         return "only a part of a zip archive, or a damaged one"
-    # Its length comes first, which may look like anything.
+    # A safetensors file begins with a length, whose bytes may have any value.
     if start[8:10] in (b'{"', b"{}"):
-        return "no zip archive but a safetensors file"
+        return "not a zip archive but a safetensors file"
     known = next((KINDS[each] for each in KINDS if start.startswith(each)), None)
     if known:
-        return f"no zip archive but {known}"
+        return f"not a zip archive but {known}"
     if start.isascii() and start.decode().replace("\n", "").replace("\t", "").isprintable():
-        return "no zip archive but a text"
-    return "no zip archive, or only a part of one"
+        return "not a zip archive but a text"
+    return "not a zip archive, or only a part of one"
 
 
 def foreign(names: list[str]) -> str | None:
-    """What an archive is by its members' names, where it is a known one of another kind."""
+    """The kind of an archive that is not a checkpoint, by its members' names; None if unknown."""
     if "parameter_list" in names or ("parameters" in names and "data" in names):
         return "a model of the older Stable Baselines, whose networks are TensorFlow's"
     if any(name.rpartition("/")[2] == "data.pkl" for name in names):
@@ -92,14 +97,18 @@ def foreign(names: list[str]) -> str | None:
 
 
 def member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
-    """The bytes of a file in an archive, unless they would be too many."""
+    """The bytes of a file in an archive.
+
+    Raises:
+        UserError: the file is missing, damaged, or larger than `most_bytes`.
+    """
     found = [each for each in archive.infolist() if each.filename == name]
     if not found:
-        raise UserError(f"is no checkpoint of Stable-Baselines3: it has no {name}")
+        raise UserError(f"is not a checkpoint of Stable-Baselines3: it has no {name}")
     if len(found) > 1:
         raise UserError(f"is damaged: it has {len(found)} members called {name}")
     require_modest(found[0], most_bytes)
-    # In parts, since `Sparing` hands out no more.
+    # `Sparing` refuses larger reads, so the bytes are read in parts.
     parts = []
     try:
         with archive.open(found[0]) as file:
@@ -111,15 +120,16 @@ def member(archive: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
 
 
 def require_modest(info: zipfile.ZipInfo, most_bytes: int) -> None:
-    """Pass when what a member says of itself fills no memory."""
+    """Raises a UserError if the claimed size of a member is too large or cannot be trusted."""
     name = info.filename
-    # Of the other methods, zipfile unpacks more than the size that a file claims to have.
+    # With other methods, zipfile unpacks more bytes than a member claims.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UserError(f"has a {name} that is compressed in another way than zip's own")
     if info.flag_bits & 1:
         raise UserError(f"has a {name} that is encrypted")
     if info.file_size > most_bytes:
-        raise UserError(f"has {info.file_size:,} bytes of {name}, at most {most_bytes:,} are read")
+        allowed = f"at most {most_bytes:,} are allowed"
+        raise UserError(f"has {info.file_size:,} bytes of {name}, {allowed}")
     if info.file_size > max(UNSUSPECTED_BYTES, MOST_TIMES * info.compress_size):
         sizes = f"{info.file_size:,} bytes from {info.compress_size:,}"
-        raise UserError(f"has a {name} that would unpack to {sizes}, no weights shrink so much")
+        raise UserError(f"has a {name} that would unpack to {sizes}; weights never shrink so much")

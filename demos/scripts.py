@@ -1,4 +1,4 @@
-"""`script:module:function`: a person's own function plays."""
+"""`script:module:function`: a function of the user's own code is the policy."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ FORM = "script:module:function"
 
 
 class Script:
-    """A function of a person's own: observations (N, ...) to actions (N, ...)."""
+    """A policy that calls a user's function: observations (N, ...) to actions (N, ...)."""
 
     def __init__(self, name: str, function: Callable[[np.ndarray], Any]):
-        self.name, self.function = name, function
+        self.name = name
+        self.function = function
         self.source = file_of(function)
 
     def begin(self, games: int) -> None: ...
 
     def act(self, obs: np.ndarray, start: np.ndarray) -> Any:
-        """What the function returns; a UserError where it raises anything."""
+        """Returns the function's result; raises a UserError if the function raises anything."""
         try:
             return self.function(obs)
         except FAULTS as error:
@@ -35,19 +36,21 @@ class Script:
 
 
 def script(name: str) -> Script:
-    """The policy of `script:module:function`, from the working directory or what is installed.
+    """Returns the policy `script:module:function`.
+
+    The module may be in the working directory or in an installed package.
 
     Raises:
         UserError: there is no such function, or it does not take one argument.
     """
     parts = name.split(":")
     if len(parts) != 3:
-        raise UserError(f"the policy '{name}' is not of the form {FORM}")
+        raise UserError(f"the policy '{name}' must have the form {FORM}")
     sys.path.insert(0, "")
     try:
         module = imported(parts[1], f"the policy '{name}'")
     finally:
-        # What it imports may have changed the list.
+        # The module may have changed the list.
         if "" in sys.path:
             sys.path.remove("")
     found = getattr(module, parts[2], None)
@@ -64,7 +67,7 @@ def script(name: str) -> Script:
 
 
 def require_one_argument(name: str, function: Callable[..., Any]) -> None:
-    """Pass where a function takes the observations alone, as far as can be seen."""
+    """Checks that a function can be called with one argument; unknown signatures pass."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -74,6 +77,6 @@ def require_one_argument(name: str, function: Callable[..., Any]) -> None:
     except TypeError as error:
         shown = f"{name.rpartition(':')[2]}{signature}"
         raise UserError(
-            f"the policy '{name}' is {shown}, which cannot be called with observations (N, ...)"
-            f" alone: {error}"
+            f"the policy '{name}' is {shown}, but must take one argument, the observations"
+            f" (N, ...): {error}"
         ) from None

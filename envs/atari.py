@@ -17,7 +17,7 @@ def atari_vector_env(
 
     With `rgb` the same game is observed as the screen itself, uint8 (N, 1, 210, 160, 3).
     """
-    assert spec.game is not None, f"{spec.env_id} is no Atari game"
+    assert spec.game is not None, f"{spec.env_id} is not an Atari game"
     height, width = (210, 160) if rgb else (spec.screen_size, spec.screen_size)
     return AtariVectorEnv(
         spec.game,

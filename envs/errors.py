@@ -1,4 +1,4 @@
-"""What a person did wrong, said in one line."""
+"""The errors that a command prints in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake of the person's, not of the program's: one line that names the value and the cure.
+    """A mistake of the user: one line names the value, what is allowed and the way out.
 
     The command line prints the message and exits with code 2, without a traceback.
     """
 
 
 class DoesNotFit(UserError):
-    """What was asked for needs more memory than there is; the line says what would fit."""
+    """The settings need more memory than there is; the message says what would fit."""
 
 
 class NotReproduced(UserError):
-    """An environment did not lead to where the same seeds and actions led before."""
+    """The same seed and actions gave another result than before in this environment."""
 
 
 class Failure(RuntimeError):
-    """What went wrong while a command worked, in one line; it exits with code 1."""
+    """A fault while a command ran, described in one line; the command exits with code 1."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean 'X'?" for the known name nearest to `name`, "" when none is near."""
+    """Returns "; did you mean 'X'?" for the known name nearest to `name`, or "" if none is near."""
     folded = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), folded, n=1)
     return f"; did you mean '{folded[near[0]]}'?" if near else ""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library's error says, its kind where it says nothing."""
+    """The first line of a library's error message, or the error's type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def at_least(minimum: int, name: str, value: int) -> int:
-    """Returns `value` when it is at least `minimum`; else raises a UserError that names both."""
+    """Returns `value` if it is at least `minimum`, or raises a UserError that names both."""
     if value < minimum:
         raise UserError(f"{name} is {value}, at least {minimum} is allowed")
     return int(value)
 
 
 def at_most(maximum: int, name: str, value: int) -> int:
-    """Returns `value` when it is at most `maximum`; else raises a UserError that names both."""
+    """Returns `value` if it is at most `maximum`, or raises a UserError that names both."""
     if value > maximum:
         raise UserError(f"{name} is {value}, at most {maximum} is allowed")
     return int(value)

@@ -1,4 +1,4 @@
-"""The options of an environment as every command line has them."""
+"""The flags that choose an environment's options, shared by all command lines."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ KWARGS = PrimitiveConstructorSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFlags:
-    """What can be changed of an environment; None is what its name stands for."""
+    """Options of an environment; None takes the value that the environment's name implies."""
 
     env_kwargs: Annotated[dict[str, Any], KWARGS] = field(default_factory=dict, hash=False)
-    """Arguments of its constructor: gravity=-5.0 continuous=true, or a JSON object."""
+    """Arguments of the environment's constructor: gravity=-5.0 continuous=true, or a JSON object.
+    """
     max_episode_steps: Annotated[int | None, Unit("STEPS")] = None
     """Steps after which an episode is truncated."""
     frameskip: Annotated[int | None, Unit("FRAMES")] = None
-    """Atari: emulated frames in a step."""
+    """Atari: emulated frames per step."""
     repeat_action_probability: Annotated[float | None, Unit("SHARE")] = None
     """Atari: probability that the emulator repeats the last action (sticky actions)."""
     noop_max: Annotated[int | None, Unit("STEPS")] = None
-    """Atari: most no-ops after a reset."""
+    """Atari: largest random number of no-ops after a reset."""
     full_action_space: bool = False
     """Atari: all 18 actions, not only the ones that the game reacts to."""
     mode: Annotated[int | None, Unit("NUMBER")] = None
@@ -43,15 +44,15 @@ class EnvFlags:
     difficulty: Annotated[int | None, Unit("NUMBER")] = None
     """Atari: the game's difficulty."""
     frame_stack: Annotated[int | None, Unit("FRAMES")] = None
-    """Atari: frames in an observation."""
+    """Atari: frames per observation."""
     screen_size: Annotated[int | None, Unit("PIXELS")] = None
     """Atari: height and width of an observation in pixels."""
 
     def spec_of(self, name: str) -> EnvSpec:
-        """The environment of that name with these options, which a person typed; as `envs.spec`."""
+        """The spec of an environment with these options; errors as `envs.spec`."""
         options = {each.name: getattr(self, each.name) for each in dataclasses.fields(EnvFlags)}
         return spec(name, **options)
 
     def check_kwargs(self) -> None:
-        """Raise a UserError for arguments that are no plain JSON."""
+        """Raises a UserError if the arguments are not plain JSON."""
         checked(self.env_kwargs)

@@ -1,4 +1,4 @@
-"""Names to environments: an `EnvSpec` says everything that defines one, as plain JSON."""
+"""`EnvSpec` holds everything that defines an environment; `spec` makes one from a name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from envs.text import plain
 from envs.versions import require_close
 
 MOST_STEPS = 27_000
-"""Steps of an episode where nothing else limits it: Atari's 108,000 frames of 4 each."""
+"""Longest episode without another limit: Atari's 108,000 frames at 4 frames a step."""
 
 _ATARI_MINIMUM = {
     "frameskip": 1,
@@ -50,26 +50,26 @@ _NO_ATARI = {
     "rom_md5": "",
 }
 _VERSIONS = ("ale_py_version", "gymnasium_version", "package_versions")
-"""Fields that say which versions play; the others say what is played."""
+"""Fields that name versions of software; the other fields define the environment."""
 
 _ATARI_OPTIONS = (
     *("frameskip", "repeat_action_probability", "noop_max", "full_action_space", "mode"),
     *("difficulty", "frame_stack", "screen_size"),
 )
-"""Options of `spec` for Atari games alone, in the order in which a protocol tells them."""
+"""Options of `spec` for Atari games only, in the order in which `EnvSpec.protocol` lists them."""
 
 COMPARABLE_FRAMES = range(18_000, 108_001)
-"""Five minutes to half an hour: lengths of episodes with which scores of people are compared."""
+"""Episode limits, 5 to 30 minutes of play, at which returns compare with human scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
-    """Everything that defines an environment; equal specs, seeds and actions give equal lives.
+    """Everything that defines an environment; equal specs, seeds and actions give equal episodes.
 
-    The fields that mean nothing to a family are neutral: Gymnasium environments have the Atari
-    fields at 0, 1, False or "", Atari ones have `gymnasium_version` at "".
+    A field that a family does not use has a neutral value: Gymnasium environments have the Atari
+    fields at 0, 1, False or "", and Atari games have `gymnasium_version` at "".
 
-    The last four fields are younger than the first specs on disk, which lack them.
+    Specs that were saved before the last four fields existed lack them.
 
     Raises:
         UserError: a field is out of its range, or not neutral for the family.
@@ -78,15 +78,15 @@ class EnvSpec:
     env_id: str
     """Canonical id: "ALE/Pong-v5", "PongNoFrameskip-v4", "CartPole-v1"."""
     family: str
-    """"atari" (AtariVectorEnv) or "gymnasium" (any other registered environment)."""
+    """"atari" (ale-py's AtariVectorEnv) or "gymnasium" (any other registered environment)."""
     repeat_action_probability: float
     """Probability that the emulator repeats the last action instead (sticky actions)."""
     frameskip: int
     """Emulated frames per environment step."""
     noop_max: int
-    """Upper bound of the random number of no-ops after a reset."""
+    """Largest random number of no-ops after a reset."""
     fire_reset: bool
-    """FIRE is pressed after a reset in the games that have it."""
+    """A reset presses FIRE in the games that have this action."""
     frame_stack: int
     """Frames per observation."""
     screen_size: int
@@ -95,22 +95,21 @@ class EnvSpec:
     maxpool: bool
     """Each pixel is the maximum over the last two emulated frames."""
     full_action_space: bool
-    """All 18 actions instead of those the game reacts to."""
+    """All 18 actions instead of only the ones that the game reacts to."""
     max_episode_frames: int
-    """Emulated frames after which an episode is truncated; for the Gymnasium family steps, and 0
-    means the limit the id was registered with."""
+    """Emulated frames after which an episode is truncated. For the Gymnasium family it counts
+    steps, and 0 means the registered limit."""
     ale_py_version: str
     rom_md5: str
     gymnasium_version: str
     mode: int | None = None
-    """The game's mode; None is its usual one."""
+    """The game's mode; None is the game's default mode."""
     difficulty: int | None = None
     """The game's difficulty; None is 0."""
     env_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
     """Arguments of a Gymnasium environment's constructor, plain JSON; Atari games have none."""
     package_versions: dict[str, str] = field(default_factory=dict, hash=False)
-    """The version of each distribution that a Gymnasium environment is made of, beside Gymnasium:
-    its own package, its physics engine."""
+    """Versions, by distribution, of a Gymnasium environment's own package and physics engine."""
 
     def __post_init__(self) -> None:
         if self.family not in ("atari", "gymnasium"):
@@ -120,9 +119,10 @@ class EnvSpec:
             raise UserError(f"env_kwargs is {plain(self.env_kwargs)}, but Atari games have none")
         if self.family == "gymnasium":
             for name, neutral in _NO_ATARI.items():
-                if (value := getattr(self, name)) != neutral:
+                value = getattr(self, name)
+                if value != neutral:
                     raise UserError(
-                        f"{name} is {value!r}, but {self.env_id} is no Atari game:"
+                        f"{name} is {value!r}, but {self.env_id} is not an Atari game:"
                         f" only {neutral!r} is allowed"
                     )
             return
@@ -136,27 +136,29 @@ class EnvSpec:
 
     @property
     def game(self) -> str | None:
-        """The ROM's name ("space_invaders") of an Atari game, else None."""
+        """The name of an Atari game's ROM, such as "space_invaders"; None for other families."""
         return atari_ids().get(self.env_id)
 
     @property
     def protocol(self) -> str:
-        """What a reported score is to be labeled with: all that is not usual for the name."""
+        """The label of a reported score: the id and every option that differs from the default."""
         if self.family == "gymnasium":
             cap = self.max_episode_frames
             arguments = [kwargs.in_words(self.env_kwargs)] if self.env_kwargs else []
             return ", ".join([self.env_id, *arguments, *([f"at most {cap} steps"] if cap else [])])
         sticky = f"sticky {self.repeat_action_probability:g}"
         parts = [self.env_id, sticky, f"frameskip {self.frameskip}"]
-        usual, words = _usual_atari(self.env_id), _in_words(self)
+        usual = _usual_atari(self.env_id)
+        words = _in_words(self)
         parts += [text for name, text in words.items() if getattr(self, name) != usual[name]]
         return ", ".join(parts)
 
     @property
     def scored_game(self) -> str | None:
-        """The game whose published scores are comparable with scores of this protocol, if any.
+        """The game whose published scores compare with scores under this protocol, or None.
 
-        The game is the usual one, 4 frames a step, and episodes last as long as published ones.
+        They compare if mode, difficulty and the 4 frames a step are the defaults, and if the limit
+        of an episode is in `COMPARABLE_FRAMES`.
         """
         usual_game = self.mode is None and self.difficulty is None
         sticky = self.repeat_action_probability in (0.0, 0.25)
@@ -166,17 +168,17 @@ class EnvSpec:
 
     @property
     def most_steps(self) -> int:
-        """Steps after which an episode is truncated; 0 where nothing truncates it."""
+        """Steps after which an episode is truncated; 0 if nothing truncates it."""
         if self.family == "atari":
             return -(-self.max_episode_frames // self.frameskip)
         return self.max_episode_frames or registered_limit(self.env_id)
 
     def bounded(self, most_steps: int = 0) -> EnvSpec:
-        """Returns the environment with episodes of at most so many steps, so that each ends.
+        """Returns the environment with a limit of steps, so that every episode ends.
 
         Args:
-            most_steps: 0 is the environment's own limit, and `MOST_STEPS` where it has none. A
-                lower limit of its own stays.
+            most_steps: the limit; the environment's own limit stays if it is lower. 0 takes the
+                environment's own limit, or `MOST_STEPS` if it has none.
         """
         limit = self.most_steps
         wanted = most_steps or limit or MOST_STEPS
@@ -185,9 +187,9 @@ class EnvSpec:
         return dataclasses.replace(self, max_episode_frames=wanted * self.frameskip)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON; a younger one is left out where it is neutral.
+        """Returns the fields as plain JSON, without the later fields that are neutral.
 
-        So a usual environment is written as older versions write and read it.
+        So older versions can read the spec of an environment that uses none of these fields.
         """
         fields = dataclasses.asdict(self)
         neutral = _younger_fields()
@@ -222,20 +224,21 @@ class EnvSpec:
         return [name for name in names if getattr(self, name) != getattr(other, name)]
 
     def same_life(self, other: EnvSpec) -> bool:
-        """Whether `other` is the same environment, maybe in another version."""
+        """Whether `other` is the same environment, possibly in another version."""
         return not set(self.differing_fields(other)) - set(_VERSIONS)
 
     def require_same(self, other: EnvSpec, who: str) -> None:
-        """Passes when `other` is the same environment, with a warning for another patch version.
+        """Checks that `other` is the same environment; warns about another patch version.
 
         Args:
-            who: whose `other` is, as the error begins: "runs/x is", "the saved tapes are".
+            who: the error's first words, which name `other`: "runs/x is", "the saved tapes are".
 
         Raises:
-            UserError: names the first field that differs, and both values.
+            UserError: a field differs; the message names the first one and both values.
         """
         for name in self.differing_fields(other):
-            here, there = getattr(self, name), getattr(other, name)
+            here = getattr(self, name)
+            there = getattr(other, name)
             if name not in _VERSIONS:
                 raise UserError(
                     f"{who} of another environment: {name} is {plain(repr(there))} there,"
@@ -246,13 +249,13 @@ class EnvSpec:
                 require_close(ours, theirs, f"{says}, but '{ours}' here")
 
     def check_reproducible(self) -> None:
-        """Passes when this machine would play what the spec says, with a warning for another patch
-        version of Gymnasium, of ale-py or of the environment's packages.
+        """Checks that this machine reproduces the spec; warns about another patch version.
 
         Raises:
-            UserError: names the field in which this machine differs, and both values; or the spec
-                needs a module that no person named (`envs.catalog.require_trusted`), or has text
-                that no person typed (`envs.kwargs.require_trusted`).
+            UserError: this machine has another version or another ROM; the message names the field
+                and both values. Or the spec needs a module that the user has not allowed
+                (`envs.catalog.require_trusted`), or text that the user has not allowed
+                (`envs.kwargs.require_trusted`).
         """
         if self.family == "atari" and self.game is None:
             raise unknown_name(self.env_id)
@@ -269,7 +272,7 @@ class EnvSpec:
 
 
 def _younger_fields() -> dict[str, Any]:
-    """The neutral value of each field that the first specs on disk lack: all that have defaults."""
+    """The neutral value of each field that older saved specs lack: the fields with defaults."""
     neutral: dict[str, Any] = {}
     for each in dataclasses.fields(EnvSpec):
         if each.default is not dataclasses.MISSING:
@@ -286,22 +289,23 @@ def spec(
     max_episode_steps: int | None = None,
     **atari: Any,
 ) -> EnvSpec:
-    """Resolves a name, as a person types it, to an environment of this machine.
+    """Returns the spec of the environment that a name stands for on this machine.
 
-    "Pong", "pong" and "ALE/Pong-v5" are the modern protocol (sticky 0.25), "PongNoFrameskip-v4" the
-    classic one (sticky 0, up to 30 no-ops, FIRE on reset). Anything else is the id of a registered
-    Gymnasium environment, "MinAtar/..." included; "module:Id-v0" imports the module first.
+    "Pong", "pong" and "ALE/Pong-v5" mean the modern protocol (sticky actions 0.25).
+    "PongNoFrameskip-v4" means the classic one (sticky 0, up to 30 no-ops, FIRE on reset). Any other
+    name is the id of a registered Gymnasium environment, including "MinAtar/...". "module:Id-v0"
+    imports the module first.
 
     Args:
-        env_kwargs: arguments of the environment's constructor, plain JSON; for Atari games the
-            names of `atari`.
+        env_kwargs: arguments of the environment's constructor, plain JSON. An Atari game accepts
+            the names listed under `atari`.
         max_episode_steps: steps after which an episode is truncated.
         atari: `frameskip`, `repeat_action_probability`, `noop_max`, `full_action_space`, `mode`,
-            `difficulty`, `frame_stack`, `screen_size`; None is what the name stands for.
+            `difficulty`, `frame_stack`, `screen_size`; None takes the value that the name implies.
 
     Raises:
-        UserError: no such environment (the nearest name is given), or an option is out of range or
-            not for this environment.
+        UserError: there is no such environment (the message names the nearest one), or an option is
+            out of range or not for this environment.
     """
     env_id = canonical_id(name)
     chosen = {option: value for option, value in atari.items() if value is not None}
@@ -315,8 +319,8 @@ def spec(
         return _atari_spec(env_id, game, chosen | arguments, max_episode_steps)
     if changed := [each for each in _ATARI_OPTIONS if chosen.get(each, False) is not False]:
         raise UserError(
-            f"{changed[0]} is {chosen[changed[0]]}, but {env_id} is no Atari game;"
-            " arguments of its own constructor are env_kwargs"
+            f"{changed[0]} is {chosen[changed[0]]}, but {env_id} is not an Atari game;"
+            " arguments of its constructor go into env_kwargs"
         )
     build = gymnasium_build(env_id)
     kwargs.trust(arguments)
@@ -353,7 +357,7 @@ def _atari_spec(
 
 
 def _usual_atari(env_id: str) -> dict[str, Any]:
-    """What an Atari name stands for."""
+    """The option values that an Atari game's name implies."""
     classic = not env_id.startswith("ALE/")
     return {
         "repeat_action_probability": 0.0 if classic else 0.25,
@@ -372,7 +376,7 @@ def _usual_atari(env_id: str) -> dict[str, Any]:
 
 
 def _in_words(spec: EnvSpec) -> dict[str, str]:
-    """Each field of an Atari game that a protocol tells only where it is unusual."""
+    """The words of `EnvSpec.protocol` for each Atari field whose value is not the default."""
     frames = spec.max_episode_frames
     frameskip = spec.frameskip
     whole = frames % frameskip == 0
@@ -390,7 +394,7 @@ def _in_words(spec: EnvSpec) -> dict[str, str]:
 
 
 def _version_pairs(name: str, here: Any, there: Any) -> list[tuple[str, str, str]]:
-    """What differs, its version here and its version there, of one field."""
+    """Triples (name, version here, version there) of one field, one for each of its packages."""
     if isinstance(there, dict):
         return [(f"{each}'s version", here.get(each, ""), there[each]) for each in sorted(there)]
     return [(name, here, there)]

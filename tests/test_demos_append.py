@@ -143,7 +143,7 @@ def test_a_damaged_or_missing_episode_can_be_dropped(tmp_path: Path) -> None:
         (("chain", "--episodes", "x"), "--episodes x: must be a number, or a range such as 7-9"),
         (("chain", "--episodes", "0-2"), "chain would have no episodes"),
         (("chain", "--episodes", "0", "--out", "chain"), "chain is a dataset already"),
-        (("pong-expert-v1", "--episodes", "0"), "comes with Joystick and stays as it is"),
+        (("pong-expert-v1", "--episodes", "0"), "comes with Joystick and cannot be changed"),
         (("pong-expert-v2", "--episodes", "0"), "did you mean 'pong-expert-v1'?"),
     ],
 )

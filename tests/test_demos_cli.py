@@ -120,7 +120,7 @@ def test_a_recording_that_is_not_what_was_played_is_found(
             ("record", "--policy", "rndom"),
             "unknown policy 'rndom' (allowed: random, human, ",
         ),
-        (("record", "--policy", "script:os"), "is not of the form script:module:function"),
+        (("record", "--policy", "script:os"), "must have the form script:module:function"),
         (("record", "--policy", "script:nowhere:f"), "cannot be imported: No module named"),
         (("record", "--episodes", "0"), "episodes is 0, at least 1 is allowed"),
         (("record", "--num-envs", "0"), "num_envs is 0, at least 1 is allowed"),
@@ -189,11 +189,11 @@ def test_the_good_episodes_are_filtered_split_and_merged_again(
     [
         (("filter", "cartpole", "--min-return", "1e9", "--out", "x"), "x would have no episodes"),
         (("split", "cartpole", "--share", "1", "--out", "x", "y"), "--share 1: must be between"),
-        (("split", "cartpole", "--out", "x", "x"), "--out x: must be two different directories"),
+        (("split", "cartpole", "--out", "x", "x"), "--out x twice: name two different directories"),
         (("split", "cartpole", "--out", "x", "cartpole"), "cartpole is a dataset already"),
         (("merge", "cartpole", "chain", "--out", "x"), "chain is of another environment: env_id"),
         (("merge", "cartpole", "nowhere", "--out", "x"), "no dataset at 'nowhere' (shipped are: "),
-        (("merge", "--out", "x"), "merge needs the directories of datasets"),
+        (("merge", "--out", "x"), "merge needs at least one dataset"),
         (("card", "empty"), "empty has no episodes"),
     ],
 )

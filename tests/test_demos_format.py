@@ -182,7 +182,7 @@ def test_datasets_of_the_first_format_are_read_and_verified_and_say_so(
     of_format_1(ours)
     assert [path.read_bytes() for path in Dataset.open(ours).files()] == before
     code, lines = verified(ours, capsys)
-    assert code == 0 and lines[0].startswith("it is of format 1, without a digest of the whole")
+    assert code == 0 and lines[0].startswith("the dataset has format 1, without a digest")
     Dataset.open(ours).files()[1].unlink()
     code, lines = verified(ours, capsys)
     assert code == 1 and "the file of number 000001 is missing" in lines

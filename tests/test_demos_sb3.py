@@ -318,19 +318,19 @@ def without(values: dict, key: str) -> dict:
             {"action_space": {":type:": "<class 'x.MultiBinary'>", "n": "[2, 3]"}},
             "MultiBinary [2, 3]",
         ),
-        ({"action_space": DISCRETE2 | {"start": "1"}}, "has actions Discrete 2 from 1"),
-        ({"action_space": None}, "has actions that it does not tell"),
+        ({"action_space": DISCRETE2 | {"start": "1"}}, "has the actions Discrete 2 from 1"),
+        ({"action_space": None}, "has the actions of an unknown kind"),
         (
             {"action_space": DISCRETE2 | {"n": 3}},
-            "was made for actions Discrete 3, but CartPole-v1 has Discrete 2",
+            "was trained on actions Discrete 3, but CartPole-v1 has Discrete 2",
         ),
         (
             {"observation_space": BOX4 | {"_shape": [3]}},
-            "was made for observations Box [3], but CartPole-v1 has Box [4]",
+            "was trained on observations Box [3], but CartPole-v1 has Box [4]",
         ),
         (
             {"observation_space": {":type:": "<class 'gymnasium.spaces.dict.Dict'>"}},
-            "was made for observations Dict, but",
+            "was trained on observations Dict, but",
         ),
     ],
 )
@@ -351,8 +351,8 @@ def test_settings_that_cannot_be_followed_are_named(
         (lambda t: t | head(4), "has 4 outputs, which do not fit 2 actions"),
         (lambda t: t | first(torch.ones(8)), "has a layer 'q_net.q_net.0' of"),
         (lambda t: t | {"q_net.q_net.0.bias": torch.full((8,), torch.nan)}, "that is not finite"),
-        (lambda t: t | {"q_net.q_net.0.bias": torch.ones(8).double()}, "not of plain float32"),
-        (lambda t: t | first(torch.ones(()).expand(10**9, 4)), "not of plain"),
+        (lambda t: t | {"q_net.q_net.0.bias": torch.ones(8).double()}, "not plain float32"),
+        (lambda t: t | first(torch.ones(()).expand(10**9, 4)), "not plain"),
         (lambda t: t | first(torch.ones(8, 4).to_sparse()), "holds more than tensors"),
         (lambda t: t | first(torch.ones(8, 4, device="meta")), "holds more than tensors"),
         (lambda t: t | first(torch.ones(2**31, 0)), "has a layer 'q_net.q_net.0' of another kind"),
@@ -417,7 +417,7 @@ def test_equal_files_have_equal_names_and_others_do_not(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
     archive(tmp_path / "dqn_pong.zip")
-    assert refusal(tmp_path / "dqn_pong") == "is no file; did you mean 'dqn_pong.zip'?"
+    assert refusal(tmp_path / "dqn_pong") == "does not exist; did you mean 'dqn_pong.zip'?"
     assert refusal(tmp_path) == "is a directory"
 
 
@@ -428,8 +428,8 @@ def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> N
         ("data", b"[]", "is damaged: its data"),
         ("data", b"[" * 100_000, "is damaged: its data"),
         ("data", b"\xff\x00", "is damaged: its data"),
-        ("data", None, "is no checkpoint of Stable-Baselines3: it has no data"),
-        ("policy.pth", None, "is no checkpoint of Stable-Baselines3: it has no policy.pth"),
+        ("data", None, "is not a checkpoint of Stable-Baselines3: it has no data"),
+        ("policy.pth", None, "is not a checkpoint of Stable-Baselines3: it has no policy.pth"),
         ("policy.pth", b"", "has a policy.pth that is empty"),
         ("policy.pth", saved([1, 2]), "has a policy.pth that is damaged or holds more"),
         ("policy.pth", saved({"a": 1}), "has a policy.pth that is damaged or holds more"),
@@ -464,7 +464,7 @@ def test_a_member_that_would_fill_the_memory_is_not_read(
     with zipfile.ZipFile(path, "a") as file:
         file.getinfo(member).file_size = most + 1
         file.writestr("more", b"")
-    assert f"has {most + 1:,} bytes of {member}, at most {most:,} are read" in refusal(path)
+    assert f"has {most + 1:,} bytes of {member}, at most {most:,} are allowed" in refusal(path)
 
 
 def test_tensors_that_would_fill_the_memory_are_not_read(tmp_path: Path) -> None:
@@ -473,7 +473,7 @@ def test_tensors_that_would_fill_the_memory_are_not_read(tmp_path: Path) -> None
         file.infolist()[1].file_size = 2**31
         file.writestr("more", b"")
     said = refusal(archive(tmp_path / "dqn.zip", policy=inner.getvalue()))
-    assert "bytes of tensors, at most 268,435,456 are read" in said
+    assert "bytes of tensors, at most 268,435,456 are allowed" in said
 
 
 def test_a_compression_whose_size_cannot_be_bounded_is_refused(tmp_path: Path) -> None:
@@ -529,5 +529,5 @@ def test_a_checkpoint_demonstrates(
     assert [each.name for each in one.files()] == [each.name for each in two.files()]
     assert demos(*args, "--env", "Acrobot-v1", "--out", tmp_path / "three") == 2
     said = capsys.readouterr().err
-    assert "was made for observations Box [4], but Acrobot-v1 has Box [6]" in said
+    assert "was trained on observations Box [4], but Acrobot-v1 has Box [6]" in said
     assert said.count("\n") == 1 and not (tmp_path / "three").exists()

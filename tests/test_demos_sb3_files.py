@@ -123,18 +123,18 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "fifo": (fifo, "is no regular file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
     "link to itself": (lambda path: path.symlink_to(path), "is a symbolic link, which is not"),
-    "dangling link": (lambda path: path.symlink_to("absent"), "is no file"),
+    "dangling link": (lambda path: path.symlink_to("absent"), "does not exist"),
     "empty": (text(b""), "is empty"),
-    "text": (text(b"weights of my agent\n"), "is no zip archive but a text"),
-    "noise": (text(b"\xfe\xba\x00\x01" * 99), "is no zip archive, or only a part of one"),
+    "text": (text(b"weights of my agent\n"), "is not a zip archive but a text"),
+    "noise": (text(b"\xfe\xba\x00\x01" * 99), "is not a zip archive, or only a part of one"),
     "git lfs": (text(b"version https://git-lfs.github.com/spec/v1\noid"), "a pointer of Git LFS"),
-    "page": (text(b"<!DOCTYPE html><html>"), "is no zip archive but a web page"),
-    "gzip": (text(b"\x1f\x8b\x08" + bytes(90)), "is no zip archive but a gzip archive"),
-    "hdf5": (text(b"\x89HDF\r\n\x1a\n" + bytes(90)), "is no zip archive but an HDF5 file"),
+    "page": (text(b"<!DOCTYPE html><html>"), "is not a zip archive but a web page"),
+    "gzip": (text(b"\x1f\x8b\x08" + bytes(90)), "is not a zip archive but a gzip archive"),
+    "hdf5": (text(b"\x89HDF\r\n\x1a\n" + bytes(90)), "is not a zip archive but an HDF5 file"),
     "pickle": (text(pickle.dumps({"a": 1})), "a bare pickle, which is never read"),
-    "safetensors": (text(safetensors(tensors())), "is no zip archive but a safetensors file"),
+    "safetensors": (text(safetensors(tensors())), "is not a zip archive but a safetensors file"),
     "truncated": (lambda path: path.write_bytes(archive(path).read_bytes()[:900]), "only a part"),
-    "torch.save": (text(saved(tensors())), "is a file of torch.save, no checkpoint of Stable-B"),
+    "torch.save": (text(saved(tensors())), "is a file of torch.save, not a checkpoint of Sta"),
     "folder in a zip": (nested_folder, "is an archive of a folder (zip the files in it)"),
     "stable baselines 2": (stable_baselines_2, "a model of the older Stable Baselines, whose"),
     "many entries": (of_many_entries, "only a part of a zip archive, or a damaged one"),
@@ -153,25 +153,25 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "deep data": (with_members(data=b'{"a":' * 500_000), "its data is nested too deeply"),
     "a huge number": (with_members(data=b'{"a":' + b"9" * 10_000 + b"}"), "its data is damaged"),
     "a bomb of data": (deflated(data=bytes(2**24 + 1)), "bytes of data, at most"),
-    "a bomb of tensors": (deflated(policy_pth=bytes(2**28)), "no weights shrink so much"),
+    "a bomb of tensors": (deflated(policy_pth=bytes(2**28)), "weights never shrink so much"),
     "a bomb in the tensors": (
         with_members(
             policy_pth=inner(lambda z: z.writestr("b/1", bytes(2**28)), zipfile.ZIP_DEFLATED)
         ),
-        "bytes of tensors, at most 268,435,456 are read",
+        "bytes of tensors, at most 268,435,456 are allowed",
     ),
     "empty tensors": (with_members(policy_pth=b""), "has a policy.pth that is empty"),
     "safetensors inside": (
         with_members(policy_pth=safetensors(tensors())),
-        "has a policy.pth that is no zip archive but a safetensors file",
+        "has a policy.pth that is not a zip archive but a safetensors file",
     ),
     "a pickle inside": (
         with_members(policy_pth=pickle.dumps(Leaves(RAN))),
-        "has a policy.pth that is no zip archive but a bare pickle, which is never read",
+        "has a policy.pth that is not a zip archive but a bare pickle, which is never read",
     ),
     "old torch inside": (
         with_members(policy_pth=saved(tensors(), **LEGACY)),
-        "has a policy.pth that is no zip archive but a file of a PyTorch older than 1.6",
+        "has a policy.pth that is not a zip archive but a file of a PyTorch older than 1.6",
     ),
     "code in old torch": (
         with_members(policy_pth=saved(Leaves(RAN), **LEGACY)),
@@ -188,7 +188,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a shape of 32 GiB": (with_members(policy_pth=claims_more_numbers()), "more than tensors"),
     "a pickle of 1 MB": (
         with_members(policy_pth=saved({f"{i:0200}": torch.ones(0) for i in range(2000)})),
-        "bytes of archive/data.pkl, at most 262,144 are read",
+        "bytes of archive/data.pkl, at most 262,144 are allowed",
     ),
     "two pickles": (
         with_members(policy_pth=inner(lambda z: z.writestr("b/data.pkl", b"."))),
@@ -267,7 +267,7 @@ def test_a_checkpoint_that_was_packed_again_plays(tmp_path: Path) -> None:
 
 
 def test_what_is_no_name_of_a_file_is_said(tmp_path: Path) -> None:
-    assert "is no file" in refusal(tmp_path / "x.zip")
+    assert "does not exist" in refusal(tmp_path / "x.zip")
     with pytest.raises(ValueError, match="cannot be read: embedded null byte"):
         load(Path("a\0b.zip"))
     with pytest.raises(ValueError, match="cannot be read: File name too long"):

@@ -191,7 +191,7 @@ def test_a_policy_with_gsde_acts_by_its_mean_and_only_so(
     path = tmp_path / "model.zip"
     acts_the_same(model, path, "noise/Wide-v0")
     assert load(path, "noise/Wide-v0", exploration=None).name.endswith("temperature 0")
-    with pytest.raises(UserError, match="--exploration 0.5: .* has gSDE, so only 0 is allowed"):
+    with pytest.raises(UserError, match="--exploration 0.5: .* uses gSDE, so only 0 is allowed"):
         load(path, "noise/Wide-v0", exploration=0.5)
 
 
@@ -223,7 +223,7 @@ def refusal(path: Path, env_id: str) -> str:
 def test_a_policy_behind_vecnormalize_is_refused(tmp_path: Path, algorithm: str) -> None:
     train(algorithm, "MlpPolicy", vec_normalize("MountainCar-v0"), 300).save(tmp_path / "model")
     said = refusal(tmp_path / "model.zip", "MountainCar-v0")
-    assert "learned behind VecNormalize" in said and "script:module:function can play it" in said
+    assert "with VecNormalize" in said and "script:module:function can play it" in said
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "QRDQN"])
@@ -236,7 +236,7 @@ def test_rewards_behind_vecnormalize_do_not_keep_q_learning_from_playing(
 
 
 def test_observations_out_of_bounds_before_and_after_tell_nothing(tmp_path: Path) -> None:
-    """An environment whose bounds are wrong has not learned behind VecNormalize."""
+    """An environment whose bounds are wrong was not trained with VecNormalize."""
 
     class Sloppy(Noise):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
@@ -259,7 +259,7 @@ def test_observations_out_of_bounds_before_and_after_tell_nothing(tmp_path: Path
         ("ARS", "MlpPolicy", "CartPole-v1", "has a policy of ARS; allowed are"),
         ("RecurrentPPO", "MlpLstmPolicy", "CartPole-v1", "has a policy of RecurrentPPO; allowed"),
         ("MaskablePPO", "MlpPolicy", "CartPole-v1", "has a policy of MaskablePPO; allowed are"),
-        ("PPO", "MultiInputPolicy", "noise/Dict-v0", "was made for observations Dict, but"),
+        ("PPO", "MultiInputPolicy", "noise/Dict-v0", "was trained on observations Dict, but"),
     ],
 )
 def test_a_trained_checkpoint_of_another_kind_is_refused_by_name(
@@ -276,7 +276,7 @@ def test_frames_that_were_stacked_are_named(tmp_path: Path) -> None:
     stacked = vec.VecFrameStack(vec.DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), 4)
     train("PPO", "MlpPolicy", stacked).save(tmp_path / "model")
     said = refusal(tmp_path / "model.zip", "CartPole-v1")
-    assert "was made for observations Box [16], but CartPole-v1 has Box [4]" in said
+    assert "was trained on observations Box [16], but CartPole-v1 has Box [4]" in said
 
 
 @pytest.mark.parametrize("path", sorted(OLD.glob("*.zip")), ids=lambda path: path.stem)

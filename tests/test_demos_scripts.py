@@ -98,9 +98,9 @@ RETURNED = {
 """What is said of a function that does not return actions."""
 
 NOT_PLAYED = {
-    "no_arguments": r"is no_arguments\(\), which cannot be called with observations",
-    "two_arguments": r"is two_arguments\(obs, start\), which cannot be called with observations",
-    "keyword_alone": r"is keyword_alone\(\*, obs\), which cannot be called with observations",
+    "no_arguments": r"is no_arguments\(\), but must take one argument",
+    "two_arguments": r"is two_arguments\(obs, start\), but must take one argument",
+    "keyword_alone": r"is keyword_alone\(\*, obs\), but must take one argument",
     "number": "module 'played' has no function 'number': it is 3",
     "nothin": "module 'played' has no function 'nothin'; did you mean 'nothing'?",
 }

@@ -98,8 +98,8 @@ def test_time_limits_are_steps_in_both_families() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("CartPole-v1", {"frameskip": 4}, "frameskip is 4, but CartPole-v1 is no Atari game"),
-        ("CartPole-v1", {"full_action_space": True}, "no Atari game"),
+        ("CartPole-v1", {"frameskip": 4}, "frameskip is 4, but CartPole-v1 is not an Atari game"),
+        ("CartPole-v1", {"full_action_space": True}, "not an Atari game"),
         ("Breakout", {"mode": 3}, "mode is 3, but ALE/Breakout-v5 has 0, 4, 8"),
         ("Pong", {"difficulty": 9}, "difficulty is 9, but ALE/Pong-v5 has 0, 1, 2, 3"),
         ("Pong", {"frameskip": 0}, "frameskip is 0"),

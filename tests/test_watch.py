@@ -352,7 +352,10 @@ def test_an_option_that_cannot_count_is_refused(
         (["nowhere.zip", "--env", "CartPole-v1"], ["nowhere.zip is no file"]),
         (["nowhere.zip"], ["nowhere.zip is no file"]),
         ([str(ZIP)], ["1.1.0-dqn.zip: name its environment with --env"]),
-        ([str(ZIP), "--env", "Acrobot-v1"], ["was made for observations Box [4], but Acrobot-v1"]),
+        (
+            [str(ZIP), "--env", "Acrobot-v1"],
+            ["was trained on observations Box [4], but Acrobot-v1"],
+        ),
         ([str(ROOT / "tests")], ["no run directory at ", "has no config.json of Joystick's"]),
     ],
 )

@@ -1,6 +1,6 @@
-"""The commands of `python -m demos`: what is typed, as a dataclass whose `run` gives the exit code.
+"""The commands of `python -m demos`: one dataclass each, parsed from the command line.
 
-What they do is in the modules of the same name above.
+Its `run` does the work and returns the exit code.
 """
 
 from demos.commands.checking import Card, List, Stats, Verify

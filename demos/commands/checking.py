@@ -20,8 +20,8 @@ from envs import UserError
 from envs.output import tell
 
 WITHOUT_A_LIST = (
-    "it is of format 1, without a digest of the whole: that its last episode is missing, or what it"
-    " says of itself was changed, could not be seen; `python -m demos seal {}` adds one"
+    "the dataset has format 1, without a digest of the whole: a missing last episode or changed"
+    " metadata cannot be detected; `python -m demos seal {}` adds the digest"
 )
 
 
@@ -82,16 +82,17 @@ def outcomes(dataset: Dataset) -> Iterator[tuple[int, int, str | None]]:
 
 
 def in_words(difference: Difference | None) -> str | None:
+    """A difference as text, or None if there is none."""
     return difference and f"step {difference.step}: {difference.what}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Returns, lengths and actions."""
+    """Show the returns, lengths and actions of a dataset."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
-    skip_damaged: bool = False  # Describe the episodes that are whole.
-    picture: Path | None = None  # Also draw histograms into a file, FILE.png, .svg or .pdf.
+    skip_damaged: bool = False  # Ignore damaged episodes instead of stopping with an error.
+    picture: Path | None = None  # Also draw histograms into this file: .png, .svg or .pdf.
 
     def run(self) -> int:
         dataset = opened(self.dataset)
@@ -104,10 +105,10 @@ class Stats:
 
 @dataclass(frozen=True, kw_only=True)
 class List:
-    """The datasets of a directory; without one, of the working directory, and the shipped ones."""
+    """List datasets: of a directory, or of the working directory and the shipped ones."""
 
     directory: tyro.conf.Positional[Path | None] = None
-    """Where to look, folders in it included; or a shipped one's name."""
+    """Directory to search, with its subdirectories; or the name of a shipped dataset."""
 
     def run(self) -> int:
         if self.directory is None:
@@ -121,10 +122,10 @@ class List:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A dataset card in Markdown."""
+    """Write a dataset card in Markdown."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
-    out: Path | None = None  # File to write it to; None prints it.
+    out: Path | None = None  # File to write the card to; None prints the card.
 
     def run(self) -> int:
         text = card(opened(self.dataset))

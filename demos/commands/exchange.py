@@ -17,12 +17,12 @@ from envs.output import tell
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """A dataset for another library, its observations included."""
+    """Write a dataset in the format of another library, with all observations."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
-    to: Literal["minari"]  # Library.
-    id: str  # Name there, such as pong/expert-v0.
-    out: Path | None = None  # Minari's directory; by default MINARI_DATASETS_PATH.
+    to: Literal["minari"]  # The other library.
+    id: str  # Name of the dataset in that library, such as pong/expert-v0.
+    out: Path | None = None  # Directory of Minari's datasets; by default MINARI_DATASETS_PATH.
 
     def run(self) -> int:
         directory = self.out or minari.datasets_directory()
@@ -33,20 +33,25 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
-    """A dataset of another library; what its seeds and actions reproduce is kept as these."""
+    """Read a dataset of another library.
 
-    source: tyro.conf.Positional[str]  # Name there, or directory.
-    from_: Annotated[Literal["minari"], tyro.conf.arg(name="from")]  # Library.
+    Episodes that replay are stored as a seed and actions, the others with their observations.
+    """
+
+    source: tyro.conf.Positional[str]  # Name of the dataset in that library, or its directory.
+    from_: Annotated[Literal["minari"], tyro.conf.arg(name="from")]  # The other library.
     out: Path  # Directory of the new dataset.
-    env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None  # Environment, if not said.
+    env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None
+    """Environment; None takes the one that the dataset names."""
     replayable_only: bool = False  # Leave out episodes that would need stored observations.
 
     def run(self) -> int:
         Dataset.require_absent(self.out)
         reading = minari_import.read(self.source, self.env_id, replayable_only=self.replayable_only)
-        command, created = provenance.command_line(), provenance.now()
-        metadata = replace(reading.metadata, command=command, created=created)
-        # One at a time: observations may be more than fits into memory.
+        metadata = replace(
+            reading.metadata, command=provenance.command_line(), created=provenance.now()
+        )
+        # Episodes are read one at a time: the observations of all may not fit into memory.
         dataset = save(self.out, metadata, reading.episodes)
         tell(f"{len(dataset.files())} episodes in {self.out}")
         if reading.remark:

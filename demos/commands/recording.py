@@ -29,22 +29,24 @@ COLUMNS = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainin
 
 @dataclass(frozen=True, kw_only=True)
 class Record(EnvFlags):
-    """Let a policy play, and keep whole episodes."""
+    """Let a policy play, and store whole episodes in a dataset."""
 
-    out: Path  # Directory of the dataset, a new one unless --append is given.
+    out: Path  # Directory of the dataset; it must be new, unless --append is given.
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"  # Environment.
     policy: str = "random"
-    """Who plays: random, human, script:module:function, sb3:FILE.zip (a checkpoint of
-    Stable-Baselines3), or a run's directory."""
+    """The player: random, human, script:module:function, sb3:FILE.zip (a checkpoint of
+    Stable-Baselines3), or the directory of a run."""
     episodes: int = 20  # Episodes to keep.
-    min_return: float = -float("inf")  # Episodes of a lower return are not kept.
-    max_played: int = 10_000  # Episodes to play at most where some are not kept.
-    exploration: float | None = None  # ε or temperature of a run or checkpoint; None is its own.
-    num_envs: int = 8  # Games at a time.
-    most_steps: int = 0  # Steps of a game at most; 0 is its own limit, 27,000 where it has none.
+    min_return: float = -float("inf")  # Smallest return of an episode that is kept.
+    max_played: int = 10_000  # Episodes to play at most, if --min-return rejects some.
+    exploration: float | None = None
+    """ε or temperature of a run or checkpoint; None takes its own evaluation value."""
+    num_envs: int = 8  # Environments that play at the same time.
+    most_steps: int = 0
+    """Longest episode, in steps; 0 is the environment's own limit, or 27,000 if it has none."""
     seed: int = 0  # Seed of the games.
-    append: bool = False  # Go on in a dataset that is there, with the games after its own.
-    speed: float = 1.0  # Times as fast as real time, where a person plays.
+    append: bool = False  # Add to an existing dataset, starting with the game after its last one.
+    speed: float = 1.0  # Speed of the game when a person plays; 1 is real time.
 
     def run(self) -> int:
         for name in ("episodes", "max_played", "num_envs"):
@@ -61,7 +63,7 @@ class Record(EnvFlags):
         ):
             refused = self._played_or_told(spec, policy, recording)
         below = f", {refused} below --min-return {self.min_return:g}" if refused else ""
-        stopped = ", stopped: the games that were under way are not in it" if stop.signum else ""
+        stopped = ", stopped: unfinished games are not stored" if stop.signum else ""
         tell(f"{in_words(recording)}{below}{stopped}")
         if recording.replayable is False:
             tell(f"{spec.env_id} is not reproducible: the observations are stored")
@@ -70,7 +72,7 @@ class Record(EnvFlags):
         return 0 if recording.kept == self.episodes else 1
 
     def _played_or_told(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
-        """As `_played`; a fault of the policy or the environment does not hide what was kept."""
+        """As `_played`; an error first prints how many episodes were kept."""
         try:
             return self._played(spec, policy, recording)
         except UserError:
@@ -79,9 +81,14 @@ class Record(EnvFlags):
             raise
 
     def _played(self, spec: EnvSpec, policy: Policy, recording: Recording) -> int:
-        """Let a policy play until there are enough episodes or a signal; how many were not kept."""
+        """Lets a policy play until there are enough episodes or a signal arrives.
+
+        Returns:
+            how many episodes were played and not kept.
+        """
         first = recording.first_game(lambda game: tape_seed(self.seed, game, 0))
-        # All games of a round are kept where all are wanted: its first to end are the short ones.
+        # Short games of a round end first. Without --min-return, no more games start than are
+        # wanted, so that short games are not preferred.
         most = self.episodes if self.min_return == -float("inf") else self.max_played
         shown = [TextColumn(c) if isinstance(c, str) else c for c in COLUMNS]
         games = record(
@@ -108,7 +115,7 @@ class Record(EnvFlags):
         return refused
 
     def _by_hand(self, spec: EnvSpec) -> int:
-        """A person plays until there are enough episodes or they quit."""
+        """Lets a person play until there are enough episodes or the person quits."""
         with Recording(self.out, spec, human.NAME, self.seed, append=self.append) as recording:
             first = recording.first_game(lambda game: tape_seed(self.seed, 0, game))
             try:
@@ -124,7 +131,7 @@ class Record(EnvFlags):
         return 0
 
     def _saved(self, games: Iterable[Episode], recording: Recording) -> None:
-        """Keep the games that a person saves until there are enough."""
+        """Keeps the games that a person saves, until there are enough."""
         for episode in games:
             if episode.score < self.min_return:
                 tell(f"return {episode.score:g} is below --min-return {self.min_return:g}")
@@ -136,7 +143,7 @@ class Record(EnvFlags):
 
 
 def in_words(recording: Recording) -> str:
-    """How many episodes a recording kept, and how many its dataset has now."""
+    """Says how many episodes a recording kept, and how many its dataset has now."""
     count = 0 if recording.dataset is None else len(recording.dataset.files())
     if count > recording.kept:
         return f"{recording.kept} more episodes in {recording.path}, {count} in all"

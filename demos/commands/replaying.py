@@ -28,12 +28,13 @@ from envs.video import fps_of
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Watch an episode; q, Escape or Ctrl-C end it."""
+    """Watch an episode; q, Escape or Ctrl-C stop it."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
-    episode: int = 0  # Which, from 0.
-    to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
-    speed: float = 1.0  # Times as fast as real time.
+    episode: int = 0  # Number of the episode, from 0.
+    to: str | None = None
+    """window, terminal, FILE.mp4 or FILE.gif; None takes a window, or else the terminal."""
+    speed: float = 1.0  # Speed of the film; 1 is real time.
 
     def run(self) -> int:
         speed = checked_speed(self.speed)
@@ -45,10 +46,14 @@ class Replay:
 
 
 def checked_target(to: str | None) -> str:
-    """Where moments are shown: "window", "terminal" or a film's file; None is what there is.
+    """The output of a film: "window", "terminal" or a file's name.
+
+    Args:
+        to: what a person typed; None takes a window, or else the terminal.
 
     Raises:
-        UserError: it is none of them, or there is neither a display nor a terminal.
+        UserError: `to` is none of the three, or it is None and there is neither a display nor a
+            terminal.
     """
     target = to or usual_target()
     if target not in ("window", "terminal") and Path(target).suffix not in video.ENCODERS:
@@ -61,17 +66,16 @@ def checked_target(to: str | None) -> str:
 def show(
     shown: Iterable[Moment], title: str, fps: float, target: str, total: int | None = None
 ) -> int:
-    """Show moments, until they end or the person quits; the exit code.
+    """Shows moments until they end or the person quits; returns the exit code.
 
     Args:
         target: as `checked_target` returns it.
-        total: how many moments there are, where that is known.
+        total: the number of moments, or None if it is unknown.
     """
     if target not in ("window", "terminal"):
         quiet = not sys.stdout.isatty()
-        return film(
-            Path(target), track(shown, escape(f"filming {title}"), total, disable=quiet), fps
-        )
+        tracked = track(shown, escape(f"filming {title}"), total, disable=quiet)
+        return film(Path(target), tracked, fps)
     try:
         if target == "terminal":
             terminal.play(shown, fps, Console())
@@ -83,7 +87,7 @@ def show(
 
 
 def usual_target() -> str:
-    """A window where there is a display, else the terminal."""
+    """A window if there is a display, else the terminal; UserError if there is neither."""
     if shows_windows():
         return "window"
     if sys.stdout.isatty():
@@ -92,7 +96,7 @@ def usual_target() -> str:
 
 
 def watch(shown: Iterable[Moment], title: str, fps: float) -> None:
-    """Show moments in a window until they end or the person quits."""
+    """Shows moments in a window until they end or the person quits."""
     with window(title, fps, f"{WITHOUT_DISPLAY}, or --to terminal, or --to FILE.mp4") as screen:
         for moment in shown:
             screen.show(moment)
@@ -101,7 +105,7 @@ def watch(shown: Iterable[Moment], title: str, fps: float) -> None:
 
 
 def film(path: Path, shown: Iterable[Moment], fps: float) -> int:
-    """Write a film; the exit code."""
+    """Writes a film; returns the exit code."""
     try:
         video.write(path, map(captioned, shown), fps)
     except OSError as error:
