@@ -153,6 +153,14 @@ def test_every_algorithm_and_command_has_its_place_in_the_pages() -> None:
     assert "<!-- commands -->" in (docs / "commands.md").read_text()
 
 
+@pytest.mark.parametrize("algo", algorithms.algorithms())
+def test_the_page_of_an_algorithm_has_the_equation_of_its_file(algo: str) -> None:
+    lines = (algorithms.algorithm(algo).__doc__ or "").splitlines()
+    equation = [line.strip() for line in lines if line.startswith("  ")]
+    assert equation
+    assert "\n".join(equation) in (ROOT / "docs" / "algorithms" / f"{algo}.md").read_text()
+
+
 @pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
     pytest.importorskip("mkdocstrings", reason="pip install -e '.[docs]'")
