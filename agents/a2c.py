@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
@@ -19,14 +18,12 @@ from agents.core.math import losses
 from agents.core.math.schedules import Linear
 from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.learner import Learner, LossOutput
-from agents.core.policies.stochastic import ActorCriticPolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.stochastic import ActorCriticPolicy, make_actor_critic
 from agents.core.training.config import OnPolicyConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import OnPolicyAlgorithm
 from agents.core.types.batches import Sequences
 from agents.core.types.settings import Steps
-from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +74,7 @@ PRESETS = {
 }
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
-    network = ActorCritic(config, spaces)
-    compute = Compute.of(network, config, device)
-    return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
+make_policy = make_actor_critic
 
 
 def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorithm:

@@ -27,13 +27,8 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(QNetworkConfig, OffPolicyConfig):
+class Config(OffPolicyConfig, QNetworkConfig):
     title = "DQN"
-    max_grad_norm: float = 10.0
-    learning_rate: Linear = constant(7e-4)
-    gamma: float = 0.98
-    n_step: Linear = constant(20)
-    layer_norm: bool = True
     action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
     double: bool = False  # θ chooses the next action (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.

@@ -31,11 +31,6 @@ from agents.core.types.spaces import Spaces
 @dataclass(frozen=True, kw_only=True)
 class Config(OffPolicyConfig):
     title = "QR-DQN"
-    max_grad_norm: float = 10.0
-    learning_rate: Linear = constant(7e-4)
-    gamma: float = 0.98
-    n_step: Linear = constant(20)
-    layer_norm: bool = True
     num_quantiles: int = 51  # The return of each action has this many quantiles, I.
     huber_threshold: float = 1.0  # The loss is linear beyond this error, κ.
 

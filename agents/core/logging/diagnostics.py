@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.core.optimize.transfer import part
-from agents.core.policies.policy import Policy
+from agents.core.policies.policy import Policy, joined
 from agents.core.system.device import to_device
 from agents.core.types.step import Obs, State
 
@@ -51,6 +51,5 @@ def outputs(policy: Policy, samples: list[Sample]) -> dict[str, Tensor]:
     if not samples:
         return {}
     obs_N = torch.cat([to_device(obs, policy.device) for obs, _ in samples])
-    states = [state for _, state in samples]
-    state = {name: torch.cat([each[name] for each in states]) for name in states[0]}
-    return policy.diagnostics(obs_N, state)
+    state_N = joined([state for _, state in samples])
+    return policy.diagnostics(obs_N, state_N)

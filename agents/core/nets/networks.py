@@ -7,6 +7,7 @@ which without a recurrent core are of one step.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,18 @@ class QuantileNetwork(nn.Module):
         return self(obs).mean(dim=2)
 
 
+def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int = 120) -> Any:
+    """The torso that a config names, for observations of a shape."""
+    return make_torso(
+        config.torso,
+        obs_shape,
+        config.torso_width,
+        config.torso_norm,
+        config.activation,
+        mlp_width,
+    )
+
+
 class Body(nn.Module):
     """A torso, a hidden layer and a core: what a policy or a value is read from.
 
@@ -110,14 +123,7 @@ class Body(nn.Module):
 
     def __init__(self, config: PolicyNetworkConfig, obs_shape: tuple[int, ...]):
         super().__init__()
-        self.torso = make_torso(
-            config.torso,
-            obs_shape,
-            config.torso_width,
-            config.torso_norm,
-            config.activation,
-            config.hidden,
-        )
+        self.torso = torso_of(config, obs_shape, mlp_width=config.hidden)
         self.hidden = dense_layer(
             self.torso.num_features, config.hidden, config.layer_norm, config.activation
         )
@@ -210,12 +216,9 @@ def make_quantile_network(
         UserError: actions are continuous, or have too many combinations.
     """
     spaces.require_few_combinations()
-    width = config.torso_width
-    norm = config.torso_norm
-    activation = config.activation
-    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
+    torso = torso_of(config, spaces.obs_shape)
     outputs = spaces.combinations * num_quantiles
-    head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, activation)
+    head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, config.activation)
     return QuantileNetwork(torso, head, num_quantiles)
 
 
@@ -226,10 +229,7 @@ def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
         UserError: actions are continuous, or have too many combinations.
     """
     spaces.require_few_combinations()
-    width = config.torso_width
-    norm = config.torso_norm
-    activation = config.activation
-    torso = make_torso(config.torso, spaces.obs_shape, width, norm, activation)
+    torso = torso_of(config, spaces.obs_shape)
     head = DuelingHead if config.dueling else QHead
     sizes = (torso.num_features, spaces.combinations, config.hidden)
-    return QNetwork(torso, head(*sizes, config.layer_norm, activation))
+    return QNetwork(torso, head(*sizes, config.layer_norm, config.activation))

@@ -171,14 +171,6 @@ class Part:
             state["network"] = dict(self.network.state_dict())
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict`, after the policy's weights.
-
-        Raises:
-            ValueError: it is of another network or optimizer; then nothing is loaded.
-        """
-        self.take_up(*self.checked(state))
-
     def checked(self, state: dict[str, Any]) -> tuple[dict[int, Any], dict[str, Tensor] | None]:
         """The optimizer's moments and the network's weights of a state, which fit this part.
 

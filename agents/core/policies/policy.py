@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -111,3 +112,8 @@ def begun(state: State, is_first_N: np.ndarray) -> State:
     device = next(iter(state.values())).device
     goes_on_N = to_device(~is_first_N, device)
     return {name: each * goes_on_N.view(-1, *[1] * (each.ndim - 1)) for name, each in state.items()}
+
+
+def joined(states: Sequence[State]) -> State:
+    """The states of several groups of environments as one, in order."""
+    return {name: torch.cat([each[name] for each in states]) for name in states[0]}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from agents.core.nets.distributions import Distribution, join, masked
+from agents.core.nets.networks import ActorCritic
 from agents.core.policies.policy import Policy, begun
+from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
 from agents.core.types.env_rng import EnvRng
+from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 
 
@@ -69,6 +74,19 @@ class ActorCriticPolicy(Policy):
         parts = self.compute.infer(self.network.step, obs_N, memory_NS)
         distributions, values, memories = zip(*parts, strict=True)
         return join(distributions), torch.cat(values, dim=1), torch.cat(memories)
+
+
+def make_actor_critic(config: Any, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
+    """The policy of an actor-critic with first weights.
+
+    Args:
+        config: settings of the network and the machine, and `eval_temperature`.
+        spaces: the observations it takes and the actions it chooses.
+        device: gets the network.
+    """
+    network = ActorCritic(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
 
 
 class ClonePolicy(Policy):

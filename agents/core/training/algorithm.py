@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.core.optimize.learner import Learner, Part, WeightAverage
 from agents.core.policies.policy import Policy
@@ -34,15 +32,12 @@ class Algorithm(ABC):
         self.config = config
         self.policy = policy
         self._averaged_policy = policy.copy() if config.ema_updates else policy
-        self._average = self._make_average(policy.network, self._averaged_policy.network)
-        self.learner = Learner(
-            policy.compute, {"policy": Part(policy.network, config, self._average)}
-        )
-
-    def _make_average(self, source: nn.Module, target: nn.Module) -> WeightAverage | None:
-        if not self.config.ema_updates:
-            return None
-        return WeightAverage(source, target, self.config.ema_updates)
+        self._average = None
+        if config.ema_updates:
+            averaged = self._averaged_policy.network
+            self._average = WeightAverage(policy.network, averaged, config.ema_updates)
+        part = Part(policy.network, config, self._average)
+        self.learner = Learner(policy.compute, {"policy": part})
 
     @property
     def eval_policy(self) -> Policy:
@@ -84,12 +79,6 @@ class Algorithm(ABC):
         fitting = all_like(weights, self._averaged_policy.weights(), "weights")
         self.policy.load_weights(fitting)
         self._averaged_policy.load_weights(fitting)
-
-    @contextmanager
-    def unless_refused(self) -> Iterator[None]:
-        """Undo what is loaded into networks and optimizers inside where it raises."""
-        with self.learner.unless_refused():
-            yield
 
 
 class OnlineAlgorithm(Algorithm):

@@ -140,12 +140,11 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
 
 def refuse_absent(module: ModuleType, words: list[str]) -> None:
     """Raise a UserError for the flag of a setting that other algorithms have."""
-    algo = module.__name__.rpartition(".")[2]
     absent = {field.name for field in dataclasses.fields(module.Config) if not field.init}
     for word in words:
         name = command_line.flag_of(word)
         if name.removeprefix("--").removeprefix("no-").replace("-", "_") in absent:
-            raise UserError(f"{name}: {algo} has no such setting")
+            raise UserError(f"{name}: {name_of(module)} has no such setting")
 
 
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
@@ -153,7 +152,8 @@ def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
     if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
         raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
     for name in names(type(saved)):
-        before, after = getattr(saved, name), getattr(config, name)
+        before = getattr(saved, name)
+        after = getattr(config, name)
         if before != after and name not in MAY_CHANGE_ON_RESUME:
             raise UserError(
                 f"{flag(name)} {after}: a resumed run keeps its {before}; "

@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import Fixed
 
 from agents.core.data.settings import ReplayConfig, RolloutConfig
-from agents.core.math.schedules import ALLOWED, Linear
+from agents.core.math.schedules import ALLOWED, Linear, constant
 from agents.core.nets.settings import ActorCriticConfig, NetworkConfig
 from agents.core.optimize.settings import OptimizerConfig
 from agents.core.runs import earlier_names
@@ -159,6 +159,13 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     """What every algorithm has that learns from a replay."""
 
     title: ClassVar[str] = "Learning"
+
+    # These values learn Pong soonest on two CPU cores.
+    max_grad_norm: float = 10.0
+    learning_rate: Linear = constant(7e-4)
+    gamma: float = 0.98
+    n_step: Linear = constant(20)
+    layer_norm: bool = True
 
     batch_size: Samples = 64
     """A minibatch has this many transitions."""

@@ -53,16 +53,21 @@ class EnvGroup:
         self.rng = rng
         self.rows = rows or slice(env.num_envs)
         self.device = policy.device
-        self.state = policy.initial_state(env.num_envs)
-        self.reward_N = np.zeros(env.num_envs, np.float32)
-        self.is_first_N = np.ones(env.num_envs, bool)
         self.screens: DeviceFrameStack | None = None
+        self._forget()
 
     def reset(self) -> None:
         self.begin(self.env.reset()[0])
 
+    def _forget(self) -> None:
+        """Make what is known before the first step of an episode."""
+        num_envs = self.env.num_envs
+        self.state = self.policy.initial_state(num_envs)
+        self.reward_N = np.zeros(num_envs, np.float32)
+        self.is_first_N = np.ones(num_envs, bool)
+
     def begin(self, obs: np.ndarray) -> None:
-        """Go on from these observations, whatever was before."""
+        """Go on from these observations."""
         self.obs: Obs = obs
         if self.device.type != "cpu" and self.env.env_spec.frame_stack > 1:
             self.screens = DeviceFrameStack(obs, self.device)
@@ -132,9 +137,7 @@ class EnvGroup:
         """Begin new episodes in place of the saved ones; random draws go on as they were."""
         rows = self.rng.rows
         self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
-        self.state = self.policy.initial_state(self.env.num_envs)
-        self.reward_N = np.zeros(self.env.num_envs, np.float32)
-        self.is_first_N = np.ones(self.env.num_envs, bool)
+        self._forget()
         self.rng.generator.set_state(state["generator"])
 
 

@@ -45,7 +45,6 @@ class Trained(NamedTuple):
 def main(algo: str, args: list[str] | None = None) -> None:
     """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
     with distributed.leaving(), one_line_errors(prints_result=False):
-        tune_process()
         sys.exit(train(algo, sys.argv[1:] if args is None else args))
 
 
@@ -140,7 +139,8 @@ def make_algorithm(
 
 def finish(training: Training, logger: Reporter) -> int:
     """Train to the end, and score the run; returns the exit code, 128 + n after signal n."""
-    config, run = training.config, training.run
+    config = training.config
+    run = training.run
     code = 1
     try:
         signum = training.train(logger)
@@ -163,7 +163,8 @@ def spec_of(command: Command) -> EnvSpec:
     Raises:
         UserError: a resumed run's environment cannot be built here as it was.
     """
-    config, resumed = command.config, command.resumed
+    config = command.config
+    resumed = command.resumed
     if resumed is None:
         return config.spec_of(config.env_id)
     spec = EnvSpec.from_json(resumed.config()["env_spec"])

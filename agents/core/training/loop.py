@@ -41,7 +41,7 @@ TRAINING_VIDEO_STEPS = 900
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint says of its training, beside the agent's state and the experience's."""
+    """What a checkpoint says of its training, beside the states of algorithm and trainer."""
 
     best_score: float
     owes_evaluation: bool = False
@@ -135,7 +135,8 @@ class Training:
     def report(self, logger: Reporter) -> None:
         """Log losses and speed since the last report, evaluations and checkpoints left out; and
         the resident memory."""
-        means, (first_step, start) = self.averages.flush(), self.started_at
+        means = self.averages.flush()
+        first_step, start = self.started_at
         if self.step > first_step:
             charts = {
                 "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
@@ -174,7 +175,8 @@ class Training:
             weights = self.agent.eval_policy.weights()
             self.run.best(self.step, result.mean, weights, result.to_json())
             logger.artifact(artifacts.model(self.run, result.metrics()), ("best",))
-        evaluator, policy = self.evaluator, self.agent.policy
+        evaluator = self.evaluator
+        policy = self.agent.policy
         logger.histograms(self.step, lambda: histograms(policy, evaluator.samples))
         if self.config.video:
             path = film_evaluation(result, self.run, logger.message, TRAINING_VIDEO_STEPS)
@@ -185,10 +187,11 @@ class Training:
     def save(self, logger: Reporter) -> bool:
         """Checkpoint; Diverged is raised before anything is written. Returns whether it is saved.
 
-        Whatever keeps the disk from taking it is said, and training goes on.
+        A disk that does not take it is reported, and training goes on.
         """
         self.report(logger)
-        run, everywhere = self.run, self.trainer.state_dict()
+        run = self.run
+        everywhere = self.trainer.state_dict()
         saved = True
         if run is not None and distributed.rank() == 0:
             # The agent's state is made under the same protection from a full disk.
@@ -232,7 +235,7 @@ class Training:
         take_up = self.trainer.begin_anew if fresh_episodes else self.trainer.load_state_dict
         try:
             about = schema.convert(state, About, f"the checkpoint of step {step}")
-            with self.agent.unless_refused():
+            with self.agent.learner.unless_refused():
                 self.agent.load_weights(weights)
                 self.agent.load_state_dict(state["agent"], self.run)
                 take_up(state)

@@ -36,7 +36,9 @@ FRESH_EPISODES = "resumed with new episodes: weights, optimizer, counters and re
 
 def headline(training: Training) -> str:
     """The first line of a training: what is trained on what, how, and where it is kept."""
-    config, run, compute = training.config, training.run, training.agent.policy.compute
+    config = training.config
+    run = training.run
+    compute = training.agent.policy.compute
     threads = compute.shards * compute.threads_per_shard
     ranks = f"{distributed.size()} ranks, " if distributed.size() > 1 else ""
     beside = ", learning beside acting" if overlaps_learning(config) else ""
@@ -84,7 +86,10 @@ def open_logger(training: Training, console: bool = True) -> Reporter:
     Args:
         console: whether it prints.
     """
-    run, config, spec, step = training.run, training.config, training.spec, training.step
+    run = training.run
+    config = training.config
+    spec = training.spec
+    step = training.step
     if run is None or distributed.rank() > 0:
         return SilentReporter()
     seconds = run.truncate_metrics(step) if step > 0 else 0.0
@@ -175,7 +180,9 @@ def totals(training: Training, seconds: float) -> dict[str, float]:
 
 def score_best(training: Training, logger: Reporter) -> None:
     """Score the best weights on games that did not choose them, and keep the score and a film."""
-    agent, config, run = training.agent, training.config, training.run
+    agent = training.agent
+    config = training.config
+    run = training.run
     assert run is not None
     if training.evaluated_step != training.step:
         training.evaluate(logger)
@@ -187,10 +194,13 @@ def score_best(training: Training, logger: Reporter) -> None:
     compared = training.trainer.compared(result.mean)
     run.save_score(result.to_json() | compared)
     logger.message(f"score: {result}{in_words(compared)}")
-    logger.summary(summary := {**result.summary(), **plain(compared)})
-    if config.video and (path := film_evaluation(result, run, logger.message)):
-        # The film is of the best weights, which may be older than the last.
-        logger.video(result.step, path)
+    summary = {**result.summary(), **plain(compared)}
+    logger.summary(summary)
+    if config.video:
+        path = film_evaluation(result, run, logger.message)
+        if path is not None:
+            # The film shows the best weights, which may be older than the last.
+            logger.video(result.step, path)
     logger.artifact(artifacts.model(run, summary), ("best", "final"))
 
 

@@ -19,14 +19,13 @@ from torch import Tensor
 import envs
 from agents.core.logging.averages import Averages
 from agents.core.logging.reporter import Reporter
-from agents.core.policies.policy import copy_weights
+from agents.core.policies.policy import copy_weights, joined
 from agents.core.system import distributed
 from agents.core.system.device import cores, resolve_device, roles
 from agents.core.training.algorithm import OfflineAlgorithm, OnlineAlgorithm
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.env_group import EnvGroup
 from agents.core.types.env_rng import EnvRng
-from agents.core.types.step import State
 from envs import EnvSpec, TapedVectorEnv, UserError, schema
 from envs.errors import did_you_mean
 from envs.tape_recorder import join_states
@@ -128,34 +127,45 @@ class OnlineTrainer(Trainer):
         return cls(algorithm, make_groups(spec, config), config)
 
     def __init__(self, agent: OnlineAlgorithm, envs: list[TapedVectorEnv], config: BaseConfig):
-        self.agent, self.envs, self.num_envs = agent, envs, config.num_envs
+        self.agent = agent
+        self.envs = envs
+        self.num_envs = config.num_envs
         # Where learning overlaps with acting, a copy acts with the weights from before the update.
         overlaps = overlaps_learning(config)
         self.behavior = agent.policy.copy() if overlaps else agent.policy
-        ours, begin = distributed.share(config.num_envs), 0
-        self.groups: list[EnvGroup] = []
-        for env in envs:
-            rows = slice(begin, begin := begin + env.num_envs)
-            of_all = slice(ours.start + rows.start, ours.start + rows.stop)
-            rng = EnvRng(config.seed, config.num_envs, of_all)
-            self.groups.append(EnvGroup(self.behavior, env, rng, rows))
-            self.groups[-1].reset()
+        self.groups = self._make_groups(config)
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)
-        # While the emulator steps: on a CPU too, where what one thread does alone would else leave
-        # the other cores with nothing to do.
+        # Learning runs while the emulator steps. On a CPU this also keeps the other cores busy
+        # while one thread works alone.
         self.overlap = agent.can_overlap
         self.beside: ThreadPoolExecutor | None = None
         if overlaps:
             threads = (agent.policy.compute.threads_per_shard,)
             self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
 
+    def _make_groups(self, config: BaseConfig) -> list[EnvGroup]:
+        """A group for each vector environment, reset, with its rows of random numbers."""
+        ours = distributed.share(config.num_envs)
+        groups: list[EnvGroup] = []
+        first = 0
+        for env in self.envs:
+            rows = slice(first, first + env.num_envs)
+            of_all_ranks = slice(ours.start + rows.start, ours.start + rows.stop)
+            rng = EnvRng(config.seed, config.num_envs, of_all_ranks)
+            group = EnvGroup(self.behavior, env, rng, rows)
+            group.reset()
+            groups.append(group)
+            first = rows.stop
+        return groups
+
     def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """The agent's horizon of steps, and what it learns from them.
 
         Of two groups one steps while actions are chosen for the other.
         """
-        horizon, metrics = self.agent.horizon_steps, {}
+        horizon = self.agent.horizon_steps
+        metrics: dict[str, Tensor] = {}
         learning = self.begin_learning(self.beside) if self.beside else None
         for group in self.groups:
             group.send(self.agent.exploration(step))
@@ -258,14 +268,16 @@ class OfflineTrainer(Trainer):
         self.round_steps = agent.horizon_steps
         self.every_steps = agent.config.validate_every_steps
         self.patience = agent.config.patience or float("inf")
-        self.least_loss, self.in_vain = float("inf"), 0
+        self.least_loss = float("inf")
+        self.in_vain = 0
 
     @property
     def exhausted(self) -> bool:
         return self.in_vain >= self.patience
 
     def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        metrics, reached = self.agent.update(), step + self.round_steps
+        metrics = self.agent.update()
+        reached = step + self.round_steps
         if self.every_steps and reached // self.every_steps > step // self.every_steps:
             self.validate(reached, logger)
         return metrics
@@ -273,7 +285,8 @@ class OfflineTrainer(Trainer):
     def validate(self, step: int, logger: Reporter) -> None:
         averages = Averages()
         averages.add(self.agent.validate())
-        if not (means := averages.flush()):
+        means = averages.flush()
+        if not means:
             return
         logger.metrics(step, means)
         better = means["validation/loss"] < self.least_loss
@@ -321,11 +334,6 @@ def trainer_name(trainer: type[Trainer]) -> str:
 def not_shared(name: str) -> UserError:
     """The error for several processes where an algorithm trains in one."""
     return UserError(f"{name} trains in one process: its data is not shared between ranks")
-
-
-def joined(states: list[State]) -> State:
-    """The state of all groups' environments, in order."""
-    return {name: torch.cat([each[name] for each in states]) for name in states[0]}
 
 
 def overlaps_learning(config: BaseConfig) -> bool:
