@@ -79,6 +79,7 @@ FULL = {
     "demos_stored",
     "distributed",
     "docs",
+    "docs_blocks",
     "examples",
     "fuzz",
     "hostile_arguments",
