@@ -17,6 +17,8 @@ from envs import program
 
 ROOT = Path(__file__).parents[1]
 PICTURES = "../.github/"
+OF_THE_ROOT = ("CONTRIBUTING", "CHANGELOG")
+"""Pages that are files beside the README."""
 MARK = re.compile(r"^<!-- (commands|settings: (\w+)) -->$", re.MULTILINE)
 
 
@@ -29,6 +31,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for picture in sorted((ROOT / ".github").glob("*.png")):
         target = f"pictures/{picture.name}"
         files.append(File.generated(config, target, abs_src_path=str(picture)))
+    for name in OF_THE_ROOT:
+        path = str(ROOT / f"{name}.md")
+        files.append(File.generated(config, f"{name.lower()}.md", abs_src_path=path))
     return files
 
 
