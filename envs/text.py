@@ -27,3 +27,8 @@ def plain(value: Any, most_characters: int = MOST_CHARACTERS) -> str:
     if len(text) > most_characters:
         text = text[: most_characters - 1] + "…"
     return text
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 run" and "2,000 runs"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -23,6 +23,7 @@ from demos.dataset import write
 from envs import command_line
 from envs.entry import command as one_line_errors
 from envs.output import tell
+from envs.text import counted
 
 MOST_FILM_MB = 200.0
 """What browsers still open at once."""
@@ -61,17 +62,18 @@ def report(arguments: Arguments) -> None:
     require(1 <= every <= 3600, "read_every_seconds", every, "between 1 and 3600")
     if arguments.csv is not None:
         lines = export.write_csv(Reader(arguments.runs).read()[0], arguments.csv)
-        tell(f"wrote {arguments.csv}: {lines:,} values")
+        tell(f"wrote {arguments.csv}: {counted(lines, 'value')}")
     elif arguments.tensorboard is not None:
         count = export.write_tensorboard(Reader(arguments.runs).read()[0], arguments.tensorboard)
-        tell(f"wrote {count} runs: tensorboard --logdir {arguments.tensorboard}")
+        tell(f"wrote {counted(count, 'run')}: tensorboard --logdir {arguments.tensorboard}")
     elif arguments.serve:
         serve.serve(maker(arguments), arguments.port, every)
     else:
         made = maker(arguments)()
         text = page.build(made, arguments.film_mb)
         write(arguments.out, text.encode())
-        tell(f"wrote {arguments.out}: {len(made.data['runs'])} runs, {len(text) / 1e6:.1f} MB")
+        runs = counted(len(made.data["runs"]), "run")
+        tell(f"wrote {arguments.out}: {runs}, {len(text) / 1e6:.1f} MB")
 
 
 def main(args: list[str] | None = None) -> None:
