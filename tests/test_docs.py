@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 
+from agents.core import types
 from agents.core.training import algorithms, help
 from agents.core.types.settings import names
 from envs import command_line
@@ -97,6 +98,20 @@ def test_the_page_of_an_algorithm_has_the_equation_of_its_file(algo: str) -> Non
     equation = [line.strip() for line in lines if line.startswith("  ")]
     assert equation
     assert "\n".join(equation) in (ROOT / "docs" / "algorithms" / f"{algo}.md").read_text()
+
+
+def test_the_page_of_concepts_has_every_shape_letter() -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    listed = (types.__doc__ or "").partition("Shape letters: ")[2].rstrip(".\n")
+    axes = [each.split(maxsplit=1) for each in " ".join(listed.split()).split(", ")]
+    assert len(axes) > 8
+    assert [letter for letter, axis in axes if f"| `{letter}` | {axis} |" not in page] == []
+
+
+def test_the_page_of_concepts_has_every_room() -> None:
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    rooms = [each.parent.name for each in (ROOT / "agents" / "core").glob("*/__init__.py")]
+    assert [room for room in rooms if f"| `{room}` | " not in page] == []
 
 
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
