@@ -20,7 +20,7 @@ import joystick
 from agents.core.runs.run import Run
 from agents.core.training import algorithms
 from agents.core.training.arguments import parse
-from envs import UserError, command_line
+from envs import UserError, command_line, plugins
 from joystick import api, commands
 
 ROOT = Path(__file__).parents[1]
@@ -173,9 +173,14 @@ def test_there_are_commands_of_every_kind() -> None:
 
 @pytest.mark.parametrize("line", lines(), ids=str)
 def test_a_command_of_a_page_is_read_by_its_parser(
-    line: Line, run_of: Callable[[str], Run]
+    line: Line, run_of: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_by_its_parser(line, run_of)
+    # Pages name the files of docs/examples, which stay out of other tests.
+    monkeypatch.chdir(ROOT / "docs" / "examples")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "examples")
+    monkeypatch.setattr(plugins, "_loaded", {})
+    words = plugins.taken(line.words)
+    read_by_its_parser(line._replace(words=words), run_of)
 
 
 @pytest.mark.parametrize(
