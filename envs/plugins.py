@@ -23,6 +23,17 @@ def loaded() -> dict[str, ModuleType]:
     return dict(_loaded)
 
 
+def flags() -> list[str]:
+    """The words that give another command the plugins of this one."""
+    return [f"{FLAG}={file}" for file in files()]
+
+
+def files() -> list[Path]:
+    """The files of the plugins so far."""
+    found = [module.__file__ for module in _loaded.values()]
+    return [Path(file).resolve() for file in found if file is not None]
+
+
 def load(path: str | Path) -> ModuleType:
     """Import a plugin.
 
@@ -40,6 +51,19 @@ def taken(args: Sequence[str]) -> list[str]:
     Raises:
         UserError: as `load`.
     """
+    named, rest = separated(args)
+    for path in named:
+        load(path)
+    return rest
+
+
+def separated(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The plugins that a command line names, and its other words; nothing is imported.
+
+    Raises:
+        UserError: the flag has no file.
+    """
+    named: list[str] = []
     rest: list[str] = []
     words = iter(args)
     for word in words:
@@ -47,9 +71,9 @@ def taken(args: Sequence[str]) -> list[str]:
             path = next(words, None)
             if path is None:
                 raise UserError(f"{FLAG}: the name of a file is missing, such as my_algo.py")
-            load(path)
+            named.append(path)
         elif word.startswith(f"{FLAG}="):
-            load(word.removeprefix(f"{FLAG}="))
+            named.append(word.removeprefix(f"{FLAG}="))
         else:
             rest.append(word)
-    return rest
+    return named, rest

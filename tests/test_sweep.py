@@ -33,7 +33,7 @@ from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
 from agents.sweep import plan, shipped, study, trials
 from agents.sweep.__main__ import main
-from envs import UserError
+from envs import UserError, plugins
 
 FILES = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 
@@ -348,6 +348,52 @@ def test_a_trial_that_was_lost_with_its_sweep_is_tried_again(
     lost = study.open_study(wanted, file, out).ask(wanted.parameters)
     assert run(file, "--trials", 1, "--out", out) == 0
     assert chosen(out, file) == [lost.params, lost.params]
+
+
+OWN = """
+method: random
+metric: {name: eval/return_mean, goal: maximize}
+command: [python, -m, joystick, my_sweep_algo, --plugin=my_sweep_algo.py, --env=CartPole-v1,
+  --total-steps=512, --num-envs=4, --horizon-steps=32, --eval-every-steps=0,
+  --final-eval-episodes=1, --no-video, "${args}"]
+parameters:
+  entropy_coefficient: {min: 0.001, max: 0.01}
+"""
+
+
+def own_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sweep of the algorithm of docs/examples, under a name of its own."""
+    example = Path(__file__).parents[1] / "docs" / "examples" / "my_algo.py"
+    shutil.copy(example, folder / "my_sweep_algo.py")
+    file = folder / "own.yaml"
+    file.write_text(OWN)
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "my_sweep_algo", raising=False)
+    monkeypatch.setattr(plugins, "_loaded", {})
+    return file
+
+
+def test_a_plugins_algorithm_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = own_sweep(tmp_path, monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    code = run(file, "--trials", 1, "--out", "out", "--plugin", "my_sweep_algo.py")
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    plugin = f"--plugin={tmp_path / 'my_sweep_algo.py'}"
+    assert f"python -m joystick my_sweep_algo {plugin} --env=CartPole-v1" in printed
+
+
+def test_a_sweeps_file_alone_imports_no_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = own_sweep(tmp_path, monkeypatch)
+    (tmp_path / "my_sweep_algo.py").write_text("raise SystemExit('imported')")
+    assert run(file, "--trials", 1, "--out", "out") == 2
+    error = capsys.readouterr().err
+    assert "--plugin my_sweep_algo.py: a file cannot have code imported; give the" in error
+    assert "my_sweep_algo" not in sys.modules
 
 
 def test_a_folder_keeps_to_its_sweep(

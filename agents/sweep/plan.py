@@ -25,7 +25,7 @@ from yaml.composer import ComposerError
 
 from agents.core.training import algorithms, arguments
 from agents.core.types import settings
-from envs import UserError
+from envs import UserError, plugins
 from envs.catalog import require_trusted
 from envs.errors import did_you_mean
 from envs.files import read_regular
@@ -156,18 +156,38 @@ def command(words: Any) -> tuple[str, tuple[str, ...], bool]:
     if not isinstance(words, list) or "-m" not in words[:-1]:
         raise UserError("command: it must be a list with -m, agents.<algorithm> and ${args}")
     words = [str(word) for word in words]
-    where = words.index("-m") + 1
-    package, _, algo = words[where].rpartition(".")
-    if package != "agents":
-        raise UserError(f"command: -m {words[where]}: only agents.<algorithm> can be swept")
+    after = words[words.index("-m") + 1 :]
+    algo, rest = swept(after)
+    named, rest = plugins.separated(rest)
+    for file in named:
+        require_named(file)
     algorithms.algorithm(algo)
-    rest = words[where + 1 :]
     macros = [word for word in rest if "${" in word]
     if macros not in (["${args}"], ["${args_no_boolean_flags}"]) or "${" not in rest[-1]:
         raise UserError(
             "command: its last word, and no other, must be ${args} or ${args_no_boolean_flags}"
         )
     return algo, tuple(rest[:-1]), macros == ["${args_no_boolean_flags}"]
+
+
+def swept(words: list[str]) -> tuple[str, list[str]]:
+    """The algorithm after `-m`, as agents.<algorithm> or joystick <algorithm>, and what follows."""
+    package, _, algo = words[0].rpartition(".")
+    if package == "agents":
+        return algo, words[1:]
+    if words[0] == "joystick" and len(words) > 1:
+        return words[1], words[2:]
+    allowed = "only agents.<algorithm> and joystick <algorithm> can be swept"
+    raise UserError(f"command: -m {words[0]}: {allowed}")
+
+
+def require_named(file: str) -> None:
+    """Pass if the person named a plugin too: a sweep's file alone cannot have code imported."""
+    if Path(file).expanduser().resolve() not in plugins.files():
+        raise UserError(
+            f"command: {plugins.FLAG} {plain(file)}: a file cannot have code imported;"
+            f" give the sweep's own command {plugins.FLAG} {plain(file)} too"
+        )
 
 
 def early_termination(values: Any) -> tuple[int, int]:
@@ -299,4 +319,11 @@ def corners(each: BaseDistribution) -> tuple[Value, ...]:
 
 def python_command(plan: Plan, arguments: list[str]) -> list[str]:
     """What starts it in this Python."""
-    return [sys.executable, "-m", f"agents.{plan.algo}", *arguments]
+    return [sys.executable, *program_words(plan), *arguments]
+
+
+def program_words(plan: Plan) -> list[str]:
+    """The words between Python and the arguments, with the plugins of this process."""
+    is_plugin = plan.algo in plugins.loaded()
+    named = ["joystick", plan.algo] if is_plugin else [f"agents.{plan.algo}"]
+    return ["-m", *named, *plugins.flags()]

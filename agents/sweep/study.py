@@ -23,7 +23,7 @@ from rich.table import Table
 
 from agents.report.parsing import is_number
 from agents.report.reading import find
-from agents.sweep.plan import MOST_BYTES, Plan, corners, python_command
+from agents.sweep.plan import MOST_BYTES, Plan, corners, program_words, python_command
 from agents.sweep.trials import Outcome, run_trial
 from envs import UserError, locks, signals
 from envs.errors import first_line
@@ -233,6 +233,5 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
     folder = out / f"{best.number:03d}"
     runs = find(folder)[0] if is_directory(folder) else []
     tell(f"best: trial {best.number}, {runs[0] if runs else 'its run is gone'}")
-    words_of_it = ["python", "-m", f"agents.{plan.algo}", *plan.arguments(best.params)]
-    tell(shlex.join(words_of_it))
+    tell(shlex.join(["python", *program_words(plan), *plan.arguments(best.params)]))
     return best
