@@ -63,7 +63,7 @@ def misfit(actions: np.ndarray, space: Space, games: int) -> str | None:
     """
     assert space.shape is not None
     if actions.dtype.kind not in "biuf":
-        return "which is no array of numbers"
+        return "which is not an array of numbers"
     if actions.ndim == 0:
         return "which is a single number"
     if len(actions) != games:

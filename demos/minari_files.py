@@ -67,7 +67,7 @@ def require_own_files(data: Path) -> None:
             if path.is_symlink():
                 raise Malformed(f"{plain(path)} is a symbolic link, which is not followed")
             if name in files and not is_regular(path):
-                raise Malformed(f"{plain(path)} is no regular file")
+                raise Malformed(f"{plain(path)} is not a regular file")
             if name.endswith((".arrow", ".parquet")) and path.stat().st_size > MOST_FILE_BYTES:
                 raise Malformed(f"{plain(path)} has more than {MOST_FILE_BYTES:,} bytes")
 

@@ -1,7 +1,8 @@
 """Joystick's environments, each reproducible from a seed and actions.
 
-`make("Pong", num_envs=8)` gives a Gymnasium vector environment; `spec` says what a name means,
-`spaces_of` what is observed and done there, and `replay` and `render` bring a `Tape` of it back.
+`make("Pong", num_envs=8)` returns a Gymnasium vector environment. `spec` resolves a name to an
+`EnvSpec`, and `spaces_of` returns the observation and action spaces. `replay` and `render` replay
+a `Tape` as observations or as pictures.
 """
 
 from envs import signals, toys

@@ -1,4 +1,4 @@
-"""What the actions of an environment are called, and which keys play them."""
+"""The names of an environment's actions, and the keys that play them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from envs.registered import make_env
 from envs.spec import EnvSpec
 from envs.user_env import UserEnv
 
-# As in ale-py's own `get_keys_to_action`, which keeps an emulator until the interpreter ends.
+# A copy of ale-py's `get_keys_to_action`, which never closes its emulator.
 ATARI_KEYS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": " ", "NOOP": "e"}
 
 
 @functools.lru_cache
 def action_meanings(spec: EnvSpec) -> tuple[str, ...]:
-    """The names of an Atari game's actions, "NOOP", "RIGHTFIRE", in order; of others none."""
+    """The names of an Atari game's actions in order, such as "NOOP"; () for other environments."""
     if spec.game is None:
         return ()
     env = atari_vector_env(spec, 1, 1, rgb=True)
@@ -32,7 +32,7 @@ def action_meanings(spec: EnvSpec) -> tuple[str, ...]:
 
 
 def action_name(spec: EnvSpec, action: np.ndarray | int) -> str:
-    """What an action is called: "RIGHTFIRE" in an Atari game, else its number or numbers."""
+    """The name of an action: "RIGHTFIRE" in an Atari game, else its number or numbers."""
     numbers = np.atleast_1d(action).reshape(-1)
     meanings = action_meanings(spec)
     if meanings and 0 <= numbers[0] < len(meanings):
@@ -41,13 +41,13 @@ def action_name(spec: EnvSpec, action: np.ndarray | int) -> str:
 
 
 def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
-    """Which keys play which action, as the environment says it itself; empty where it does not.
+    """The keys of each action, as the environment itself defines them; empty if it does not.
 
-    The form is as in `gymnasium.utils.play`: a key, a text of keys or a tuple of them, each a
-    character or a number, to an action.
+    The form is the one of `gymnasium.utils.play`: a key, a text of keys or a tuple of keys, to an
+    action. A key is a character or a number.
 
     Raises:
-        UserError: the environment cannot be built here, or does not say them as it must.
+        UserError: the environment cannot be built here, or returns something else.
     """
     if meanings := action_meanings(spec):
         return {
@@ -62,10 +62,10 @@ def keys_to_action(spec: EnvSpec) -> dict[Any, Any]:
 
 
 def said_keys(env: UserEnv) -> dict[Any, Any]:
-    """What an environment's own `get_keys_to_action` returns; {} where it has none.
+    """The result of an environment's own `get_keys_to_action`; {} if it has no such method.
 
     Raises:
-        UserError: it raises anything, or returns no dict.
+        UserError: the method raises anything, or does not return a dict.
     """
     try:
         if not env.env.has_wrapper_attr("get_keys_to_action"):

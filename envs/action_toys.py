@@ -1,4 +1,4 @@
-"""Toys whose actions are not one of a few: a number, and several choices at once."""
+"""Toys with other actions than one of a few: a number, and several choices at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from envs.toys import Toy, one_hot
 
 
 class Target(Toy):
-    """Name the number shown, in [-1, 1]: reward 1 less the distance, 10 steps. Best return 10."""
+    """The agent repeats the number shown, in [-1, 1], for 10 steps.
+
+    The reward is 1 minus the distance between the two numbers. The best return is 10.
+    """
 
     steps = 10
 
@@ -41,9 +44,13 @@ class Target(Toy):
 
 
 class Pair(Toy):
-    """Name both symbols shown, of 3 and of 4: reward ½ for each. 10 steps, best return 10."""
+    """The agent names two symbols shown, one of 3 and one of 4, for 10 steps.
 
-    sizes, steps = (3, 4), 10
+    Each right symbol gives a reward of ½. The best return is 10.
+    """
+
+    sizes = (3, 4)
+    steps = 10
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)

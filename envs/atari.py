@@ -1,4 +1,4 @@
-"""The only place that builds ale-py's vector environment, with every argument said."""
+"""Builds ale-py's vector environment, with every argument given. No other module builds one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def atari_vector_env(
 ) -> AtariVectorEnv:
     """Builds the vector environment that `spec` describes.
 
-    With `rgb` the same game is observed as the screen itself, uint8 (N, 1, 210, 160, 3).
+    With `rgb`, the observation is the screen itself, uint8 (N, 1, 210, 160, 3).
     """
     assert spec.game is not None, f"{spec.env_id} is not an Atari game"
     height, width = (210, 160) if rgb else (spec.screen_size, spec.screen_size)
@@ -45,7 +45,7 @@ def atari_vector_env(
 
 
 class AtariPool:
-    """Atari games behind the pool's seam; they step in threads between `send` and `recv`."""
+    """A `Pool` of Atari games; threads step them between `send` and `recv`."""
 
     single_observation_space: Space
     single_action_space: Space
@@ -56,18 +56,18 @@ class AtariPool:
         self.single_action_space = self._envs.single_action_space
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `Pool.reset`; about 75 ms a game, because the emulator reloads the ROM."""
+        """As `Pool.reset`; it takes about 75 ms a game, because the emulator reloads the ROM."""
         obs, info = self._envs.reset(
             seed=seeds[mask].astype(np.int32), options={"reset_mask": mask}
         )
         return np.asarray(obs), info["lives"]
 
     def send(self, actions: np.ndarray) -> None:
-        """As `Pool.send`; returns at once. An action out of range would hang the emulator."""
+        """As `Pool.send`; it returns at once. An action out of range would hang the emulator."""
         self._envs.send(actions)
 
     def recv(self) -> Transition:
-        """As `Pool.recv`; other Python threads run while it waits."""
+        """As `Pool.recv`; other Python threads run while this one waits."""
         obs, reward, terminated, truncated, info = self._envs.recv()
         return Transition(
             obs=obs,

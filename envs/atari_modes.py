@@ -1,7 +1,7 @@
-"""Atari games in another mode or difficulty, which ale-py's vector environment does not offer.
+"""Atari games in another mode or difficulty, which ale-py's vector environment does not support.
 
-The emulators step one after the other. Preprocessing is ale-py's own, in its order; an image is
-shrunk by the same averages over areas, to within a gray level.
+The emulators step one after the other. The steps of preprocessing and their order equal ale-py's.
+Images are shrunk by averages over areas; a pixel differs from ale-py's by at most a gray level.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from envs.spec import EnvSpec
 
 
 class ModePool:
-    """Games of one mode and difficulty behind the pool's seam."""
+    """A `Pool` of Atari games in one mode and difficulty."""
 
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         del num_threads
@@ -45,7 +45,8 @@ class ModePool:
         terminated = np.array([console.over for console in self._consoles])
         truncated = np.array([console.timed_out for console in self._consoles]) & ~terminated
         final_obs = None
-        if (ended := terminated | truncated).any():
+        ended = terminated | truncated
+        if ended.any():
             final_obs = self._observations()
             for i in np.flatnonzero(ended):
                 self._consoles[i].reset(None)
@@ -53,7 +54,7 @@ class ModePool:
         return Transition(self._observations(), reward, terminated, truncated, lives, final_obs)
 
     def close(self) -> None:
-        """As `Pool.close`; an emulator goes with its object."""
+        """As `Pool.close`; each emulator is freed with its object."""
 
     def _observations(self) -> np.ndarray:
         return np.stack([console.stack for console in self._consoles])
@@ -63,14 +64,15 @@ class ModePool:
 
 
 class _Console:
-    """One emulator and what is seen of it.
+    """One emulator and its current observation.
 
     Attributes:
-        actions: what may be played.
+        actions: the emulator's actions, by the number of the environment's action.
         size: height and width of an observation in pixels.
-        stack: the newest frames, the oldest first.
-        over, timed_out: the game has ended, or lasted as long as it may.
-        lives: how many are left.
+        stack: the newest frames, oldest first.
+        over: the game has ended.
+        timed_out: the game has reached the limit of frames.
+        lives: the number of lives left.
     """
 
     def __init__(self, spec: EnvSpec, *, rgb: bool):
@@ -94,7 +96,7 @@ class _Console:
         self.lives = 0
 
     def reset(self, seed: int | None) -> None:
-        """Begin a game, from this seed or as the emulator goes on."""
+        """Begins a game; a seed of None keeps the emulator's random state."""
         if seed is not None:
             self._load(seed)
         self._ale.reset_game()
@@ -114,7 +116,7 @@ class _Console:
         self._see()
 
     def step(self, action: int) -> float:
-        """Play an action for as many frames as a step has; returns the reward."""
+        """Plays an action for the frames of one step; returns the reward."""
         reward = 0.0
         for left in range(self._spec.frameskip, 0, -1):
             reward += self._ale.act(self.actions[action])
@@ -149,14 +151,15 @@ class _Console:
 
 
 def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image uint8 (H, W), each new pixel the average over its area."""
-    rows, columns = areas(image.shape[0], height), areas(image.shape[1], width)
+    """Shrinks an image uint8 (H, W); each new pixel is the average over its area."""
+    rows = areas(image.shape[0], height)
+    columns = areas(image.shape[1], width)
     return np.rint(rows @ image.astype(np.float32) @ columns.T).clip(0, 255).astype(np.uint8)
 
 
 @functools.lru_cache
 def areas(size: int, new_size: int) -> np.ndarray:
-    """Shares of the old pixels of a line in each new one, float32 (new_size, size)."""
+    """The weight of each old pixel of a line in each new pixel, float32 (new_size, size)."""
     edges = np.arange(new_size + 1) * size / new_size
     old = np.arange(size)
     begin = np.maximum(edges[:-1, None], old)

@@ -1,4 +1,4 @@
-"""Which pool plays which family of environments."""
+"""Opens the pool that fits a family of environments."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from envs.spec import EnvSpec
 def open_pool(spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool = False) -> Pool:
     """Opens a pool of the spec's family.
 
-    With `rgb`, the same lives are observed as pictures for people, uint8 with (H, W, 3) last.
+    Args:
+        rgb: observe pictures for people, uint8 (..., H, W, 3), in place of the observations. The
+            episodes stay the same.
 
     Raises:
-        UserError: the environment cannot be built here; says which package is missing.
+        UserError: the environment cannot be built here; the message names the missing package.
     """
     if spec.mode is not None or spec.difficulty is not None:
         return ModePool(spec, num_envs, num_threads, rgb=rgb)

@@ -1,4 +1,4 @@
-"""Which environments this machine has, under which names and in which versions."""
+"""Looks up environments on this machine: their names, versions and Atari ROMs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ gymnasium.register_envs(ale_py)
 
 @functools.lru_cache
 def atari_ids() -> dict[str, str]:
-    """Returns the ROM's name by id, for "ALE/<Game>-v5" and "<Game>NoFrameskip-v4"."""
+    """Returns the name of the ROM by id, for "ALE/<Game>-v5" and "<Game>NoFrameskip-v4"."""
     games = {
         env_id[len("ALE/") : -len("-v5")]: str(registered.kwargs["game"])
         for env_id, registered in gymnasium.registry.items()
@@ -37,13 +37,13 @@ def atari_ids() -> dict[str, str]:
 
 @functools.lru_cache
 def atari_nicknames() -> dict[str, str]:
-    """Returns the modern id by the game's name in lower case, "spaceinvaders"."""
+    """Returns the modern id by the game's name in lower case, such as "spaceinvaders"."""
     modern = [env_id for env_id in atari_ids() if env_id.startswith("ALE/")]
     return {env_id[len("ALE/") : -len("-v5")].lower(): env_id for env_id in modern}
 
 
 def rom_of(game: str) -> Path:
-    """The file of a game's ROM, which ale-py brings."""
+    """The file of a game's ROM, which is part of ale-py."""
     path = roms.get_rom_path(game)
     assert path is not None, f"ale-py has no ROM for {game}"
     return path
@@ -51,7 +51,7 @@ def rom_of(game: str) -> Path:
 
 @functools.lru_cache
 def atari_variants(game: str) -> tuple[list[int], list[int]]:
-    """Returns a game's modes and its difficulties; the first mode is the usual one."""
+    """Returns a game's modes and its difficulties; the first mode is the default."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     emulator = ale_py.ALEInterface()
     emulator.loadROM(rom_of(game))
@@ -60,7 +60,7 @@ def atari_variants(game: str) -> tuple[list[int], list[int]]:
 
 @functools.lru_cache
 def atari_build(game: str) -> dict[str, Any]:
-    """Returns the fields of an `EnvSpec` that say which emulator and which ROM play a game."""
+    """Returns the fields of an `EnvSpec` that identify the emulator and the ROM of a game."""
     return {
         "ale_py_version": importlib.metadata.version("ale-py"),
         "rom_md5": hashlib.md5(rom_of(game).read_bytes()).hexdigest(),
@@ -69,22 +69,22 @@ def atari_build(game: str) -> dict[str, Any]:
 
 
 def canonical_id(name: str) -> str:
-    """The id that a name stands for: "ALE/Pong-v5" for "pong". Nothing is imported for it."""
+    """Returns the id that a name stands for: "ALE/Pong-v5" for "pong". It imports no module."""
     folded = name.lower().replace("_", "").replace(" ", "")
     return atari_nicknames().get(folded, name)
 
 
 def gymnasium_build(env_id: str) -> dict[str, Any]:
-    """Returns the fields of an `EnvSpec` that say which build of Gymnasium plays an id.
+    """Returns the fields of an `EnvSpec` that identify the software behind an id.
 
-    Imports what registers the id, so that `gymnasium.make` finds it afterwards.
+    Imports the module that registers the id, so that `gymnasium.make` finds it afterwards.
 
     Raises:
-        UserError: no such id, or its package is not installed.
+        UserError: there is no such id, or its package is not installed.
     """
     module, _, registered_id = env_id.rpartition(":")
     if module and not all(part.isidentifier() for part in module.split(".")):
-        raise UserError(f"'{env_id}' names no module before its ':'")
+        raise UserError(f"'{env_id}' must have a module's name before its ':'")
     if module:
         imported(module, f"'{env_id}'")
     try:
@@ -102,18 +102,19 @@ def gymnasium_build(env_id: str) -> dict[str, Any]:
 
 
 def registered_limit(env_id: str) -> int:
-    """Returns the time limit, in steps, that an id is registered with; 0 for none."""
+    """Returns the registered time limit of an id in steps, or 0 if there is none."""
     registered = gymnasium.registry.get(env_id.rpartition(":")[2])
     return 0 if registered is None else registered.max_episode_steps or 0
 
 
 def require_trusted(env_id: str) -> None:
-    """Passes when a file may have the module of "module:Id-v0" imported: when a person did, or
-    names it in the variable JOYSTICK_MODULES. A stranger's file would otherwise run a module of
-    the working directory.
+    """Checks that the module of "module:Id-v0" may be imported.
+
+    It may if it is imported already, or if the variable JOYSTICK_MODULES names it. Otherwise an
+    untrusted file could run a module of the working directory.
 
     Raises:
-        UserError: nobody named the module.
+        UserError: the module is neither imported nor named in JOYSTICK_MODULES.
     """
     module = env_id.rpartition(":")[0]
     allowed = [each.strip() for each in os.environ.get("JOYSTICK_MODULES", "").split(",")]
@@ -125,12 +126,12 @@ def require_trusted(env_id: str) -> None:
 
 
 def unknown_name(name: str) -> UserError:
-    """Returns the error for a name that is none of ours, with the nearest that is."""
+    """Returns the error for an unknown environment, with the nearest known name."""
     registered = gymnasium.registry.get(name)
     if registered is not None and str(registered.entry_point).startswith("ale_py"):
         camel = str(registered.kwargs["game"]).title().replace("_", "")
         return UserError(
-            f"'{name}' is a protocol that is not offered: use '{camel}' (sticky 0.25)"
+            f"'{name}' has a protocol that is not supported: use '{camel}' (sticky 0.25)"
             f" or '{camel}NoFrameskip-v4' (sticky 0)"
         )
     games = [env_id[len("ALE/") : -len("-v5")] for env_id in atari_nicknames().values()]

@@ -1,7 +1,7 @@
-"""Command lines: tyro's, with values as people write them and errors in one line.
+"""Parses every command line, with tyro: accepts values as people write them, reports one line.
 
-Every command of ours is parsed here, so that `--runs-dir=~/runs`, `--total-steps 1e6` and
-`--num_envs 8` mean the same everywhere, and `--learning-rate inf` is refused everywhere.
+All commands parse here. So `--runs-dir=~/runs`, `--total-steps 1e6` and `--num_envs 8` work for
+each of them, and each of them refuses `--learning-rate inf`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from envs.errors import UserError
 from envs.output import tell
 
 LARGEST = 2**63 - 1
-"""The largest whole number that PyTorch, NumPy and the emulator all take."""
+"""The largest whole number that PyTorch, NumPy and the emulator all accept."""
 
 DESCRIPTION = "<description>"
-"""Stands for a description in tyro's help: tyro would join the lines of ours, and wrap none."""
+"""Placeholder for the description in tyro's help, because tyro would join the lines of ours."""
 
 FLAG = re.compile(r"^--[A-Za-z][\w.-]*")
 
@@ -45,18 +45,18 @@ def parse(
     description: str | None,
     default: Any = None,
 ) -> Any:
-    """What a command line says, as tyro reads it for `kind`; `--help` prints and exits with 0.
+    """Parses a command line into an instance of `kind`; `--help` prints and exits with 0.
 
     Args:
         kind: a dataclass, or a union of subcommands.
-        args: the words after the command; None takes the process's own.
+        args: the words after the command; None takes the words of this process.
         prog: the command, for `--help`.
         description: what the command does, for `--help`.
         default: an instance whose values are the defaults.
 
     Raises:
-        UserError: the command line cannot be read; one line names the flag, its value and what
-            is allowed.
+        UserError: a flag or a value is wrong; one line names the flag, its value and what is
+            allowed.
     """
     words = hyphenated(plugins.taken(sys.argv[1:] if args is None else args))
     given: dict[str, Any] = {} if default is None else {"default": default}
@@ -80,25 +80,25 @@ def parse(
 
 
 def help_of(printed: str, description: str) -> str:
-    """What tyro prints for `--help`, within the terminal's width and with our description."""
+    """tyro's text for `--help`, wrapped to the terminal's width, with our description."""
     columns = help_text.width()
     text = help_text.within(printed, columns)
     return text.replace(DESCRIPTION, help_text.wrapped(description, columns), 1)
 
 
 def completion(kinds: dict[str, Any], prog: str, shell: str) -> str:
-    """A script for a shell, by which it completes commands, flags and values.
+    """A shell script that completes commands, flags and values.
 
     Args:
-        kinds: what `parse` takes, of each command.
-        prog: the program whose commands they are.
+        kinds: the `kind` that `parse` gets, by the name of the command.
+        prog: the program that has these commands.
         shell: "bash" or "zsh".
     """
     commands: list[Any] = [
         Annotated[kind, tyro.conf.subcommand(name)] for name, kind in kinds.items()
     ]
     printed = io.StringIO()
-    # It prints, and exits.
+    # tyro prints the script and exits.
     with redirect_stdout(printed), suppress(SystemExit):
         tyro.cli(
             functools.reduce(operator.or_, commands),
@@ -110,7 +110,7 @@ def completion(kinds: dict[str, Any], prog: str, shell: str) -> str:
 
 
 class Flags(argparse.ArgumentParser):
-    """A parser for a few flags of a command line that leaves the others to `parse`."""
+    """Parses a few flags of a command line before `parse` parses all of them."""
 
     def __init__(self) -> None:
         super().__init__(add_help=False, allow_abbrev=False)
@@ -120,19 +120,23 @@ class Flags(argparse.ArgumentParser):
 
 
 def hyphenated(args: Sequence[str]) -> list[str]:
-    """The same words, flags as we spell them: `--num_envs=8` is `--num-envs=8`."""
+    """The same words with flags in our spelling: `--num_envs=8` becomes `--num-envs=8`."""
     return [flag_of(word) + FLAG.sub("", word) for word in args]
 
 
 def flag_of(word: str) -> str:
-    """The flag of a word such as `--num_envs=8`, as we spell it; "" for a value."""
+    """The flag in a word such as `--num_envs=8`, in our spelling; "" for a value."""
     found = FLAG.match(word)
     flag = found.group().replace("_", "-") if found else ""
     return "--env" if flag == "--env-id" else flag
 
 
 def changed(words: Sequence[str], flag: str, change: Callable[[str], str]) -> list[str]:
-    """The same words with each value that follows a flag changed; flags are spelled as ours."""
+    """The same words with `change` applied to each value of a flag.
+
+    Args:
+        words: with flags in our spelling, as `hyphenated` returns them.
+    """
     result = list(words)
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
@@ -144,7 +148,11 @@ def changed(words: Sequence[str], flag: str, change: Callable[[str], str]) -> li
 
 
 def whole_number(text: str) -> int:
-    """`1000000`, `1_000_000` and `1e6` are the same number."""
+    """Reads a whole number; `1000000`, `1_000_000` and `1e6` are equal.
+
+    Raises:
+        ValueError: the text is not a whole number below 2**63.
+    """
     try:
         value = Decimal(text)
         if value.is_finite() and abs(value) <= LARGEST and value == int(value):
@@ -155,7 +163,7 @@ def whole_number(text: str) -> int:
 
 
 def finite_number(text: str) -> float:
-    """A number, neither NaN nor infinite."""
+    """Reads a number; raises a ValueError if it is NaN or infinite."""
     try:
         value = float(text)
     except ValueError:
@@ -166,35 +174,41 @@ def finite_number(text: str) -> float:
 
 
 def path(text: str) -> Path:
-    """A path whose `~` is the home directory: a shell leaves it in `--runs-dir=~/runs`."""
+    """Reads a path and expands `~`, which a shell does not expand in `--runs-dir=~/runs`."""
     return Path(os.path.expanduser(text))
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What a setting's value is, in a word for `--help`: `Annotated[int, Unit("STEPS")]`."""
+    """The unit of a setting in `--help`, as in `Annotated[int, Unit("STEPS")]`."""
 
     name: str
 
 
 VALUES = ConstructorRegistry()
-"""How words become values."""
+"""tyro's registry of our readers."""
 
 READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     int: ("INT", whole_number),
     float: ("FLOAT", finite_number),
     Path: ("PATH", path),
 }
+"""For each type, the name of its values in `--help` and the function that reads one."""
 
 
 def reads(kind: Any, metavar: str, read: Callable[[str], Any]) -> None:
-    """Have every command line read values of a type with `read`, which raises a ValueError."""
+    """Makes every command line read values of a type with `read`.
+
+    Args:
+        metavar: the name of such a value in `--help`.
+        read: raises a ValueError for text that it cannot read.
+    """
     READERS[kind] = (metavar, read)
 
 
 @VALUES.primitive_rule
 def value_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Our reader of a type of which we have one."""
+    """tyro's description of the reader in `READERS` for a type; None if there is none."""
     if info.type not in READERS:
         return None
     metavar, read = READERS[info.type]
@@ -212,14 +226,14 @@ def value_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def one_line(box: str) -> str:
-    """The message of an error that tyro draws in a box, under a title and above a rule."""
+    """The message in tyro's drawing of an error: a box with a title, the message and a rule."""
     drawn = re.sub(r"\x1b\[[0-9;]*m", "", box).strip().splitlines()[1:]
     lines = [line.strip("│|╭╮╰╯+ ") for line in drawn]
-    # Without Unicode there is a rule under the title too.
+    # A terminal without Unicode gets a rule under the title too.
     lines = list(dropwhile(is_rule, filter(None, lines)))
     end = next((i for i, line in enumerate(lines) if is_rule(line)), len(lines))
     message = re.sub(r"^Error parsing (\S+): ", r"\1 ", " ".join(lines[:end])).rstrip(".")
-    # Of a value that may be None too, what its own type says.
+    # For an optional value, keep only the message of its own type.
     message = re.sub(r" no type matching .* - <class '\w+'>: ", " ", message)
     near = re.search(r"Perhaps you meant:\s+(--[\w-]+)", " ".join(lines[end:]))
     if near:
@@ -230,4 +244,5 @@ def one_line(box: str) -> str:
 
 
 def is_rule(line: str) -> bool:
+    """Whether a line is a horizontal rule."""
     return set(line) <= {"─", "-"}

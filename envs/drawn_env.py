@@ -1,4 +1,4 @@
-"""An environment seen as the pictures that it draws."""
+"""An environment whose observations are the pictures that it renders."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from envs.user_env import UserEnv
 
 
 class DrawnEnv(UserEnv):
-    """What is observed is what the environment renders, uint8 (H, W, 3).
+    """Replaces the observations of an environment by its rendered pictures, uint8 (H, W, 3).
 
     Raises:
-        UserError: as `UserEnv`, or the environment draws no pictures.
+        UserError: as `UserEnv`, or the environment renders no pictures.
     """
 
     def __init__(self, env_id: str, env: gymnasium.Env) -> None:
         super().__init__(env_id, env)
         if "rgb_array" not in render_modes(env):
-            raise UserError(f"{env_id} has no pictures to render")
+            raise UserError(f"{env_id} cannot be rendered: it has no render mode 'rgb_array'")
 
     def write(self, obs: Any, row: np.ndarray) -> None:
-        """Write the picture of the present state into `row`."""
+        """Writes the picture of the current state into `row`."""
         picture = self.picture()
         if picture.shape != row.shape:
             what = f"render() returned a picture of shape {picture.shape} after {row.shape}"
-            raise self.fault(what, "pictures are of one size")
+            raise self.fault(what, "all pictures must have one size")
         row[...] = picture
 
     def picture(self) -> np.ndarray:
-        """Draw the present state, uint8 (H, W, 3)."""
+        """Renders the current state, uint8 (H, W, 3)."""
         try:
             drawn = self.env.render()
         except (gymnasium.error.Error, ImportError, NameError) as error:
-            # NameError is what MinAtar raises when its import of seaborn failed.
+            # MinAtar raises NameError if its import of seaborn failed.
             why = first_line(error)
             raise UserError(f"{self.env_id} cannot be rendered here: {why}") from error
         except FAULTS as error:
@@ -48,21 +48,22 @@ class DrawnEnv(UserEnv):
         try:
             return as_picture(drawn)
         except Unfit as unfit:
-            raise self.fault(f"render() returned {unfit}", "a picture is uint8 (H, W, 3)") from None
+            cure = "a picture must be uint8 (H, W, 3)"
+            raise self.fault(f"render() returned {unfit}", cure) from None
 
 
 def render_modes(env: gymnasium.Env) -> list[Any]:
-    """What an environment's metadata names as its render modes; [] where it names none."""
+    """The render modes in an environment's metadata; [] if there are none."""
     metadata = env.metadata
     named = metadata.get("render_modes") if isinstance(metadata, Mapping) else None
     return list(named) if isinstance(named, list | tuple | set) else []
 
 
 def as_picture(drawn: Any) -> np.ndarray:
-    """A picture as uint8 (H, W, 3): gray, with opacity or of floats as it may be.
+    """Converts a picture to uint8 (H, W, 3); it may be gray, have opacity or hold floats.
 
     Raises:
-        Unfit: it is no picture.
+        Unfit: the value is not a picture.
     """
     try:
         picture = np.asarray(drawn)
@@ -72,7 +73,7 @@ def as_picture(drawn: Any) -> np.ndarray:
         picture = picture[..., None]
     if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or picture.dtype.kind not in "biuf":
         raise Unfit(described(drawn))
-    # Opacity is left out.
+    # Drop the channel of opacity.
     picture = picture[..., : min(3, picture.shape[2])]
     if picture.dtype.kind in "bf" and picture.size and picture.max() <= 1:
         picture = 255 * picture.astype(np.float32)

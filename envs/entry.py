@@ -1,4 +1,4 @@
-"""What every command needs of its process: errors in one line, signals, and output that lasts."""
+"""The frame around every command: one-line errors, exit codes, signals and safe output."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from envs import output, program, signals
 from envs.errors import Failure, UserError, first_line
 
 OF_A_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
-"""Errors of a system that only what a person typed can cause."""
+"""System errors that only a name typed by the user can cause."""
 
 MOST_OF_AN_ERROR = 2_000
-"""Characters of an error that are printed: what it names may have any length."""
+"""Longest error, in characters: a value that it names may have any length."""
 
 
 @contextmanager
 def command(*, prints_result: bool = True) -> Iterator[None]:
-    """Around all that a command does.
+    """Runs a command and turns its errors into one line and an exit code.
 
-    An error that a person can mend ends the program with one line: exit code 2 for what was asked,
-    1 for what went wrong meanwhile, 128 + n after signal n. Any other error is a fault of the
-    program and keeps its traceback.
+    The exit code is 2 for a mistake of the user, 1 for a failure during the work, and 128 + n after
+    signal n. Any other error is a fault of the program and keeps its traceback.
 
     Args:
-        prints_result: what is printed is what the command is for, so that it fails where standard
-            output cannot be written. A reader who closes the pipe early has enough.
+        prints_result: the command exists to print its result, so it fails if standard output cannot
+            be written. A reader that closes the pipe early is not a failure.
     """
     output.prepare()
     code: object = None
@@ -50,8 +49,12 @@ def command(*, prints_result: bool = True) -> Iterator[None]:
 
 
 def explained(error: BaseException) -> int | None:
-    """Print one line of an error and return the exit code; None for a fault of the program."""
-    if signum := signals.received():
+    """Prints an error as one line and returns the exit code.
+
+    Returns None, and prints nothing, if the error is a fault of the program.
+    """
+    signum = signals.received()
+    if signum:
         say(str(signals.Interrupted(signum)))
         return 128 + signum
     if isinstance(error, KeyboardInterrupt):
@@ -70,18 +73,18 @@ def explained(error: BaseException) -> int | None:
 
 
 def in_words(error: OSError) -> str:
-    """A system's error as "<file>: <reason>"."""
+    """A system error as "<file>: <reason>"."""
     reason = error.strerror or first_line(error)
     return reason if error.filename is None else f"{error.filename}: {reason}"
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, wherever that goes."""
+    """Prints a line on standard error, unless standard error cannot be written."""
     with suppress(OSError):
         output.tell(shortened(program.as_called(" ".join(line.splitlines()))), error=True)
 
 
 def shortened(line: str) -> str:
-    """A line whose middle is left out where it is too long: the way out is at its end."""
+    """A line without its middle if it is too long; the end stays, because it says what to do."""
     half = MOST_OF_AN_ERROR // 2
     return line if len(line) <= 2 * half else f"{line[:half]} … {line[-half:]}"

@@ -1,7 +1,7 @@
-"""Files that are whole or absent when written, and bounded and regular when read.
+"""Writes files whole or not at all, and reads only regular files of a bounded size.
 
-A run or a dataset may come from a stranger. Nothing here follows a symbolic link inside of one,
-waits for a FIFO or a device, or reads more bytes than the caller allows.
+A run or a dataset may come from an untrusted source. No function here follows a symbolic link in
+it, waits for a FIFO or a device, or reads more bytes than the caller allows.
 """
 
 from __future__ import annotations
@@ -18,62 +18,62 @@ from pathlib import Path
 from typing import BinaryIO
 
 TEMPORARY = ".tmp-"
-"""Names of files that are being written begin with this; no reader looks at them."""
+"""Prefix of the names of unfinished files; readers skip these files."""
 
 MOST_OF_A_NAME = 100
-"""Characters of a portable name at most: what is put before and behind it fits into 255 bytes."""
+"""Longest portable name in characters. A prefix and a suffix still fit into 255 bytes."""
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
-"""Names that Windows takes for devices, whatever ends them."""
+"""Names that Windows reserves for devices, with any ending."""
 
 _ASIDE = re.compile(r"\.tmp-[0-9a-f]{8}-.+", re.DOTALL)
 
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _CAREFULLY = _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""How files are opened. Windows has no FIFO to wait for, and translates line ends unasked."""
+"""Flags for opening a file. Windows has no FIFOs, but needs O_BINARY to keep line ends."""
 
 
 class Unreadable(OSError):
-    """A file that is not read because of what it is; `strerror` says why."""
+    """A file is not regular or too large, so it is not read; `strerror` says why."""
 
     def __init__(self, why: str, path: Path) -> None:
         super().__init__(errno.EINVAL, why, str(path))
 
 
 def portable_name(text: str) -> str:
-    """A text as part of a file's name, the same on every system.
+    """Turns a text into a part of a file's name that every system accepts.
 
-    Each character that is no letter, digit, "-", "_" or "." becomes "-": Windows refuses some of
-    them, and a shell acts on others. So `my_module:MyEnv-v0` becomes `my_module-MyEnv-v0`.
+    Letters, digits, "-", "_" and "." stay; any other character becomes "-", because Windows or a
+    shell may not accept it. So `my_module:MyEnv-v0` becomes `my_module-MyEnv-v0`.
     """
     name = re.sub(r"[^\w.-]", "-", text[:MOST_OF_A_NAME])
-    # A leading dot hides a file, a leading dash is an option, and Windows drops a dot at the end.
+    # A leading dot hides a file, a leading dash looks like an option, and Windows drops a last dot.
     name = name.lstrip(".-").rstrip(".")
     return f"_{name}" if not name or _DEVICES.fullmatch(name) else name
 
 
 def open_regular(path: Path, most_bytes: int) -> BinaryIO:
-    """Open a regular file for reading.
+    """Opens a regular file for reading.
 
     Args:
         path: its last part must not be a symbolic link.
-        most_bytes: a larger file is refused.
+        most_bytes: the largest size in bytes.
 
     Raises:
-        Unreadable: the file is a link, is no regular file, or is too large.
+        Unreadable: the file is a link, is not a regular file, or is too large.
         OSError: the file cannot be opened.
     """
     if path.is_symlink():
         raise Unreadable("it is a symbolic link, which is not followed", path)
-    # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it.
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | _CAREFULLY)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise Unreadable("it is a directory", path)
         if not stat.S_ISREG(status.st_mode):
-            raise Unreadable("it is no regular file", path)
+            raise Unreadable("it is not a regular file", path)
         if status.st_size > most_bytes:
             allowed = f"{most_bytes:,} bytes are allowed"
             raise Unreadable(f"it has {status.st_size:,} bytes, at most {allowed}", path)
@@ -85,7 +85,7 @@ def open_regular(path: Path, most_bytes: int) -> BinaryIO:
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a regular file; raises as `open_regular`, also where it grows meanwhile."""
+    """Reads a regular file; raises as `open_regular`, also if the file grows meanwhile."""
     with open_regular(path, most_bytes) as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
@@ -94,18 +94,18 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def open_appending(path: Path) -> BinaryIO:
-    """Open a regular file to add to its end, a new one where there is none.
+    """Opens a regular file for appending, and creates it if it is missing.
 
     Raises:
-        Unreadable: it is a link or no regular file.
-        OSError: it cannot be opened.
+        Unreadable: the file is a link or not a regular file.
+        OSError: the file cannot be opened.
     """
     if path.is_symlink():
         raise Unreadable("it is a symbolic link, which is not followed", path)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFULLY, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unreadable("it is no regular file", path)
+            raise Unreadable("it is not a regular file", path)
         return os.fdopen(descriptor, "ab")
     except BaseException:
         with suppress(OSError):
@@ -114,21 +114,21 @@ def open_appending(path: Path) -> BinaryIO:
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a new file for writing; a file or link of that name is replaced, not followed."""
+    """Opens a new file for writing; replaces a file or link of that name without following it."""
     with suppress(FileNotFoundError):
         path.unlink()
     return open(path, "xb")
 
 
 def last_bytes(path: Path, most_bytes: int) -> bytes:
-    """The end of a regular file of any size; raises as `open_regular`."""
+    """Reads the last bytes of a regular file of any size; raises as `open_regular`."""
     with open_regular(path, sys.maxsize) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
         return file.read(most_bytes)
 
 
 def is_directory(path: Path) -> bool:
-    """Whether a path is a directory itself, and no symbolic link to one."""
+    """Whether a path is a directory itself, not a symbolic link to one."""
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except (OSError, ValueError):
@@ -136,7 +136,7 @@ def is_directory(path: Path) -> bool:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a path is a regular file itself, and no symbolic link to one."""
+    """Whether a path is a regular file itself, not a symbolic link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def is_regular(path: Path) -> bool:
 
 
 def entries(directory: Path) -> list[Path]:
-    """What is in a directory, by name; nothing where it is absent, unreadable or a link."""
+    """The entries of a directory by name; [] if it is absent, unreadable or a link."""
     if not is_directory(directory):
         return []
     try:
@@ -154,10 +154,10 @@ def entries(directory: Path) -> list[Path]:
 
 
 def within(root: Path, relative: str) -> Path:
-    """The path that a file names, below the directory that the file belongs to.
+    """Resolves a relative path that a file names, below the directory of that file.
 
     Raises:
-        Unreadable: the path leaves `root`, or passes a symbolic link on its way.
+        Unreadable: the path leaves `root`, or contains a symbolic link.
     """
     parts = Path(relative).parts
     path = root / relative
@@ -172,7 +172,7 @@ def within(root: Path, relative: str) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a directory with all that is in it; what links lead to stays."""
+    """Deletes a file, a link or a directory with its content, and follows no link."""
     if is_directory(path):
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -181,34 +181,34 @@ def remove(path: Path) -> None:
 
 
 def is_aside(path: Path) -> bool:
-    """Whether a name is one that `aside` makes; a person's own `.tmp-mine` is none."""
+    """Whether `aside` made a name; a user's own `.tmp-mine` does not count."""
     return _ASIDE.fullmatch(path.name) is not None
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory of a run or dataset to write into; what is above it must exist.
+    """Makes a directory of a run or dataset; the directory above it must exist.
 
     Raises:
-        OSError: it cannot be made, or is a link, so that what is written would land elsewhere.
+        OSError: the directory cannot be made, or is a link, which would lead writes elsewhere.
     """
     require_no_link(directory)
     directory.mkdir(exist_ok=True)
 
 
 def require_no_link(directory: Path) -> None:
-    """Passes where a directory to write into is no symbolic link, or is absent.
+    """Checks that a directory to write into is not a symbolic link; it may be absent.
 
     Raises:
-        OSError: it is a link, so that what is written would land elsewhere.
+        OSError: the directory is a link, which would lead writes elsewhere.
     """
     if directory.is_symlink():
         raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed", str(directory))
 
 
 def aside(path: Path) -> Path:
-    """A new name beside `path` for what will become it: no reader looks at it, nobody guesses it.
+    """A random temporary name in the directory of `path`, for writing its next content.
 
-    Open it with mode "x": then no link that was prepared is followed.
+    Readers skip such names. Open the file with mode "x", which follows no prepared link.
 
     Raises:
         IsADirectoryError: `path` is "/" or ".", which have no name.
@@ -219,7 +219,7 @@ def aside(path: Path) -> Path:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a new file through to the disk; a file or link of that name is replaced, not followed.
+    """Writes a new file and flushes it to the disk; replaces a file or link of that name.
 
     Raises:
         OSError: the file cannot be written.
@@ -231,10 +231,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write or replace a file so that a crash leaves the old one or the new one.
+    """Writes or replaces a file so that a crash leaves either the old file or the new one.
 
     Raises:
-        OSError: it cannot be written; the old one is as it was, and nothing else is left.
+        OSError: the file cannot be written; the old file is unchanged and nothing else is left.
     """
     temporary = aside(path)
     try:
@@ -248,8 +248,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def settle(temporary: Path, path: Path) -> None:
-    """Flush a file that was written aside to the disk, and give it its name."""
-    # Windows flushes only what is open for writing.
+    """Flushes a temporary file to the disk and renames it to `path`."""
+    # Windows flushes only files that are open for writing.
     descriptor = os.open(temporary, os.O_RDWR | _CAREFULLY)
     try:
         os.fsync(descriptor)
@@ -260,7 +260,7 @@ def settle(temporary: Path, path: Path) -> None:
 
 
 def flush_directory(directory: Path) -> None:
-    """Make the names in a directory survive a crash; Windows does so unasked."""
+    """Makes the names in a directory survive a crash; Windows needs no call for this."""
     if os.name == "nt":
         return
     descriptor = os.open(directory, os.O_RDONLY)

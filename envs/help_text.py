@@ -1,4 +1,4 @@
-"""Text of `--help`, wrapped to the width of the terminal."""
+"""Wraps the text of `--help` to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import textwrap
 from collections.abc import Sequence
 
 LEAST_WIDTH = 40
-"""Columns that a narrower terminal is taken to have: its own wrapping is no worse."""
+"""Smallest width in columns; a narrower terminal wraps the lines itself."""
 
 WIDEST_TERM = 25
-"""A longer term has its explanation below it, not beside it."""
+"""Widest term, in characters, that has its explanation beside it; a longer term has it below."""
 
 
 def width() -> int:
-    """Columns of the terminal; COLUMNS decides, and without both it is 80."""
+    """The terminal's width in columns: COLUMNS if it is set, and 80 without a terminal."""
     return max(shutil.get_terminal_size().columns, LEAST_WIDTH)
 
 
 def wrapped(text: str, columns: int) -> str:
-    """The text with no line longer than `columns`, its paragraphs filled.
+    """Fills the paragraphs of a text, with no line longer than `columns`.
 
-    An indented line, such as an equation or an example, stays a line of its own. So does a line
-    that begins with a command, and the line after each.
+    An indented line, such as an equation or an example, stays a separate line. So does a line that
+    begins with a command.
     """
     lines: list[str] = []
     for block in blocks(text.strip("\n").splitlines()):
@@ -39,7 +39,7 @@ def wrapped(text: str, columns: int) -> str:
 
 
 def blocks(lines: Sequence[str]) -> list[str]:
-    """The lines; the lines of a paragraph are joined to one."""
+    """The lines, with the lines of each paragraph joined into one."""
     found: list[str] = []
     for before, line in zip(["", *lines], lines, strict=False):
         if continues(before) and continues(line):
@@ -55,12 +55,13 @@ def continues(line: str) -> bool:
 
 
 def is_command(line: str) -> bool:
+    """Whether a line begins with a command."""
     return re.match(r"python -m |joystick ", line) is not None
 
 
 def rows(terms: dict[str, str], columns: int) -> str:
-    """Terms with an explanation beside each, as lines no longer than `columns`."""
-    # Both columns as wide on all terms: the eye finds a term at once.
+    """Lines of terms with their explanations beside them, none longer than `columns`."""
+    # All explanations begin at the same column, so that a term is easy to find.
     margin = " " * (WIDEST_TERM + 4)
     lines: list[str] = []
     for term, explanation in terms.items():
@@ -83,13 +84,13 @@ def rows(terms: dict[str, str], columns: int) -> str:
 
 
 def within(text: str, columns: int) -> str:
-    """Help of tyro's, without spaces at the ends of lines, its long lines wrapped."""
+    """tyro's help text with long lines wrapped and without spaces at the ends of lines."""
     lines = [line.rstrip() for line in text.rstrip().splitlines()]
     return "\n".join(line if len(line) <= columns else folded(line, columns) for line in lines)
 
 
 def folded(line: str, columns: int) -> str:
-    """A line of usage as several; a list of choices breaks after a comma."""
-    # A choice is one word otherwise, as long as all of them.
+    """Wraps a long line of usage; a list of choices may break after a comma."""
+    # Without the space, the list of choices would be one long word.
     parts = re.sub(r",(?=\w)", ", ", line)
     return "\n".join(textwrap.wrap(parts, columns, subsequent_indent="    "))

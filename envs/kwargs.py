@@ -1,10 +1,10 @@
-"""Arguments of an environment's constructor: how a person types them, and whose text is passed on.
+"""Parses the arguments of an environment's constructor, and decides which of them are trusted.
 
-They are plain JSON, but a constructor may do anything with a text: open it as a path (MuJoCo's
-`xml_file`), import it (highway-env's `other_vehicles_type`) or load it as a network. So text from a
-file reaches a constructor only where it is a plain word and the environment is Gymnasium's own or
-ours, whose constructors do no such thing with a word. All other text needs a person: typed in this
-process, or its argument named in the variable JOYSTICK_KWARGS.
+Arguments are plain JSON. Yet a constructor may open a text as a path (MuJoCo's `xml_file`), import
+it (highway-env's `other_vehicles_type`) or load it as a network. Text from a file is therefore
+trusted only if it is a plain word and the environment is Gymnasium's own or ours; their
+constructors do nothing of the kind with a word. Any other text needs the user's consent: the user
+typed it in this process, or named its argument in the variable JOYSTICK_KWARGS.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from envs.text import plain
 VARIABLE = "JOYSTICK_KWARGS"
 
 ELSEWHERE = {
-    "render_mode": "pictures are made where they are needed",
+    "render_mode": "Joystick renders pictures itself when it needs them",
     "max_episode_steps": "use --max-episode-steps",
     "disable_env_checker": "environments are built without the checker",
     "id": "use --env",
 }
-"""Arguments of `gymnasium.make` that are no environment's."""
+"""Arguments of `gymnasium.make` that no environment's constructor gets, and what to do instead."""
 
 SAFE_PACKAGES = ("gymnasium.envs.", "envs.")
 WORD = re.compile(r"[A-Za-z0-9_ -]{1,64}")
@@ -40,12 +40,12 @@ _typed: set[str] = set()
 
 
 def parsed(texts: Sequence[str]) -> dict[str, Any]:
-    """The arguments that a person types: `gravity=-5.0 continuous=true`, or one JSON object.
+    """Parses typed arguments: `gravity=-5.0 continuous=true`, or one JSON object.
 
-    A value is JSON, True, False or None, or else a text.
+    A value is JSON, True, False or None; any other value is a text.
 
     Raises:
-        UserError: a word is neither of the two forms.
+        UserError: a word has neither of the two forms.
     """
     kwargs: dict[str, Any] = {}
     for text in texts:
@@ -63,35 +63,37 @@ def parsed(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def checked(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of arguments as JSON gives them back.
+    """Returns a copy of the arguments with the types that JSON preserves.
 
     Raises:
-        UserError: they are no plain JSON, or one is not for the constructor.
+        UserError: a value is not plain JSON, or an argument is not for the constructor.
     """
     for name in kwargs:
         if not isinstance(name, str) or not name.isidentifier():
-            raise UserError(f"env_kwargs has the name {plain(repr(name))}, which is no argument's")
+            raise UserError(
+                f"env_kwargs has the name {plain(repr(name))}, which cannot name an argument"
+            )
         if name in ELSEWHERE:
             raise UserError(f"env_kwargs has {name}: {ELSEWHERE[name]}")
     return {name: _plain(value, name, 0) for name, value in sorted(kwargs.items())}
 
 
 def in_words(kwargs: Mapping[str, Any]) -> str:
-    """`gravity=-5.0, continuous=true`."""
+    """The arguments as text: `gravity=-5.0, continuous=true`."""
     each = (f"{name}={json.dumps(value, sort_keys=True)}" for name, value in kwargs.items())
     return ", ".join(each)
 
 
 def trust(kwargs: Mapping[str, Any]) -> None:
-    """A person typed these: their text may be passed on from now on."""
+    """Trusts the text in these arguments from now on, because the user typed them."""
     _typed.update(f"{name}={text}" for name, value in kwargs.items() for text in _texts(value))
 
 
 def require_trusted(env_id: str, kwargs: Mapping[str, Any]) -> None:
-    """Passes when a file may have these passed on, see above.
+    """Checks that arguments from a file may reach a constructor; the module's docstring says when.
 
     Raises:
-        UserError: names the argument and the way out.
+        UserError: an argument holds untrusted text; the message names it and the way out.
     """
     allowed = os.environ.get(VARIABLE, "").split(",")
     registered = gymnasium.registry.get(env_id.rpartition(":")[2])
@@ -120,7 +122,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"--env-kwargs {plain(text)}: no JSON: {plain(error)}") from None
+        raise UserError(f"--env-kwargs {plain(text)}: not JSON: {plain(error)}") from None
     assert isinstance(found, dict)
     return found
 
@@ -139,8 +141,8 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     ):
         return {key: _plain(value[key], where, depth + 1) for key in sorted(value)}
     raise UserError(
-        f"env_kwargs: {where} is {plain(repr(value), 60)}, but only JSON can be kept: finite"
-        " numbers, text, true, false, null, lists and objects"
+        f"env_kwargs: {where} is {plain(repr(value), 60)}, but must be JSON: finite numbers,"
+        " text, true, false, null, lists and objects"
     )
 
 

@@ -1,6 +1,6 @@
-"""One process at a time writes into a run, a dataset or a sweep: a lock that ends with its process.
+"""A lock that lets one process at a time write into a run, a dataset or a sweep.
 
-A command that only reads one needs no lock, and makes no lock's file.
+The lock ends with its process. A command that only reads takes no lock and makes no lock file.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from envs.output import warn
 from envs.text import plain
 
 NAME = ".lock"
-"""The lock's file in the directory. It stays there when nobody holds the lock."""
+"""Name of the lock file in the directory. The file stays there when no process holds the lock."""
 
 MOST_BYTES = 4096
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-"""What a file system answers that has no locks."""
+"""Error numbers of file systems without locks."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a lock, as its file names it."""
+    """The process that holds a lock, as the lock file names it."""
 
     pid: int
     host: str
@@ -40,12 +40,12 @@ class Holder:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """No other process that asks for it writes into the directory meanwhile.
+    """Holds the lock of a directory, so that no other process that uses the lock writes into it.
 
-    The system drops the lock when the process ends, even by SIGKILL: no lock is ever stale.
+    The system drops the lock when the process ends, even by SIGKILL, so no lock is ever stale.
 
     Raises:
-        UserError: another process does, or the directory cannot be written.
+        UserError: another process holds the lock, or the directory cannot be written.
     """
     path = directory / NAME
     _require_own(path)
@@ -60,7 +60,7 @@ def alone(directory: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise UserError(f"{directory} cannot be locked: {error.strerror}") from None
-        warn(f"{directory} has no locks: let no other process work in it")
+        warn(f"the file system of {directory} has no locks: let no other process work in it")
         held = False
     try:
         yield
@@ -70,19 +70,21 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def _require_own(path: Path) -> None:
-    """Passes where a lock's file is absent, or a file that has no other name.
+    """Checks that a lock file is absent, or a regular file with one name.
 
     Raises:
-        UserError: to lock it would touch what lies elsewhere.
+        UserError: the lock file is a link, so locking it would touch a file elsewhere.
     """
     if not os.path.lexists(path):
         return
     if not files.is_regular(path) or path.lstat().st_nlink > 1:
-        raise UserError(f"{path}: it is a link or no regular file, and is not locked; delete it")
+        raise UserError(
+            f"{path} is a link or not a regular file, so it cannot be locked; delete it"
+        )
 
 
 def _sign(descriptor: int) -> None:
-    """Write into the lock's file who holds it; a full disk does not keep anyone from holding it."""
+    """Writes the holder into the lock file; a full disk is no reason to fail."""
     holder = {"pid": os.getpid(), "host": socket.gethostname()}
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -91,7 +93,7 @@ def _sign(descriptor: int) -> None:
 
 
 def _in_words(path: Path) -> str:
-    """Who holds a lock that was refused."""
+    """Names the process that holds a lock."""
     try:
         holder = schema.read(path, Holder, MOST_BYTES)
     except (OSError, UserError):

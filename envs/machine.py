@@ -1,4 +1,4 @@
-"""What this process may use of its machine, on every system."""
+"""The CPU cores and the memory of this process, on every system."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
 def available_cores() -> int:
-    """CPU cores that this process may run on, at least 1.
+    """The number of CPU cores that this process may run on, at least 1.
 
-    A container, `taskset` or a job scheduler may allow fewer cores than the machine has. macOS
-    binds no process to cores: there it is every core of the machine.
+    A container, `taskset` or a job scheduler may allow fewer cores than the machine has. macOS does
+    not bind processes to cores, so it returns all cores of the machine.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     if affinity is not None:
         return len(affinity(0))
-    # Most systems need no psutil for this, and its import takes 15 ms.
+    # Imported here, because the import takes 15 ms and most systems do not get here.
     import psutil
 
     bound = getattr(psutil.Process(), "cpu_affinity", None)
@@ -26,9 +26,9 @@ def available_cores() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far, in bytes.
+    """The peak memory of this process so far, in bytes.
 
-    Where the system does not tell its peak, it is what the process holds now.
+    If the system does not know the peak, it returns the memory that the process holds now.
     """
     try:
         import resource
@@ -38,6 +38,6 @@ def peak_memory_bytes() -> int:
 
         held = psutil.Process().memory_info()
         return getattr(held, "peak_wset", held.rss)
-    # psutil tells no peak outside Windows.
+    # psutil knows the peak only on Windows.
     usage = resource.getrusage(resource.RUSAGE_SELF)  # pyright: ignore[reportAttributeAccessIssue]
     return usage.ru_maxrss * BYTES_OF_MAXRSS

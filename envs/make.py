@@ -1,4 +1,4 @@
-"""From a name to a vector environment."""
+"""Makes a vector environment from a name or a spec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
 
 MOST_ENVS = 65_536
-"""Environments of a vector at most: what exceeds it is a slip, and would take all memory."""
+"""Largest number of environments; a larger one is a typing error and would fill the memory."""
 
 
 def make(
@@ -29,20 +29,23 @@ def make(
 
     Args:
         env: a name ("Pong", "CartPole-v1"), or the spec of an earlier run or recording.
-        num_envs: how many of them, N.
-        seed: the run's seed, from which the seeds of all tapes are derived.
-        tape_steps: an episode's end begins a new tape once the tape holds this many actions; 1 puts
-            every episode on a tape of its own.
+        num_envs: the number of environments, N.
+        seed: the run's seed; the seeds of all tapes derive from it.
+        tape_steps: an episode's end begins a new tape once the tape holds this many actions. 1 puts
+            each episode on its own tape.
         num_threads: threads that step Atari games; by default one per core, at most N.
-        first_env: these are the run's environments from this one on: several vector environments
-            lead the lives that one of all of them would.
-        options: of the environment, as `envs.spec` has them, where `env` is a name.
+        first_env: number of the first environment within the run. Several vector environments with
+            consecutive numbers play the same episodes as one large vector environment.
+        options: options of the environment, as for `envs.spec`, if `env` is a name.
 
     Raises:
-        UserError: no such environment, this machine cannot match the spec, or a number is too low.
+        UserError: there is no such environment, this machine cannot match the spec, or a number is
+            out of range.
     """
     if isinstance(env, EnvSpec) and options:
-        raise UserError(f"{sorted(options)[0]}: a spec has its options already")
+        raise UserError(
+            f"{sorted(options)[0]}: a spec already holds its options; give a name instead"
+        )
     env_spec = env if isinstance(env, EnvSpec) else spec(env, **options)
     env_spec.check_reproducible()
     return TapedVectorEnv(
@@ -56,7 +59,7 @@ def make(
 
 
 def spaces_of(env: str | EnvSpec) -> tuple[Space, Space]:
-    """The spaces of one environment's observations and actions.
+    """Returns the observation space and the action space of one environment.
 
     Raises:
         UserError: as `make`.

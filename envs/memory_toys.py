@@ -1,4 +1,4 @@
-"""Toys that show less than must be known: what was seen before has to be remembered."""
+"""Toys that need a memory: an agent must remember earlier observations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from envs.toys import Toy, one_hot
 
 
 class Recall(Toy):
-    """Name, once asked, the symbol that only the first observation shows.
+    """The agent names, when asked, the symbol that only the first observation shows.
 
-    One of 3 symbols is shown, then nothing for 4 to 8 steps, then the question: reward 1 when the
-    answer is right. Best return 1; without memory 1/3.
+    The first observation shows one of 3 symbols, the next 4 to 8 show nothing, and the last one
+    asks. A right answer gives a reward of 1. The best return is 1; without memory it is 1/3.
     """
 
-    symbols, shortest, longest = 3, 4, 8
+    symbols = 3
+    shortest = 4
+    longest = 8
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
@@ -47,7 +49,7 @@ class Recall(Toy):
 
 
 def cart_pole_positions(**kwargs: Any) -> Env[np.ndarray, np.int64]:
-    """CartPole-v1 that shows where cart and pole are, and not how fast: a task for a memory."""
+    """CartPole-v1 that shows positions and no velocities, so that the agent needs a memory."""
     env = gymnasium.make("CartPole-v1", **kwargs)
     seen = env.observation_space
     assert isinstance(seen, spaces.Box)

@@ -1,7 +1,7 @@
-"""What an environment of Gymnasium observes, as one array that a network reads.
+"""Converts the observations of Gymnasium environments to one array that a network reads.
 
-Images become (C, H, W): uint8, or float32 in [0, 1]. Everything else becomes float32 numbers:
-dicts and tuples end to end, and one of n choices as a one-hot vector.
+An image becomes (C, H, W), uint8 or float32 in [0, 1]. Any other observation becomes a vector of
+float32: the parts of dicts and tuples are concatenated, and a choice becomes a one-hot vector.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ from gymnasium import Space, spaces
 from envs.text import plain
 
 FLAT_IMAGE_SIDE = 30
-"""A matrix of pixels with shorter sides is taken as numbers, because it may be a board."""
+"""A matrix (H, W) with a shorter side is read as numbers, because it may be a board."""
 
 CHANNELS = (1, 3, 4)
-"""Gray, red green blue, and those with opacity."""
+"""Numbers of channels: gray; red, green and blue; these with opacity."""
 
 MOST_CHOICES = 1_000_000
-"""A one-hot vector of more numbers is refused."""
+"""Longest one-hot vector."""
 
 
 class Unfit(Exception):
-    """What an environment returned is not what it promised; the text says what it is."""
+    """A value does not fit its declared space; the message describes the value."""
 
 
 class Reader(Protocol):
-    """How an observation is written into its row of a batch.
+    """Writes an observation into its row of a batch.
 
     Attributes:
-        space: what the row holds.
+        space: the space of the row.
     """
 
     space: Any
 
     def write(self, value: Any, row: np.ndarray) -> None:
-        """Write an observation into a row, which is contiguous and holds anything.
+        """Writes an observation into a contiguous row and overwrites all of it.
 
         Raises:
-            Unfit: the value is not of the space that the environment declared.
+            Unfit: the value is not in the space that the environment declared.
         """
         ...
 
 
 def reader(space: Space) -> Reader:
-    """The reader of a space's observations.
+    """Returns the reader of a space's observations.
 
     Raises:
-        Unfit: the space has no arrays of one shape; names the part that has none.
+        Unfit: the space has no arrays of one fixed shape; the message names the part.
     """
     if isinstance(space, spaces.Box):
         found = image_reader(space) or Numbers(space, space.shape or (1,))
     else:
         found = parts_reader(space, "observation")
     if not prod(found.space.shape):
-        raise Unfit("an observation has no numbers in it")
+        raise Unfit("an observation holds no numbers")
     return found
 
 
 class Numbers:
-    """A box of any numbers, as float32 of its own shape or of another."""
+    """Reads a box of numbers as float32 of a given shape."""
 
     def __init__(self, space: spaces.Box | spaces.MultiBinary, shape: tuple[int, ...]) -> None:
         self.declared = space.shape
@@ -76,7 +76,7 @@ class Numbers:
         """As `Reader.write`."""
         if type(value) is not np.ndarray or value.shape != row.shape or value.dtype != self.dtype:
             value = fitting(value, self.declared, self.dtype).reshape(row.shape)
-            # What float32 does not have becomes infinite, which is not finite (`require_finite`).
+            # A number too large for float32 becomes infinite; `require_finite` refuses it.
             with np.errstate(over="ignore"):
                 row[...] = value
             return
@@ -84,7 +84,7 @@ class Numbers:
 
 
 class Image:
-    """Pixels, written with their channels first."""
+    """Reads an image; the row has the channels first."""
 
     def __init__(self, space: spaces.Box, axes: tuple[int, ...]) -> None:
         self.declared = space.shape
@@ -108,7 +108,7 @@ class Image:
 
 
 class OneHots:
-    """Choices, each of n, as one-hot vectors end to end."""
+    """Reads choices as concatenated one-hot vectors."""
 
     def __init__(self, space: Any, name: str) -> None:
         self.declared: tuple[int, ...] = space.shape
@@ -116,7 +116,7 @@ class OneHots:
         self.sizes = np.ravel(space.n if isinstance(space, spaces.Discrete) else space.nvec)
         if self.sizes.sum() > MOST_CHOICES:
             raise Unfit(
-                f"{name} has {self.sizes.sum():,} choices, and {MOST_CHOICES:,} are the most"
+                f"{name} has {self.sizes.sum():,} choices, at most {MOST_CHOICES:,} are allowed"
             )
         self.begins = self.sizes.cumsum() - self.sizes
         self.space = spaces.Box(0, 1, (int(self.sizes.sum()),), np.float32)
@@ -125,13 +125,13 @@ class OneHots:
         """As `Reader.write`."""
         chosen = fitting(value, self.declared, np.dtype(np.int64)).ravel() - self.starts
         if (chosen < 0).any() or (chosen >= self.sizes).any():
-            raise Unfit(f"{described(value)} as an observation, which its space does not have")
+            raise Unfit(f"{described(value)} as an observation, which is not in its space")
         row[:] = 0
         row[self.begins + chosen] = 1
 
 
 class Parts:
-    """A dict's or tuple's parts end to end."""
+    """Reads the parts of a dict or a tuple as one concatenated vector."""
 
     def __init__(self, space: spaces.Dict | spaces.Tuple, name: str) -> None:
         self.keys = [key for key, _ in items_of(space)]
@@ -159,7 +159,11 @@ class Parts:
 
 
 def parts_reader(space: Space, name: str) -> Reader:
-    """The reader of a space's observations as a vector; `name` is what an error calls them."""
+    """The reader of a space's observations as a vector.
+
+    Args:
+        name: what an error calls the observations.
+    """
     match space:
         case spaces.Box() | spaces.MultiBinary():
             return Numbers(space, (prod(space.shape),))
@@ -167,14 +171,15 @@ def parts_reader(space: Space, name: str) -> Reader:
             return OneHots(space, name)
         case spaces.Dict() | spaces.Tuple():
             return Parts(space, name)
-    raise Unfit(f"{name} is of the kind {type(space).__name__}, which has no array of one shape")
+    raise Unfit(f"{name} has the space {type(space).__name__}, which has no array of one shape")
 
 
 def image_reader(space: spaces.Box) -> Image | None:
-    """The reader of a box that holds images, as its shape and range say; else None.
+    """The reader of a box whose shape and range are an image's; None for another box.
 
-    Images are (H, W, C), (C, H, W), a stack of either, or (H, W) of at least `FLAT_IMAGE_SIDE`
-    pixels. Their range is [0, 1] or [0, 255], but for uint8 with three axes, which may be any.
+    An image is (H, W, C), (C, H, W), a stack of either, or (H, W) with sides of at least
+    `FLAT_IMAGE_SIDE` pixels. Its range is [0, 1] or [0, 255]; uint8 with three axes may declare any
+    range.
     """
     shape = space.shape
     if len(shape) not in (2, 3, 4) or not (has_range_of_pixels(space) or is_bytes(space)):
@@ -191,7 +196,7 @@ def image_reader(space: spaces.Box) -> Image | None:
 
 
 def has_range_of_pixels(space: spaces.Box) -> bool:
-    """Whether a box is declared to hold bools, integers in [0, 255] or floats in [0, 1 or 255]."""
+    """Whether a box holds bools, integers in [0, 255], or floats in [0, 1] or [0, 255]."""
     if space.dtype == np.bool_:
         return True
     brightest = (1, 255) if space.dtype.kind == "f" else (255,)
@@ -199,16 +204,16 @@ def has_range_of_pixels(space: spaces.Box) -> bool:
 
 
 def is_bytes(space: spaces.Box) -> bool:
-    """Whether a box holds uint8 with three axes: an image, whatever range it declares."""
+    """Whether a box holds uint8 with three axes: an image, even with another declared range."""
     return space.dtype == np.uint8 and len(space.shape) == 3
 
 
 def images_read_as_numbers(space: Space, name: str = "observations", part: bool = False) -> str:
-    """What looks like images in a space, and is read as numbers; "" where nothing does.
+    """Describes a part of a space that looks like images but is read as numbers; "" if none does.
 
     Args:
         name: what the text calls the space.
-        part: the space is a part of another, which is read as a vector.
+        part: the space is a part of another space, which is read as a vector.
     """
     if isinstance(space, spaces.Dict | spaces.Tuple):
         found = (
@@ -224,7 +229,7 @@ def images_read_as_numbers(space: Space, name: str = "observations", part: bool 
 
 
 def has_image_shape(space: spaces.Box) -> bool:
-    """Whether a box has a large image's shape: two sides, and channels before or behind them."""
+    """Whether a box has the shape of a large image: two sides, and channels before or after."""
     if len(space.shape) != 3:
         return False
     *front, last = space.shape
@@ -239,41 +244,43 @@ def items_of(space: spaces.Dict | spaces.Tuple) -> list[tuple[Any, Space]]:
 
 
 def range_of(space: spaces.Box) -> str:
-    """The least and the greatest bound of a box, "[0, 255]"."""
+    """The smallest and the largest bound of a box as text: "[0, 255]"."""
     return f"[{space.low.min():g}, {space.high.max():g}]"
 
 
 def fitting(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A value as an array of a shape, whose numbers the dtype holds.
+    """Converts a value to an array of this shape, with numbers that the dtype can hold.
 
     Raises:
-        Unfit: it has another shape, no numbers, or numbers that an integer dtype has not.
+        Unfit: the value has another shape, holds no numbers, or holds numbers that an integer dtype
+            cannot represent.
     """
     if type(value) is np.ndarray and value.shape == shape and value.dtype == dtype:
         return value
     try:
         array = np.asarray(value)
     except Exception:
-        raise Unfit(f"{described(value)} as an observation, which is no array") from None
+        raise Unfit(f"{described(value)} as an observation, which is not an array") from None
     if array.dtype.kind not in "biuf":
-        raise Unfit(f"{described(value)} as an observation, which is no array of numbers")
+        raise Unfit(f"{described(value)} as an observation, which is not an array of numbers")
     if array.shape != shape:
         if array.size != 1 or prod(shape) != 1:
-            raise Unfit(f"an observation of shape {array.shape}, and its space has {shape}")
+            raise Unfit(f"an observation of shape {array.shape}, but its space has {shape}")
         array = array.reshape(shape)
     if dtype.kind in "biu" and array.dtype != dtype:
         with np.errstate(invalid="ignore"):
             cast = array.astype(dtype)
         if (cast != array).any():
             wrong = array[cast != array][0]
-            raise Unfit(f"an observation with {wrong:g} in it, which {dtype} does not have")
+            raise Unfit(f"an observation with {wrong:g}, which {dtype} cannot hold")
         return cast
     return array
 
 
 def described(value: Any) -> str:
-    """A value in a few words: a large array by its shape and dtype."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    """Describes a value in a few words; a large array by its shape and dtype."""
+    shape = getattr(value, "shape", None)
+    dtype = getattr(value, "dtype", None)
     if shape and dtype is not None and prod(shape) > 8:
         return f"an array of shape {tuple(shape)} and dtype {dtype}"
     try:
@@ -283,6 +290,6 @@ def described(value: Any) -> str:
 
 
 def _single(bound: Any) -> np.ndarray:
-    # Bounds of float64 and int64 that float32 has not become infinite.
+    # Bounds too large for float32 become infinite.
     with np.errstate(over="ignore"):
         return np.asarray(bound).astype(np.float32)

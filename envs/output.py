@@ -1,6 +1,6 @@
-"""Standard output and error that never end a command.
+"""Standard output and error that never raise.
 
-No encoding stops them, and no reader who closes a pipe.
+Neither a narrow encoding nor a reader that closes a pipe ends a command.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ PLAINER = (
     | dict.fromkeys("─━═╸╺", "-")
     | dict.fromkeys("│┃║", "|")
 )
-"""What is printed where an encoding does not have a character."""
+"""Replacements for characters that the output's encoding lacks."""
 
 
 MOST_OF_A_LINE = 10_000
-"""Characters of a line that is printed; a command line that a person copies is shorter."""
+"""Longest printed line, in characters; a command line that a person copies is shorter."""
 
 
 def tell(text: object, *, error: bool = False) -> None:
-    """Print text that may hold names from files, on standard output or error.
+    """Prints text, which may hold names from files, on standard output or error.
 
-    Only its line breaks act on the terminal: no escape sequence or control character is printed.
+    Control characters and escape sequences are replaced, except for line breaks.
     """
     print(harmless(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def warn(text: str) -> None:
-    """Print a line on standard error, unless that is a file on a full disk."""
+    """Prints a warning on standard error, unless standard error cannot be written."""
     with suppress(OSError):
         tell(f"warning: {as_called(text)}", error=True)
 
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Print a warning on standard error, once in a process."""
+    """Prints a warning on standard error, once per process."""
     warn(text)
 
 
 def harmless(text: object) -> str:
-    """Text of several lines, each as `envs.text.plain`."""
+    """The text with `envs.text.plain` applied to each line."""
     return "\n".join(plain(line, MOST_OF_A_LINE) for line in str(text).split("\n"))
 
 
 def cell(value: object) -> Text:
-    """A value for a table of rich's, which reads no markup in it."""
-    # Most commands draw no table: the import takes 11 ms.
+    """A value as a cell of a rich table, with no markup read from it."""
+    # Imported here, because the import takes 11 ms and most commands draw no table.
     from rich.text import Text
 
     return Text(plain(value))
 
 
 class Outlet(io.RawIOBase):
-    """A file descriptor to write to, of which a failure is kept and not raised.
+    """A writer for a file descriptor that stores a failure instead of raising it.
 
     Attributes:
-        failure: the first error; from then on nothing is written.
+        failure: the first error; after it, nothing is written.
     """
 
     failure: OSError | None = None
@@ -103,19 +103,19 @@ class Outlet(io.RawIOBase):
 
 
 def _wait_for_room(descriptor: int) -> None:
-    """Have writes wait where another process made them fail instead, which Windows does not do."""
+    """Makes the descriptor blocking again, after another process made it non-blocking."""
     set_blocking = getattr(os, "set_blocking", None)
     if set_blocking is not None:
         set_blocking(descriptor, True)
 
 
 def prepare() -> None:
-    """Make the process's standard output and error as this module says, once."""
+    """Makes the process's standard output and error safe; a second call changes nothing."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # A file that is opened later would take the number, and hold what is printed.
+            # Otherwise the next opened file would get this number, and receive printed text.
             os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -124,15 +124,15 @@ def prepare() -> None:
 
 
 def safe(stream: io.TextIOWrapper) -> TextIO:
-    """The same stream as one that never fails."""
+    """A stream that writes to the same place and never raises."""
     stream.flush()
     if sys.platform == "win32" and stream.isatty():
-        # The console of Windows takes text: bytes would be read in its own code page.
+        # The Windows console takes text; it would read bytes in its own code page.
         stream.reconfigure(errors=PLAIN)
         return stream
     outlet = Outlet(stream.fileno())
     return io.TextIOWrapper(
-        # Python's -u has no buffer either.
+        # Like Python's -u, a stream that writes through has no buffer.
         outlet if stream.write_through else io.BufferedWriter(outlet),  # pyright: ignore[reportArgumentType]
         encoding=stream.encoding,
         errors=PLAIN,
@@ -142,7 +142,7 @@ def safe(stream: io.TextIOWrapper) -> TextIO:
 
 
 def failure(stream: TextIO | None) -> OSError | None:
-    """Why what was printed is lost; None where it is not, and where a reader closed its pipe."""
+    """The error that lost printed text; None if none is lost or a reader closed its pipe."""
     if not isinstance(stream, io.TextIOWrapper):
         return None
     stream.flush()
@@ -165,6 +165,6 @@ def _in_ascii(character: str) -> str:
 
 
 PLAIN = "joystick.plain"
-"""The name of the error handler that prints what comes nearest."""
+"""Name of the encoding-error handler that prints the nearest ASCII text."""
 
 codecs.register_error(PLAIN, _plainer)

@@ -1,4 +1,4 @@
-"""Code that a person wrote: it is imported and called, and its faults are one line."""
+"""Imports the user's own code and describes its errors in one line."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from envs.errors import UserError, first_line
 from envs.siblings import PACKAGES, hidden
 
 FAULTS = (Exception, SystemExit)
-"""What a person's code may raise. `sys.exit` is a fault too: nobody would see why it ended."""
+"""The exceptions of user code that become one line. Without SystemExit, `sys.exit` would end the
+program without a reason."""
 
 
 def imported(module: str, about: str) -> ModuleType:
-    """Import a module that a person named.
+    """Imports a module that the user named.
 
     Args:
-        module: its name, with dots.
-        about: what the error begins with.
+        module: the dotted name of the module.
+        about: the first words of the error.
 
     Raises:
-        UserError: there is none, or it raises anything while it is imported.
+        UserError: there is no such module, or its import raises anything.
     """
     if not all(part.isidentifier() for part in module.split(".")):
-        raise UserError(f"{about}: '{module}' is no name of a module{without_ending(module)}")
+        raise UserError(f"{about}: '{module}' is not a module's name{without_ending(module)}")
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -40,18 +41,20 @@ def imported(module: str, about: str) -> ModuleType:
 
 
 def imported_file(path: Path, about: str) -> ModuleType:
-    """Import a Python file that a person named; a second import of it does nothing.
+    """Imports a Python file that the user named; a second import returns the same module.
 
     Args:
-        path: its module has the name of the file.
-        about: what the error begins with.
+        path: the file; its name without ".py" becomes the module's name.
+        about: the first words of the error.
 
     Raises:
-        UserError: there is no such file, its name is another module's, or it raises anything.
+        UserError: there is no such file, another module has its name, or it raises anything.
     """
     name = path.stem
     if path.suffix != ".py" or not name.isidentifier():
-        raise UserError(f"{about}: '{path}' is no Python file whose name could be a module's")
+        raise UserError(
+            f"{about}: '{path}' must be a Python file with a module's name, such as a.py"
+        )
     if not path.is_file():
         raise UserError(f"{about}: there is no file '{path}'")
     earlier = sys.modules.get(name)
@@ -74,28 +77,29 @@ def imported_file(path: Path, about: str) -> ModuleType:
 
 
 def is_of(module: ModuleType, path: Path) -> bool:
-    """Whether a module is the one of a file."""
+    """Whether a module was imported from this file."""
     file = getattr(module, "__file__", None)
     return file is not None and Path(file).resolve() == path.resolve()
 
 
 def without_ending(module: str) -> str:
-    """The way out for a person who named a file: "; my_policy.py is the module 'my_policy'"."""
+    """The hint for a user who typed a file's name: "; the module of x.py is 'x'", or ""."""
     if not module.endswith(".py"):
         return ""
     return f"; the module of {Path(module).name} is '{Path(module).stem}'"
 
 
 def raised(error: BaseException, source: str | None = None) -> str:
-    """ "raised ValueError: why (file.py, line 7)".
+    """Describes an error as "raised ValueError: why (file.py, line 7)".
 
     Args:
-        source: the person's own file, in which the place is looked for.
+        source: the user's file; the last line of it in the traceback is named. None, or a traceback
+            without the file, names the last line of the traceback.
     """
     said = f": {first_line(error)}" if str(error) else ""
     what = "called sys.exit" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
     if isinstance(error, SyntaxError):
-        # It says its place itself.
+        # The message of a SyntaxError names the place.
         return what + said
     frames = traceback.extract_tb(error.__traceback__)
     place = next((each for each in reversed(frames) if each.filename == source), frames[-1])
@@ -103,7 +107,7 @@ def raised(error: BaseException, source: str | None = None) -> str:
 
 
 def file_of(code: object) -> str | None:
-    """The file of a function or a class; None where it has none."""
+    """The file that defines a function or a class, or None if there is none."""
     try:
         return inspect.getfile(inspect.unwrap(code))  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, OSError):

@@ -1,7 +1,7 @@
-"""Plugins: files that a person names with `--plugin FILE.py`, imported before a command works.
+"""Imports plugins: Python files that the user names with `--plugin FILE.py`.
 
-A plugin adds what it registers: environments with Gymnasium, torsos, or an algorithm, which has the
-file's name. Nothing that is loaded from a run or a dataset names a plugin.
+A command imports its plugins before it does anything else. A plugin registers environments with
+Gymnasium, torsos, or an algorithm with the file's name. A run or a dataset cannot name a plugin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _loaded: dict[str, ModuleType] = {}
 
 
 def loaded() -> dict[str, ModuleType]:
-    """The plugins so far, by the names of their files."""
+    """The imported plugins, by module name."""
     return dict(_loaded)
 
 
@@ -35,10 +35,10 @@ def files() -> list[Path]:
 
 
 def load(path: str | Path) -> ModuleType:
-    """Import a plugin.
+    """Imports a plugin.
 
     Raises:
-        UserError: there is no such file, or it raises anything while it is imported.
+        UserError: there is no such file, or its import raises anything.
     """
     module = imported_file(Path(path).expanduser(), f"{FLAG} {path}")
     _loaded[module.__name__] = module
@@ -46,7 +46,7 @@ def load(path: str | Path) -> ModuleType:
 
 
 def taken(args: Sequence[str]) -> list[str]:
-    """The words of a command line without its `--plugin FILE.py`, which are imported.
+    """Imports each `--plugin FILE.py` of a command line and returns the other words.
 
     Raises:
         UserError: as `load`.
@@ -70,7 +70,7 @@ def separated(args: Sequence[str]) -> tuple[list[str], list[str]]:
         if word == FLAG:
             path = next(words, None)
             if path is None:
-                raise UserError(f"{FLAG}: the name of a file is missing, such as my_algo.py")
+                raise UserError(f"{FLAG} needs the name of a file, such as my_algo.py")
             named.append(path)
         elif word.startswith(f"{FLAG}="):
             named.append(word.removeprefix(f"{FLAG}="))

@@ -1,4 +1,4 @@
-"""The seam between the two families of environments: one pool, stepped as a batch."""
+"""`Pool`: the common interface of the environment families, stepped as a batch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gymnasium import Space
 
 
 class Transition(NamedTuple):
-    """What one step of the whole pool led to; automatic resets happen in the same step."""
+    """The outcome of one step of the pool; an ended episode is reset within the same step."""
 
     obs: np.ndarray
-    """(N, ...): where an episode ended, the first observation of the next one."""
+    """(N, ...); after an end, the first observation of the next episode."""
     reward: np.ndarray
     """float32 (N,), raw."""
     terminated: np.ndarray
@@ -20,35 +20,36 @@ class Transition(NamedTuple):
     truncated: np.ndarray
     """bool (N,)"""
     lives: np.ndarray
-    """int (N,), 0 where there is no such thing; after an end, the next episode's."""
+    """int (N,), 0 in an environment without lives; after an end, the lives of the next episode."""
     final_obs: np.ndarray | None
-    """(N, ...), rows valid where an episode ended; None when none did."""
+    """(N, ...), the last observations of the ended episodes; other rows are invalid. None if no
+    episode ended."""
 
 
 class Pool(Protocol):
-    """N environments of one kind. A seeded reset leaves no trace of what was before it."""
+    """N environments of one kind. A seeded reset erases all earlier state."""
 
     single_observation_space: Space
     single_action_space: Space
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Seeds and resets the environments in `mask`; the first call must name all of them.
+        """Seeds and resets the environments in `mask`; the first call must include all of them.
 
         Args:
-            seeds: integers (N,), below `tapes.seeds_end`; those outside the mask are not used.
-            mask: bool (N,), at least one of them True.
+            seeds: integers (N,), below `tapes.seeds_end`; seeds outside the mask are ignored.
+            mask: bool (N,), with at least one True.
 
         Returns:
-            The current observation (N, ...) and lives int (N,) of every environment.
+            The current observations (N, ...) and lives int (N,) of all environments.
         """
         ...
 
     def send(self, actions: np.ndarray) -> None:
-        """Hands over one action per environment, (N, ...); the caller may reuse the array."""
+        """Starts a step with actions (N, ...), one each; the caller may reuse the array."""
         ...
 
     def recv(self) -> Transition:
-        """Waits for what the actions sent last led to. Its arrays are not written to again."""
+        """Waits for the step and returns its outcome; the pool never reuses the arrays."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether an environment is reproducible: one short tape, played twice."""
+"""Tests whether an environment is reproducible: plays one short tape twice and compares."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from envs.spec import EnvSpec
 from envs.tapes import playable_actions
 
 SEED = 7
-"""Seeds the environment and the random actions."""
+"""Seed of the environment and of the random actions."""
 
 
 class Moment(NamedTuple):
-    """What an environment shows at one step of the tape, observations as their digest."""
+    """The outcome of one step of the tape, with a digest of the observation."""
 
     observation: int
     reward: float
@@ -30,18 +30,18 @@ class Moment(NamedTuple):
 
 
 def difference(spec: EnvSpec, most_steps: int = 200, most_seconds: float = 1.0) -> str:
-    """Plays a tape of random actions twice, each time in an environment that is built anew.
+    """Plays a tape of random actions twice, each time in a newly built environment.
 
-    Episodes that end within the tape are reset without a seed, as in training. Atari games are
-    not played: they reproduce everything.
+    An episode that ends within the tape is reset without a seed, as in training. Atari games always
+    reproduce, so they are not played.
 
     Args:
-        spec: what is played.
-        most_steps: steps of the tape at most.
-        most_seconds: the first play ends after so long, at its next step.
+        spec: the environment.
+        most_steps: the longest tape, in steps.
+        most_seconds: the first play stops after this time.
 
     Returns:
-        What differs first and where, for a person; "" where nothing does.
+        The first difference and its step, as text; "" if there is none.
 
     Raises:
         UserError: the environment cannot be built here, or breaks Gymnasium's contract.
@@ -57,7 +57,7 @@ def difference(spec: EnvSpec, most_steps: int = 200, most_seconds: float = 1.0) 
             first.append(moment)
             if time.perf_counter() > until:
                 break
-        # The first play leads in each pair: where it ends, no more step is taken.
+        # The first play is the first item of `zip`, so the second play stops with it.
         for step, pair in enumerate(zip(first, _play(pool, actions), strict=False)):
             for name, before, now in zip(Moment._fields, *pair, strict=True):
                 if before != now:
@@ -68,19 +68,19 @@ def difference(spec: EnvSpec, most_steps: int = 200, most_seconds: float = 1.0) 
 
 
 def random_actions(space: Space, count: int) -> np.ndarray:
-    """Actions (count, ...) of a space, always the same."""
+    """Random actions (count, ...) of a space; equal spaces give equal actions."""
     drawn = copy.deepcopy(space)
     drawn.seed(SEED)
     return playable_actions(space, np.stack([drawn.sample() for _ in range(count)]))
 
 
 def digest(obs: np.ndarray, begun: int = 0) -> int:
-    """The CRC-32 of an observation; `begun` is the digest of what comes before it."""
+    """The CRC-32 of an observation, continued from the digest `begun`."""
     return zlib.crc32(np.ascontiguousarray(obs).data, begun)
 
 
 def _play(pool: Pool, actions: np.ndarray) -> Iterator[Moment]:
-    """Yields the moments of the pool's one environment: of the reset, then of each action."""
+    """Yields a moment for the reset of the pool's only environment, and one for each action."""
     obs, _ = pool.reset(np.array([SEED]), np.array([True]))
     yield Moment(digest(obs[0]), 0.0, False, False)
     for step in range(len(actions)):

@@ -1,4 +1,4 @@
-"""How this program was called: help, errors and warnings name commands the same way."""
+"""Names commands in help, errors and warnings as the user called the program."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from importlib import metadata
 OURS = re.compile(
     r"python -m (?P<package>agents|demos|joystick)\b(?:\.(?P<name>[a-z]\w*)\b)?(?![\w.]*/)"
 )
-"""A command of this package, as the documentation of modules writes it."""
+"""A command of ours in the form `python -m agents.dqn`, as docstrings write it."""
 
 _name = ""
 
 
 def version() -> str:
-    """This Joystick's version; "unknown" where the package is not installed."""
+    """The version of Joystick, or "unknown" if the package is not installed."""
     try:
         return metadata.version("joystick-rl")
     except metadata.PackageNotFoundError:
@@ -22,13 +22,13 @@ def version() -> str:
 
 
 def called(name: str) -> None:
-    """Say that the program is called `name`, such as "joystick"; "" is `python -m` of a module."""
+    """Sets the program's name, such as "joystick"; "" means `python -m` with a module."""
     global _name
     _name = name
 
 
 def as_called(text: str) -> str:
-    """The text with every `python -m agents.dqn` as a person types it: `joystick dqn`."""
+    """The text with each `python -m agents.dqn` in the form that the user types: `joystick dqn`."""
     return OURS.sub(_typed, text) if _name else text
 
 

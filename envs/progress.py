@@ -1,7 +1,7 @@
-"""Progress of work that takes long and shows nothing else, on standard error.
+"""Shows the progress of long silent work on standard error.
 
-It is silent where nobody asked for it (`showing`), and for the first second: most work is done
-then. On a terminal a line is kept up to date; elsewhere one line says how long it will take.
+Nothing is shown outside `showing`, nor in the first second, because most work is shorter. A
+terminal gets a line that is updated. Other outputs get one line with the remaining time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _shown: ContextVar[bool] = ContextVar("shown", default=False)
 
 @contextmanager
 def showing(wanted: bool = True) -> Iterator[None]:
-    """Inside it, progress is shown to a person."""
+    """Turns the display of progress on inside the context, or off if `wanted` is false."""
     token = _shown.set(wanted)
     try:
         yield
@@ -35,10 +35,10 @@ def showing(wanted: bool = True) -> Iterator[None]:
 
 
 def watched(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items; meanwhile it shows how many of `total` are done.
+    """Yields the items and shows how many of `total` are done.
 
     Args:
-        what: what is done, such as "replaying tapes".
+        what: the name of the work, such as "replaying tapes".
     """
     if not _shown.get():
         yield from items

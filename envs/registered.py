@@ -1,4 +1,4 @@
-"""Any environment registered with Gymnasium, behind the pool's seam."""
+"""A pool of any environment that is registered with Gymnasium."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary,
 
 
 class RegisteredPool:
-    """Gymnasium environments, stepped one after the other in `recv`.
+    """A `Pool` of Gymnasium environments, stepped one after the other in `recv`.
 
-    What an environment returns is copied at once, because it may write to its array again.
+    Observations are copied at once, because an environment may reuse its array.
     """
 
     single_observation_space: Space
@@ -36,7 +36,8 @@ class RegisteredPool:
 
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         del num_threads
-        self._spec, self._rgb = spec, rgb
+        self._spec = spec
+        self._rgb = rgb
         self._used = np.zeros(num_envs, bool)
         self._lives = np.zeros(num_envs, np.int32)
         first = self._build()
@@ -56,10 +57,10 @@ class RegisteredPool:
         self._obs = self._rows()
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `Pool.reset`, on newly built environments.
+        """As `Pool.reset`; it builds each used environment anew.
 
-        Some keep a trace of their past across a seeded reset (MinAtar's last action, which its
-        sticky actions repeat), and a tape must not depend on what was before it.
+        Some environments keep state across a seeded reset, such as MinAtar's last action. A tape
+        must not depend on earlier tapes.
         """
         obs = self._obs.copy()
         for i in np.flatnonzero(mask).tolist():
@@ -80,7 +81,8 @@ class RegisteredPool:
     def recv(self) -> Transition:
         """As `Pool.recv`; the environments step now."""
         num_envs = len(self._envs)
-        obs, final_obs = self._rows(), None
+        obs = self._rows()
+        final_obs = None
         rewards: list[float] = []
         terminated, truncated = np.zeros((2, num_envs), bool)
         for i, (env, action, row) in enumerate(zip(self._envs, self._actions, obs, strict=True)):
@@ -89,7 +91,8 @@ class RegisteredPool:
             if not (terminates or truncates):
                 env.write(reached, row)
                 continue
-            terminated[i], truncated[i] = terminates, truncates
+            terminated[i] = terminates
+            truncated[i] = truncates
             if final_obs is None:
                 final_obs = np.zeros_like(obs)
             env.write(reached, final_obs[i])
@@ -127,7 +130,8 @@ class RegisteredPool:
         if ours != self._declared:
             before, now = next((a, b) for a, b in zip(self._declared, ours, strict=True) if a != b)
             raise UserError(
-                f"{self._spec.env_id} has other spaces each time it is built: {before}, then {now}"
+                f"{self._spec.env_id} must have the same spaces each time it is built, but has"
+                f" {before}, then {now}"
             )
         if self._rgb:
             return DrawnEnv(self._spec.env_id, env)
@@ -135,15 +139,15 @@ class RegisteredPool:
 
 
 def spaces_of(env: Env) -> tuple[Any, Any]:
-    """What an environment declares as the spaces of its observations and actions, if anything."""
+    """The declared observation space and action space of an environment; None for a missing one."""
     return getattr(env, "observation_space", None), getattr(env, "action_space", None)
 
 
 def playable_space(env_id: str, space: Any) -> Space:
-    """Returns an action space that can be played and kept on tapes; else raises a UserError."""
+    """Returns the action space if tapes support it, or raises a UserError."""
     if not isinstance(space, _SUPPORTED_ACTIONS):
         raise UserError(
-            f"{env_id} has actions of the kind {type(space).__name__},"
+            f"{env_id} has the action space {type(space).__name__},"
             " allowed are Discrete, MultiDiscrete, MultiBinary and Box;"
             " gymnasium.wrappers.TransformAction makes one of them"
         )
@@ -151,16 +155,17 @@ def playable_space(env_id: str, space: Any) -> Space:
 
 
 def readable(env_id: str, space: Any) -> Reader:
-    """Returns the reader of an environment's observations; warns where images are not seen as such.
+    """Returns the reader of an environment's observations; warns if it reads images as numbers.
 
     Raises:
-        UserError: the space has no arrays of one shape.
+        UserError: the space has no arrays of one fixed shape.
     """
     if not isinstance(space, Space):
-        raise UserError(f"{env_id}: its observation_space is {space!r}, which is no Space")
-    if images := images_read_as_numbers(space):
+        raise UserError(f"{env_id}: observation_space is {space!r}, but must be a Space")
+    images = images_read_as_numbers(space)
+    if images:
         warn_once(
-            f"{env_id}: {images} are read as numbers, not as images; images are the whole"
+            f"{env_id}: {images} are read as numbers, not as images; an image must be the whole"
             " observation, uint8 or floats in [0, 1] or [0, 255]"
         )
     try:
@@ -173,7 +178,7 @@ def readable(env_id: str, space: Any) -> Reader:
 
 
 def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
-    """Builds one environment as Gymnasium has it; a UserError says why it cannot be."""
+    """Builds one environment with `gymnasium.make`; raises a UserError if that fails."""
     require_trusted(spec.env_id)
     kwargs_of_file.require_trusted(spec.env_id, spec.env_kwargs)
     try:
@@ -184,7 +189,7 @@ def make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> Env:
             **(spec.env_kwargs | kwargs),
         )
     except FAULTS as error:
-        # Any constructor may refuse its arguments in its own way.
+        # A constructor may raise any exception.
         given = f" with {plain(in_words(spec.env_kwargs))}" if spec.env_kwargs else ""
         ours = isinstance(error, gymnasium.error.Error | ImportError)
         why = first_line(error) if ours else f"it {raised(error)}"

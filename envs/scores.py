@@ -1,4 +1,4 @@
-"""What chance and people score in Atari games."""
+"""Scores of random play and of people in Atari games."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ def _table() -> dict[str, dict[str, float]]:
 
 
 def reference_scores(game: str | None) -> dict[str, float]:
-    """DQN Zoo's mean returns of "random" and "human" in an `EnvSpec.game`.
+    """DQN Zoo's mean returns of "random" and "human" in a game; {} outside its 57 games.
 
-    Empty outside the 57 games of the table.
+    Args:
+        game: as `EnvSpec.game`.
     """
     return dict(_table().get(game or "", {}))
 
 
 def human_normalized(game: str | None, score: float) -> float | None:
-    """(score - random) / (human - random) (Mnih et al. 2015); None outside the table."""
-    if not (known := reference_scores(game)):
+    """(score - random) / (human - random) (Mnih et al. 2015); None outside the 57 games."""
+    known = reference_scores(game)
+    if not known:
         return None
     return (score - known["random"]) / (known["human"] - known["random"])

@@ -1,4 +1,4 @@
-"""Whether a person sees a window here, and what SDL draws on where nobody would."""
+"""Detects whether this machine shows windows, and chooses SDL's video driver if it does not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 UNSEEN = ("dummy", "offscreen")
-"""SDL's video drivers that draw into memory alone."""
+"""SDL's video drivers that only draw into memory."""
 
 _chosen_here = False
 
 
 def expect_no_window() -> None:
-    """On a Linux without a display, have SDL draw pictures without complaining of that."""
+    """Makes SDL draw into memory on a Linux machine without a display, without a warning."""
     global _chosen_here
     if sys.platform != "linux" or has_display() or os.environ.get("SDL_VIDEODRIVER"):
         return
@@ -22,17 +22,17 @@ def expect_no_window() -> None:
 
 
 def wished_driver() -> str:
-    """The video driver that the person asks SDL for, "" where they ask for none."""
+    """The video driver that the user sets in SDL_VIDEODRIVER, or ""."""
     asked = os.environ.get("SDL_VIDEODRIVER", "")
     return "" if _chosen_here and asked == "dummy" else asked
 
 
 def has_display() -> bool:
-    """Whether this machine shows windows: macOS and Windows always do."""
+    """Whether this machine has a display; macOS and Windows always do."""
     return sys.platform in ("win32", "darwin") or any(map(os.environ.get, DISPLAYS))
 
 
 def shows_windows() -> bool:
-    """Whether a window would be seen, as far as the environment's variables tell."""
+    """Whether a window would be visible, as far as the environment variables tell."""
     wished = wished_driver()
     return wished not in UNSEEN if wished else has_display()

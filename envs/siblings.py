@@ -1,7 +1,7 @@
-"""Joystick's packages lie side by side; a person's folder or another package may have their names.
+"""Handles folders and packages of others that have the names of Joystick's packages.
 
-A command takes the packages beside its own (`prefer`). A program that imports them takes what
-Python finds, as always; `clash` names what is not ours.
+Joystick's packages lie side by side. A command imports the packages beside its own (`prefer`). Any
+other program imports the packages that Python finds; `clash` describes a package that is not ours.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from types import ModuleType
 PACKAGES = ("agents", "benchmarks", "demos", "envs", "joystick")
 
 HOME = Path(__file__).resolve().parents[1]
-"""The directory that holds them: a clone, or an environment's site-packages."""
+"""The directory that holds our packages: a clone, or an environment's site-packages."""
 
 DISTRIBUTION = "joystick-rl"
 
 MARK = "Joystick"
-"""What the first line of each package has."""
+"""A word that the first line of each of our packages contains."""
 
 
 class _Beside:
-    """Finds our packages in one directory, before Python looks anywhere else."""
+    """A finder that looks for our packages in `HOME`, before Python looks elsewhere."""
 
     @staticmethod
     def find_spec(
@@ -38,42 +38,47 @@ class _Beside:
 
 
 def prefer() -> None:
-    """Take our packages from one directory from now on, whatever else has their names."""
+    """Makes Python import our packages from `HOME`, even if others have the same names."""
     if _Beside not in sys.meta_path:
         sys.meta_path.insert(0, _Beside)
 
 
 def clash(name: str) -> str:
-    """What Python takes for one of our packages, in one line with the way out; "" where it is ours.
+    """Describes in one line a foreign package with the name of ours, and the way out.
 
     Args:
-        name: of the package, such as "agents".
+        name: the name of our package, such as "agents".
+
+    Returns:
+        "" if Python imports our package.
     """
     found = sys.modules.get(name) or find_spec(name)
     if found is None:
         return f"Joystick's package '{name}' is missing: install Joystick again"
     where = _directory(found)
     if where != HOME / name:
-        problem = f"'{name}' is {where} here, not Joystick's package"
+        problem = f"Python imports '{name}' from {where}, not from Joystick"
     elif not _is_ours(where):
-        problem = f"{where} is not Joystick's any more"
+        problem = f"another package has replaced Joystick's {where}"
     else:
         return ""
     others = set(metadata.packages_distributions().get(name, ())) - {DISTRIBUTION}
     if others:
         packages = " and ".join(sorted(others))
-        cure = f"{packages} has that name too; install Joystick in an environment of its own"
+        cure = f"{packages} has that name too; install Joystick in a separate environment"
     else:
-        cure = "rename it, or take its directory out of PYTHONPATH"
+        cure = "rename it, or remove its directory from PYTHONPATH"
     return f"{problem}: {cure}"
 
 
 def _directory(found: ModuleType | ModuleSpec) -> Path:
-    """Where a package is, or the file of a module."""
+    """The directory of a package, or the file of a module."""
     if isinstance(found, ModuleSpec):
-        places, file = found.submodule_search_locations, found.origin
+        places = found.submodule_search_locations
+        file = found.origin
     else:
-        places, file = getattr(found, "__path__", None), getattr(found, "__file__", None)
+        places = getattr(found, "__path__", None)
+        file = getattr(found, "__file__", None)
     return Path(next(iter(places or ()), file or "")).resolve()
 
 
@@ -84,10 +89,10 @@ def _is_ours(package: Path) -> bool:
 
 
 def hidden(error: ImportError) -> str:
-    """The way out for a person's own package that one of ours hides; "" where none is.
+    """The way out if one of our packages hides a package of the user; "" if none does.
 
     Args:
-        error: what the import of a person's module raised.
+        error: the error that the import of the user's module raised.
     """
     name = (error.name or "").partition(".")[0]
     here = Path.cwd()

@@ -1,9 +1,9 @@
-"""Signals that ask a process to end: Ctrl-C, SIGTERM, and SIGHUP when a terminal closes.
+"""Handles the signals that ask a process to end: Ctrl-C, SIGTERM, and SIGHUP.
 
-A command goes through three stages. While it starts, Ctrl-C ends it at once. Then a signal raises
-`Interrupted`, wherever the program is. Inside `StopSignal` a signal is only noted: work that must
-not be cut anywhere goes on, and calls `check` where it can stop. The second signal of a kind ends
-the process at once.
+SIGHUP arrives when a terminal closes. A command handles signals in three ways. While it starts,
+Ctrl-C ends it at once. Later a signal raises `Interrupted` at any point of the program. Inside
+`StopSignal` a signal is only noted. Work that must not stop at any point runs there, and calls
+`check` at points that allow a stop. The second signal of a kind ends the process at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from types import FrameType
 ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""The signals that are handled; SIGHUP is left alone where the parent ignores it, as nohup does."""
+"""The handled signals. SIGHUP keeps its handler if it is ignored, as under nohup."""
 
 KILLED_WITH_US: set[int] = set()
-"""Processes that lead a group, and must not outlive a process that ends at once."""
+"""Leaders of process groups to kill when this process ends at once."""
 
 COMMANDS = {"agents", "benchmarks", "demos", "joystick"}
-"""Packages whose modules are commands, `python -m agents.dqn`."""
+"""Packages whose modules are commands, such as `python -m agents.dqn`."""
 
 _noted: list[int] = []
 _is_program = False
@@ -40,26 +40,26 @@ class Interrupted(KeyboardInterrupt):
 
 
 def received() -> int:
-    """The last signal that asked the process to end, 0 as long as there is none."""
+    """The last signal that asked the process to end, or 0 if there was none."""
     return _noted[-1] if _noted else 0
 
 
 def check() -> None:
-    """Raise `Interrupted` where a signal has asked the process to end."""
+    """Raises `Interrupted` if a signal has asked the process to end."""
     if _noted:
         raise Interrupted(_noted[-1])
 
 
 def _while_starting() -> None:
-    """Have Ctrl-C end the process with one line while one of our commands imports."""
-    # Python says "-m" here until it has found the module to run.
+    """Makes Ctrl-C end the process with one line while one of our commands imports."""
+    # sys.argv[0] is "-m" until Python has found the module to run.
     named = {word.split(".")[0] for word in sys.orig_argv}
     if sys.argv[:1] == ["-m"] and not named.isdisjoint(COMMANDS):
         starting()
 
 
 def starting() -> None:
-    """Say that this process is one of our commands: from now on Ctrl-C ends it with one line."""
+    """Marks this process as one of our commands: from now on Ctrl-C ends it with one line."""
     global _is_program
     _is_program = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -68,26 +68,27 @@ def starting() -> None:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Inside it, the first signal of a kind raises `Interrupted`, the second ends the process."""
+    """Inside it, the first signal of a kind raises `Interrupted`; the second ends the process."""
     global _is_command
     _noted.clear()
-    outer, _is_command = _is_command, True
+    outer = _is_command
+    _is_command = True
     before = {signum: signal.signal(signum, _interrupt) for signum in _handled()}
     try:
         yield
     finally:
         _is_command = outer
         for signum, handler in before.items():
-            # While the interpreter is taken down, nobody is left to catch what is raised.
+            # While the interpreter shuts down, nothing would catch `Interrupted`.
             signal.signal(signum, _leave if _is_program else handler)
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside it, a signal ends a command at once with one line, as long as nothing can be lost.
+    """Inside it, a signal ends a command at once with one line, because nothing can be lost yet.
 
-    An import may run C++ code, PyTorch's for one, which an exception would abort. In a program of
-    somebody else's it leaves the signals alone.
+    An import may run C++ code, such as PyTorch's, which an exception would abort. In a program
+    that is not one of our commands, it changes no signal handler.
     """
     handled = _handled() if _is_command else []
     before = {each: signal.signal(each, _leave_with_a_line) for each in handled}
@@ -101,7 +102,7 @@ def importing() -> Iterator[None]:
 class StopSignal:
     """Inside it, the first signal of a kind is noted as `signum`; the next one acts as before.
 
-    In a program of somebody else's, which calls ours as a library, it leaves the signals alone.
+    In a program that uses Joystick as a library, it changes no signal handler.
     """
 
     def __enter__(self) -> StopSignal:
@@ -133,16 +134,16 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def kill_group(leader: int) -> None:
-    """Kill a process that leads a group, and all of its group; nothing where it has ended.
+    """Kills the process that leads a group and the whole group; does nothing if it has ended.
 
-    Windows has no groups: there it is the process and what it started.
+    Windows has no groups, so there it kills the process and its descendants.
     """
     kill = getattr(os, "killpg", None)
     if kill is not None:
         with suppress(OSError):
             kill(leader, getattr(signal, "SIGKILL"))  # noqa: B009
         return
-    # Only systems without groups need psutil here.
+    # Imported here, because only systems without groups need psutil.
     import psutil
 
     with suppress(psutil.Error):

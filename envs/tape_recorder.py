@@ -1,4 +1,4 @@
-"""The tapes that the environments of a pool are being recorded on."""
+"""Records the actions of a pool's environments on tapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envs.tapes import Tape, action_dtype, tape_seed
 
 @dataclass(frozen=True)
 class About:
-    """What a saved state says of its tapes, beside their actions."""
+    """The fields of a saved state of `OpenTapes`, without the actions."""
 
     seed: Annotated[int, Meta(ge=0)]
     tape_steps: Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -31,8 +31,8 @@ class OpenTapes:
     """One open tape for each of N environments, in an array that grows.
 
     Attributes:
-        seeds: int64 (N,) the seed each tape began with.
-        lengths: int64 (N,) the actions each tape holds.
+        seeds: int64 (N,), the seed of each tape.
+        lengths: int64 (N,), the number of actions on each tape.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class OpenTapes:
     ):
         assert action_space.shape is not None
         self._spec = env_spec
-        self._run_seed, self._first_env = run_seed, first_env
+        self._run_seed = run_seed
+        self._first_env = first_env
         self._rows = np.arange(num_envs)
         self._index = np.full(num_envs, -1)
         self.seeds = np.zeros(num_envs, np.int64)
@@ -55,12 +56,12 @@ class OpenTapes:
         self._room = 0
 
     def rewind(self, run_seed: int) -> None:
-        """The tapes that begin next are the first of the run with this seed."""
+        """Restarts the run with this seed: the tapes that begin next are its first ones."""
         self._run_seed = run_seed
         self._index[:] = -1
 
     def begin(self, mask: np.ndarray) -> None:
-        """Begins the next tape of the environments in `mask`, bool (N,)."""
+        """Begins the next tape of each environment in `mask`, bool (N,)."""
         self._index[mask] += 1
         for i in np.flatnonzero(mask):
             self.seeds[i] = tape_seed(self._run_seed, self._first_env + int(i), int(self._index[i]))
@@ -75,7 +76,7 @@ class OpenTapes:
         self._room -= 1
 
     def tapes(self, mask: np.ndarray) -> np.ndarray:
-        """Returns copies of the tapes in `mask` as an object array (N,), None elsewhere."""
+        """Returns copies of the tapes in `mask` as an object array (N,), with None elsewhere."""
         tapes = np.full(len(mask), None, object)
         for i in np.flatnonzero(mask):
             actions = self._actions[i, : self.lengths[i]].copy()
@@ -83,14 +84,15 @@ class OpenTapes:
         return tapes
 
     def aligned_at_end(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the actions such that all tapes end together, and where each of them begins.
+        """Returns the actions of all tapes, aligned so that all tapes end together.
 
         Returns:
-            actions (max L, N, ...), any action of the tapes before a tape's own; begins int (N,).
+            actions (max L, N, ...) and begins int (N,), the index of each tape's first action.
+            Before its first action, a tape has some valid action.
         """
         steps = int(self.lengths.max())
         begins = steps - self.lengths
-        # The longest tape's first action serves as the one to wait with.
+        # The longest tape's first action fills the steps before a tape begins.
         waiting = self._actions[begins.argmin(), :1]
         actions = np.repeat(waiting[:, None], len(begins), axis=1).repeat(steps, axis=0)
         for i, begin in enumerate(begins):
@@ -98,7 +100,7 @@ class OpenTapes:
         return actions, begins
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns ints, lists of ints and one array, the actions of all tapes end to end."""
+        """Returns ints, lists of ints and one array, the concatenated actions of all tapes."""
         if self._index[0] < 0:
             raise ResetNeeded("state_dict() before the first reset()")
         rows = zip(self._actions, self.lengths, strict=True)
@@ -111,11 +113,11 @@ class OpenTapes:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the saved tapes in place of the open ones."""
+        """Replaces the open tapes by the saved ones; raises Malformed if they do not fit."""
         about = schema.convert(state, About, "the saved tapes")
         actions = state["actions"]
         if not isinstance(actions, np.ndarray) or sum(about.tape_lengths) != len(actions):
-            raise Malformed("the saved tapes: they have other actions than their lengths say")
+            raise Malformed("the saved tapes: the number of actions differs from their lengths")
         self._run_seed = about.seed
         self._index[:] = about.tape_index
         self.seeds[:] = about.tape_seeds
@@ -141,7 +143,7 @@ class OpenTapes:
 
 
 def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state of several vector environments of a run as one state, in their order."""
+    """Joins the states of several vector environments of a run into one, in their order."""
     joined = dict(states[0])
     for name, value in joined.items():
         if isinstance(value, list):
@@ -151,7 +153,7 @@ def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def rows_of_state(state: dict[str, Any], rows: slice) -> dict[str, Any]:
-    """The state of the environments `rows` of a vector environment."""
+    """Cuts the state of the environments `rows` out of a vector environment's state."""
     ends = np.cumsum(state["tape_lengths"])
     begins = ends - state["tape_lengths"]
     cut = {name: v[rows] if isinstance(v, list) else v for name, v in state.items()}

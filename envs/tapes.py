@@ -1,4 +1,4 @@
-"""A tape: one environment's life as a seed and actions, and how to live it again."""
+"""`Tape`: one environment's course as a seed and actions, which `replay` and `render` repeat."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from envs.spec import EnvSpec
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """One environment's life since its last seeded reset, automatic resets included."""
+    """One environment's course since its last seeded reset, including automatic resets."""
 
     spec: EnvSpec
     seed: int
-    """Seed of the reset that the tape begins with, 0 <= seed < `seeds_end(spec)`."""
+    """Seed of the reset that begins the tape, 0 <= seed < `seeds_end(spec)`."""
     actions: np.ndarray
-    """(L, ...) one action per step; uint8 where all of them fit, else of the space's dtype."""
+    """(L, ...), one action per step; its dtype is `action_dtype` of the space."""
 
 
 def tape_seed(run_seed: int, env_index: int, tape_index: int) -> int:
-    """Returns the seed, 31 bits, of the k-th tape of the i-th environment of a run."""
+    """Returns the seed, a 31-bit number, of an environment's tape within a run."""
     sequence = np.random.SeedSequence(run_seed, spawn_key=(env_index, tape_index))
     return int(sequence.generate_state(1)[0]) >> 1
 
 
 def seeds_end(spec: EnvSpec) -> int:
-    """Returns the first number that is too large to seed the environment with."""
+    """Returns the smallest number that is too large for a seed of the environment."""
     return {"atari": 2**31, "gymnasium": 2**64}[spec.family]
 
 
 def action_dtype(space: Space) -> np.dtype:
-    """Returns the smallest dtype that holds the space's actions on a tape."""
+    """Returns the dtype of the space's actions on a tape: uint8 if it fits, or the space's own."""
     if isinstance(space, spaces.Discrete) and space.start >= 0 and space.start + space.n <= 256:
         return np.dtype(np.uint8)
     assert space.dtype is not None
@@ -44,9 +44,9 @@ def action_dtype(space: Space) -> np.dtype:
 
 
 def first_and_last(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
-    """The least and the greatest action of a space of whole numbers, each as an action; else None.
+    """Returns the smallest and the largest action of a space of whole numbers; None for others.
 
-    These are Discrete, MultiDiscrete, MultiBinary, and Box of integers.
+    The spaces of whole numbers are Discrete, MultiDiscrete, MultiBinary and Box of integers.
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         count = space.n if isinstance(space, spaces.Discrete) else space.nvec
@@ -62,13 +62,14 @@ def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
     """Returns a batch of actions (B, ...) in the space's own dtype.
 
     Raises:
-        UserError: wrong shape, or an action that a discrete space does not have.
+        UserError: the shape is wrong, or a discrete space does not have an action.
     """
     actions = np.asarray(actions)
     assert space.shape is not None
     if actions.shape[1:] != space.shape:
         raise UserError(f"each action has shape {actions.shape[1:]}, but must have {space.shape}")
-    if (bounds := first_and_last(space)) is not None:
+    bounds = first_and_last(space)
+    if bounds is not None:
         if actions.dtype.kind not in "biu":
             raise UserError(f"actions are {actions.dtype}, but must be integers")
         first, last = bounds
@@ -80,38 +81,39 @@ def playable_actions(space: Space, actions: np.ndarray) -> np.ndarray:
 
 
 def replay(tape: Tape) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
-    """Lives a tape again, bit for bit, on a new environment.
+    """Replays a tape, bit for bit, in a new environment.
 
     Yields (observation, reward, terminated, truncated). The first item is the reset: its
-    observation, 0.0, False, False. Every action then yields what it led to, at an episode's end the
-    final observation; if the tape goes on, the automatic reset follows as an item of its own, like
-    the first. A tape with L actions and E ends before its last action yields 1 + L + E items.
+    observation, 0.0, False, False. Then each action yields one item. At an episode's end, the item
+    has the final observation, and the automatic reset follows as a separate item, unless the tape
+    ends there. A tape with L actions and E ends before its last action yields 1 + L + E items.
 
     Raises:
-        UserError: this machine cannot match the tape's spec (the field is named), or an action is
-            not one of the environment's.
+        UserError: this machine cannot match the tape's spec (the message names the field), or the
+            environment does not have one of the actions.
     """
-    return _relive(tape, rgb=False)
+    return _replayed(tape, rgb=False)
 
 
 def render(tape: Tape) -> Generator[np.ndarray, None, None]:
-    """Yields the pictures of a tape's life, uint8 (H, W, 3), in the environment's own resolution.
+    """Replays a tape as pictures, uint8 (H, W, 3), in the environment's own resolution.
 
-    The first is the reset, then each action yields the picture it led to (at an episode's end the
-    last one of that episode): L + 1 pictures for L actions.
+    Yields L + 1 pictures for L actions: one after the reset and one after each action. At an
+    episode's end, the picture is the last one of that episode.
 
     Raises:
-        UserError: as `replay`; or a package needed to render is missing, and which.
+        UserError: as `replay`, or a package that rendering needs is missing.
     """
     automatic_reset = False
-    for picture, _, terminated, truncated in _relive(tape, rgb=True):
+    for picture, _, terminated, truncated in _replayed(tape, rgb=True):
         if not automatic_reset:
-            # Atari's pictures come as a stack of one.
+            # An Atari picture is a stack of one.
             yield picture.reshape(picture.shape[-3:])
         automatic_reset = terminated or truncated
 
 
-def _relive(tape: Tape, *, rgb: bool) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
+def _replayed(tape: Tape, *, rgb: bool) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
+    """Yields as `replay`; with `rgb`, pictures in place of observations."""
     tape.spec.check_reproducible()
     pool = open_pool(tape.spec, num_envs=1, num_threads=1, rgb=rgb)
     try:
@@ -121,7 +123,8 @@ def _relive(tape: Tape, *, rgb: bool) -> Iterator[tuple[np.ndarray, float, bool,
         for step in range(len(actions)):
             pool.send(actions[step : step + 1])
             now = pool.recv()
-            terminated, truncated = bool(now.terminated[0]), bool(now.truncated[0])
+            terminated = bool(now.terminated[0])
+            truncated = bool(now.truncated[0])
             reached = now.obs if now.final_obs is None else now.final_obs
             yield reached[0], float(now.reward[0]), terminated, truncated
             if (terminated or truncated) and step + 1 < len(actions):

@@ -1,4 +1,4 @@
-"""Text from files, made safe for a terminal, a page or an error's one line."""
+"""Makes text from files safe for a terminal, a page or a one-line error."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import unicodedata
 from typing import Any
 
 MOST_CHARACTERS = 200
-"""Longer names are cut: nobody reads them, and they push everything else off the screen."""
+"""Longest text; a longer one is cut, because it would push everything else off the screen."""
 
-# Control characters, surrogates and format characters, among them those that turn the direction
-# of writing. Private-use and unassigned characters are harmless.
+# Control characters, surrogates and format characters. Format characters include marks that change
+# the direction of writing. Private-use and unassigned characters are harmless.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def plain(value: Any, most_characters: int = MOST_CHARACTERS) -> str:
-    """A value as one line of text without control, escape, bidirectional or surrogate characters.
+    """Returns a value as one line of text; "?" replaces each unsafe character.
+
+    Unsafe are control, escape, bidirectional and surrogate characters.
 
     Args:
-        value: anything; its `str` is taken.
+        value: any value; `str` converts it.
         most_characters: a longer text is cut and ends in "…".
     """
-    # The cut comes first too: a file may hold megabytes in one name.
+    # Cut before the characters are checked, because a name in a file may have megabytes.
     text = str(value)[: most_characters + 1]
     if not (text.isascii() and text.isprintable()):
         text = "".join("?" if unicodedata.category(each) in _UNSAFE else each for each in text)

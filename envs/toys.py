@@ -1,4 +1,4 @@
-"""Environments small enough that what an algorithm must learn in them is known exactly."""
+"""Environments so small that the best policy and its values are known exactly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from gymnasium import Env, spaces
 
 
 class Toy(Env[np.ndarray, Any]):
-    """Draws its observation, 24 pixels per number of a vector (its size) and 4 per pixel."""
+    """Base of the toys; it renders the observation.
+
+    A number of a vector becomes 24 x 24 pixels whose brightness is the number's size. A pixel of an
+    image becomes 4 x 4 pixels.
+    """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}
 
@@ -23,15 +27,21 @@ class Toy(Env[np.ndarray, Any]):
     def render(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the current observation as a picture, uint8 (H, W, 3)."""
         obs = self._observe()
-        gray, scale = (obs[0], 4) if obs.dtype == np.uint8 else (255 * abs(obs[None]), 24)
+        is_image = obs.dtype == np.uint8
+        gray = obs[0] if is_image else 255 * abs(obs[None])
+        scale = 4 if is_image else 24
         picture = np.kron(gray, np.ones((scale, scale))).astype(np.uint8)
         return np.repeat(picture[..., None], 3, axis=-1)
 
 
 class Identity(Toy):
-    """Name the symbol shown: reward 1 when right, 10 steps. Best return 10, chance 2.5."""
+    """The agent names the symbol shown, for 10 steps; a right answer gives a reward of 1.
 
-    symbols, steps = 4, 10
+    The best return is 10; random play gets 2.5.
+    """
+
+    symbols = 4
+    steps = 10
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
@@ -59,7 +69,7 @@ class Identity(Toy):
 
 
 class Bandit(Toy):
-    """Three arms that always pay 0, 0.5 and 1; every episode is one step."""
+    """Three arms that always pay 0, 0.5 and 1; an episode is one step."""
 
     arms = (0.0, 0.5, 1.0)
 
@@ -82,10 +92,12 @@ class Bandit(Toy):
 
 
 class Chain(Toy):
-    """Five states in a row. Right (1) moves on and pays 1 at the far end, left (0) ends with 0.01.
+    """Five states in a row.
 
-    Only bootstrapping sees beyond the 0.01: the value of state s under the best policy is
-    gamma**(4 - s), and one episode in 32 of a random policy finds the 1.
+    Action 1 moves right; in the last state it ends the episode with a reward of 1. Action 0 ends
+    the episode with a reward of 0.01. State s has the value gamma**(4 - s) under the best policy.
+    An agent without bootstrapping stays with the 0.01, because a random policy reaches the 1 in one
+    episode of 32.
     """
 
     states = 5
@@ -115,12 +127,14 @@ class Chain(Toy):
 
 
 class Catch(Toy):
-    """A ball falls through 7 x 7 cells of 6 pixels; the paddle goes left, stays or goes right.
+    """A ball falls through 7 x 7 cells of 6 x 6 pixels; the paddle goes left, stays or goes right.
 
-    Reward 1 when it is under the ball after 6 steps, else -1. Every ball can be caught.
+    After 6 steps the reward is 1 if the paddle is under the ball, and -1 otherwise. Every ball can
+    be caught.
     """
 
-    cells, cell = 7, 6
+    cells = 7
+    cell = 6
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
@@ -132,7 +146,8 @@ class Catch(Toy):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        self._row, self._paddle = 0, self.cells // 2
+        self._row = 0
+        self._paddle = self.cells // 2
         self._column = int(self.np_random.integers(self.cells))
         return self._observe(), {}
 
@@ -151,9 +166,10 @@ class Catch(Toy):
 
 
 class Truncated(Toy):
-    """Pays 1 per step and is cut off after 5, whatever is done.
+    """Each step gives a reward of 1, and each episode is truncated after 5 steps.
 
-    Nothing ever ends it, so the value is 1 / (1 - gamma); who treats the cut as an end gets less.
+    No episode terminates, so the value is 1 / (1 - gamma). An agent that treats truncation as
+    termination learns a lower value.
     """
 
     steps = 5
@@ -179,7 +195,7 @@ class Truncated(Toy):
 
 
 def register() -> None:
-    """Registers the toys with Gymnasium as toy/Identity-v0 and so on."""
+    """Registers the toys with Gymnasium, under ids such as toy/Identity-v0."""
     gymnasium.register("toy/Recall-v0", "envs.memory_toys:Recall")
     gymnasium.register("toy/CartPolePositions-v0", "envs.memory_toys:cart_pole_positions")
     gymnasium.register("toy/Target-v0", "envs.action_toys:Target")
@@ -189,6 +205,7 @@ def register() -> None:
 
 
 def one_hot(index: int, size: int) -> np.ndarray:
+    """A float32 vector (size,) of zeros with a 1 at `index`."""
     vector = np.zeros(size, np.float32)
     vector[index] = 1.0
     return vector

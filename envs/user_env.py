@@ -1,4 +1,4 @@
-"""One environment that a person wrote: what it returns is checked, and its faults are one line."""
+"""Wraps an environment of the user: checks what it returns, and reports its errors in one line."""
 
 from __future__ import annotations
 
@@ -17,35 +17,40 @@ from envs.output import warn
 from envs.own_code import FAULTS, file_of, raised
 
 MOST_REWARD = float(np.finfo(np.float32).max)
-"""Greater rewards are infinite in the float32 that agents learn from."""
+"""Largest reward; agents use float32, in which a larger one would be infinite."""
 
 SCALARS = (float, np.floating, np.integer)
 FIVE = "return observation, reward, terminated, truncated, info"
 TWO = "return a tuple of two: observation, info"
-UNFIT = "observations must be of the observation_space"
+UNFIT = "observations must be in the observation_space"
 _GYMNASIUM = str(Path(gymnasium.__file__).parent)
 
 
 class UserEnv:
-    """An environment whose observations go into rows of a batch; what `info` holds is not read.
+    """One environment that checks its results and writes its observations into rows of a batch.
+
+    It ignores `info`.
 
     Args:
-        env_id: what errors call it.
+        env_id: the environment's name in errors.
         env: as `envs.registered.make_env` builds it.
-        reader: of its observations; None where nothing is written.
+        reader: the reader of its observations; None if `write` is not called.
 
     Raises:
-        UserError: its `reset` does not take a seed and options. Every method raises one where
-            the environment breaks Gymnasium's contract or raises anything itself.
+        UserError: `reset` does not take a seed and options. Each method raises a UserError if the
+            environment breaks Gymnasium's contract or raises anything.
     """
 
     def __init__(self, env_id: str, env: Env, reader: Reader | None = None) -> None:
-        self.env_id, self.env, self.reader = env_id, env, reader
-        self._step, self.steps = env.step, 0
+        self.env_id = env_id
+        self.env = env
+        self.reader = reader
+        self.steps = 0
+        self._step = env.step
         require_reset_arguments(env_id, env)
 
     def reset(self, **arguments: Any) -> Any:
-        """Reset it with these arguments; returns the first observation as it is."""
+        """Resets the environment with these arguments; returns the first observation unchanged."""
         self.steps = 0
         try:
             returned = self.env.reset(**arguments)
@@ -56,7 +61,7 @@ class UserEnv:
         return returned[0]
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool]:
-        """Take a step; returns the observation as it is, reward, terminated and truncated."""
+        """Takes a step; returns the unchanged observation, reward, terminated and truncated."""
         self.steps += 1
         try:
             obs, reward, terminated, truncated, _ = self._step(action)
@@ -65,7 +70,8 @@ class UserEnv:
         if type(reward) is not float:
             reward = self._number(reward)
         if not -MOST_REWARD <= reward <= MOST_REWARD:
-            raise self.fault(f"step() returned a reward of {reward}", "rewards are finite float32")
+            cure = "rewards must be finite float32"
+            raise self.fault(f"step() returned a reward of {reward}", cure)
         if type(terminated) is not bool:
             terminated = self._flag(terminated, "terminated")
         if type(truncated) is not bool:
@@ -73,7 +79,7 @@ class UserEnv:
         return obs, reward, terminated, truncated
 
     def write(self, obs: Any, row: np.ndarray) -> None:
-        """Write an observation that `step` or `reset` returned into `row`."""
+        """Writes an observation that `step` or `reset` returned into `row`."""
         try:
             assert self.reader is not None
             self.reader.write(obs, row)
@@ -81,7 +87,7 @@ class UserEnv:
             raise self.fault(f"{self._last_call} returned {unfit}", UNFIT) from None
 
     def close(self) -> None:
-        """Close it; a failure is a warning, because what it did is done."""
+        """Closes the environment; an error becomes a warning, because no result can be lost."""
         try:
             self.env.close()
         except FAULTS as error:
@@ -90,16 +96,21 @@ class UserEnv:
     def not_finite(self, worst: float, place: list[int]) -> UserError:
         """The error for an observation that holds `worst` at `place`."""
         what = f"{self._last_call} returned an observation with {worst} at {place}"
-        return self.fault(what, "observations are finite float32")
+        return self.fault(what, "observations must be finite float32")
 
     def fault(self, what: str, cure: str) -> UserError:
-        """The error for something that the environment returned in the present step."""
+        """The error for a wrong result of the current step.
+
+        Args:
+            what: the wrong result.
+            cure: what is allowed.
+        """
         when = f" in step {self.steps} of an episode" if self.steps else ""
         return UserError(f"{self.env_id}: {what}{when}; {cure}")
 
     @property
     def source(self) -> str | None:
-        """The file of the person's own class, to name places in."""
+        """The file of the user's class, in which errors name a line; None if it is unknown."""
         try:
             return file_of(type(self.env.unwrapped))
         except FAULTS:
@@ -122,19 +133,19 @@ class UserEnv:
         number = only_number(reward)
         if number is None:
             what = f"step() returned {described(reward)} as the reward"
-            raise self.fault(what, "a reward is one number")
+            raise self.fault(what, "a reward must be one number")
         return number
 
     def _flag(self, value: Any, name: str) -> bool:
         number = only_number(value)
         if number not in (0, 1):
             what = f"step() returned {described(value)} as {name}"
-            raise self.fault(what, f"{name} is True or False")
+            raise self.fault(what, f"{name} must be True or False")
         return bool(number)
 
 
 def only_number(value: Any) -> float | None:
-    """The number that a value is, or the only one of an array; None where it is something else."""
+    """A number, or the only number of an array, as a float; None for any other value."""
     try:
         array = np.asarray(value)
     except Exception:
@@ -143,13 +154,13 @@ def only_number(value: Any) -> float | None:
 
 
 def require_finite(envs: list[UserEnv], obs_N: np.ndarray) -> None:
-    """Pass when the observations (N, ...) of environments are finite.
+    """Checks that the observations (N, ...) of N environments are finite.
 
-    A network answers NaN to one NaN and learns NaN from it, so that all weights are lost at once.
-    The check takes a microsecond for a batch, about 2% of a step of 8 CartPoles.
+    A single NaN in an observation would turn all weights of a network into NaN. The check takes a
+    microsecond per batch, about 2% of a step of 8 CartPoles.
 
     Raises:
-        UserError: names the first environment where they are not, and what it returned.
+        UserError: an observation is not finite; the message names the first such environment.
     """
     if obs_N.dtype.kind != "f" or np.isfinite(obs_N).all():
         return
@@ -158,7 +169,7 @@ def require_finite(envs: list[UserEnv], obs_N: np.ndarray) -> None:
 
 
 def require_reset_arguments(env_id: str, env: Env) -> None:
-    """Pass when `reset` takes what Gymnasium's own wrappers give it, as far as can be seen."""
+    """Checks that `reset` takes the arguments `seed` and `options`; unknown signatures pass."""
     try:
         signature = inspect.signature(env.unwrapped.reset)
     except (TypeError, ValueError):
@@ -167,7 +178,7 @@ def require_reset_arguments(env_id: str, env: Env) -> None:
         signature.bind(seed=0, options={})
     except TypeError:
         raise UserError(
-            f"{env_id}: reset{signature} takes no seed or no options; write"
+            f"{env_id}: reset{signature} must take seed and options; write"
             " def reset(self, *, seed=None, options=None) and call super().reset(seed=seed)"
         ) from None
 

@@ -1,4 +1,4 @@
-"""The vector environment: a pool of environments that keeps the tape of each."""
+"""The vector environment: a pool of environments that records a tape of each."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """N environments, reset in the same step in which an episode ends, each with its open tape.
+    """N environments, each with an open tape; an ended episode is reset within the same step.
 
-    The info of a step has "life_lost" (bool (N,): a life was lost and the episode goes on) and,
-    when an episode ended, as Gymnasium's RecordEpisodeStatistics has it,
+    The info of a step has "life_lost", bool (N,): a life was lost and the episode goes on. After an
+    episode's end it also has the keys of Gymnasium's RecordEpisodeStatistics:
 
-    - "final_obs" (N, ...) and "_final_obs" bool (N,), the rows that are valid;
-    - "episode": {"r": float64 (N,) raw return, "l": int64 (N,) environment steps} and "_episode";
-    - where a new tape began, "tape": object (N,) of the `Tape` that was closed, and "_tape".
+    - "final_obs" (N, ...), and "_final_obs" bool (N,) for its valid rows;
+    - "episode": {"r": float64 (N,) raw return, "l": int64 (N,) environment steps}, and "_episode";
+    - if a new tape began, "tape": object (N,) with the closed `Tape`, and "_tape".
 
     Attributes:
-        env_spec: what is played.
-        tape_steps: an episode's end begins a new tape when the tape holds this many actions.
+        env_spec: the spec of the environments.
+        tape_steps: an episode's end begins a new tape once the tape holds this many actions.
     """
 
     def __init__(
@@ -66,36 +66,36 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts a new tape in every environment.
+        """Begins a new tape in each environment.
 
         Args:
-            seed: restarts the run with this seed; None goes on with the run's next tapes.
-            options: not supported: they would not be on the tape.
+            seed: restarts the run with this seed; None continues with the run's next tapes.
+            options: must be empty, because a tape does not hold options.
 
         Returns:
             The observations (N, ...) and an info with "life_lost".
         """
         self._refuse_while_pending("reset")
         if options:
-            raise UserError(f"reset options {sorted(options)} are not kept on tapes: use none")
+            raise UserError(f"reset options {sorted(options)}: a tape holds no options, give none")
         if seed is not None:
             self._tapes.rewind(at_least(0, "seed", seed))
         self._obs = self._start_tapes(np.ones(self.num_envs, bool))
         return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
 
     def step(self, actions: np.ndarray) -> Step:
-        """Steps every environment: `send`, then `recv`."""
+        """Steps all environments: calls `send`, then `recv`."""
         self.send(actions)
         return self.recv()
 
     def send(self, actions: np.ndarray) -> None:
-        """Hands over one action per environment; Atari games step while the caller goes on.
+        """Starts a step; Atari games step in threads while the caller continues.
 
         Args:
-            actions: (N, ...), integers for discrete actions.
+            actions: (N, ...), one per environment; integers for discrete actions.
 
         Raises:
-            UserError: wrong shape, or an action that does not exist.
+            UserError: the shape is wrong, or an action does not exist.
         """
         self._refuse_while_pending("send")
         playable = playable_actions(self.single_action_space, actions)
@@ -106,10 +106,10 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._pending = True
 
     def recv(self) -> Step:
-        """Waits for what the actions sent last led to.
+        """Waits for the step that `send` started, and returns its outcome.
 
         Returns:
-            obs (N, ...), reward float32 (N,), raw, terminated bool (N,), truncated bool (N,), info.
+            obs (N, ...), raw reward float32 (N,), terminated bool (N,), truncated bool (N,), info.
         """
         if not self._pending:
             raise NoAsyncCallError("recv() without a send() before it", "recv")
@@ -120,18 +120,20 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if "episode" in info:
             closing = info["_episode"] & (self._tapes.lengths >= self.tape_steps)
             if closing.any():
-                info["tape"], info["_tape"] = self._tapes.tapes(closing), closing
+                info["tape"] = self._tapes.tapes(closing)
+                info["_tape"] = closing
                 obs = self._start_tapes(closing)
         self._obs = obs
         return obs, transition.reward, transition.terminated, transition.truncated, info
 
     def tapes(self) -> list[Tape]:
-        """Returns the open tape of every environment."""
+        """Returns copies of the open tapes, one per environment."""
         self._refuse_while_pending("tapes")
         return self._tapes.tapes(np.ones(self.num_envs, bool)).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the open tapes and what they led to: ints, floats, str, lists, one array."""
+        """Returns the open tapes and a summary of where they led: ints, floats, str, lists, one
+        array."""
         self._refuse_while_pending("state_dict")
         return {
             "env_spec": json.dumps(self.env_spec.to_json()),
@@ -141,22 +143,22 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Replays the saved tapes and leaves everything as it was when they were saved.
+        """Replays the saved tapes, which restores the state at the time of saving.
 
         Returns:
             The observations (N, ...) and an info with "life_lost", as `reset` does.
 
         Raises:
             UserError: the state is of another environment or number of environments.
-            NotReproduced: the tapes did not lead to where they led when they were saved.
+            NotReproduced: the replay ends in another state than the saved one.
         """
         self._load_tapes(state)
-        self._obs = self._relive()
+        self._obs = self._replayed()
         self._require_reached(state)
         return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
 
     def begin_anew(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins the tapes that come after the saved ones, which are not replayed.
+        """Begins the tapes that follow the saved ones, without a replay.
 
         Returns:
             As `load_state_dict`.
@@ -171,7 +173,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._refuse_while_pending("load_state_dict")
         saved_spec = EnvSpec.from_json(json.loads(state["env_spec"]))
         self.env_spec.require_same(saved_spec, "the saved tapes are")
-        if (saved := len(state["tape_lengths"])) != self.num_envs:
+        saved = len(state["tape_lengths"])
+        if saved != self.num_envs:
             raise UserError(f"{saved} tapes were saved, but num_envs is {self.num_envs}")
         self._tapes.load_state_dict(state)
         self.tape_steps = state["tape_steps"]
@@ -180,9 +183,10 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Closes the environments."""
         self._pool.close()
 
-    def _relive(self) -> np.ndarray:
-        # The shorter tapes begin later, so that all end at the same step of the pool; what their
-        # environments did until then, their seeded reset makes forgotten.
+    def _replayed(self) -> np.ndarray:
+        """Replays the open tapes; returns the observations (N, ...) at their ends."""
+        # Shorter tapes begin later, so that all tapes end at the same step of the pool. The seeded
+        # reset of a tape erases the steps before it.
         actions, begins = self._tapes.aligned_at_end()
         obs = self._reset_rows(np.ones(self.num_envs, bool))
         replayed = progress.watched(actions, len(actions), "replaying the environments' tapes")
@@ -211,7 +215,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         info: dict[str, Any] = {"life_lost": (transition.lives < self._lives) & ~ended}
         self._lives = transition.lives
         if ended.any():
-            info["final_obs"], info["_final_obs"] = transition.final_obs, ended
+            info["final_obs"] = transition.final_obs
+            info["_final_obs"] = ended
             info["episode"] = {
                 "r": np.where(ended, self._episode_return, 0.0),
                 "l": np.where(ended, self._episode_length, 0),
@@ -236,9 +241,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             for i in range(self.num_envs):
                 if here[i] != there[i]:
                     raise NotReproduced(
-                        f"{self.env_spec.env_id} is not reproducible here: its tape leads"
-                        f" environment {i} to {name} {here[i]}, but led it to"
-                        f" {there[i]} when it was saved"
+                        f"{self.env_spec.env_id} is not reproducible here: after the replay,"
+                        f" environment {i} has {name} {here[i]}, but {there[i]} was saved"
                     )
 
     def _refuse_while_pending(self, name: str) -> None:

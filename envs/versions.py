@@ -1,4 +1,4 @@
-"""Which versions of which packages play an environment, and which differences are let pass."""
+"""Finds the versions of the packages behind an environment, and decides which may differ."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from envs.errors import UserError, first_line
 from envs.output import warn_once
 
 ANY_VERSION = "JOYSTICK_ANY_VERSION"
-"""The variable that lets any version pass, with a warning."""
+"""The environment variable that allows any version, with a warning."""
 
 PHYSICS = ("mujoco", "Box2D", "pymunk", "pybullet")
-"""Modules of engines whose version decides what an environment does."""
+"""Modules of physics engines; their version changes the behavior of an environment."""
 
 ENGINE_OF = {"gymnasium.envs.mujoco": "mujoco", "gymnasium.envs.box2d": "Box2D"}
 """The engine of Gymnasium's own environments, by the package of their classes."""
 
 NOT_RECORDED = {"gymnasium", "ale_py", "envs", *sys.stdlib_module_names}
-"""Top-level modules whose version is known otherwise, or is this repository's."""
+"""Top-level modules that are ours, or whose version other fields of a spec hold."""
 
 
 def package_versions(env_id: str, registered: Registered) -> dict[str, str]:
-    """The version of each distribution that an environment is made of, by its name.
+    """The versions of the distributions behind an environment, by the distribution's name.
 
-    These are the packages of its class and of the classes above it, of the module that registered
-    it ("module:Id-v0"), and of the physics engine. A module of no distribution has no version.
+    The distributions are found from its class and base classes, from the module that registers it
+    ("module:Id-v0"), and from the physics engine. A module without a distribution has no version.
 
     Raises:
         UserError: the environment's code cannot be imported.
@@ -48,7 +48,7 @@ def package_versions(env_id: str, registered: Registered) -> dict[str, str]:
 
 
 def modules_of(env_id: str, registered: Registered) -> set[str]:
-    """The modules of an environment's class and of all classes above it."""
+    """The modules of an environment's class and of all its base classes."""
     creator: Any = registered.entry_point
     if isinstance(creator, str):
         try:
@@ -68,7 +68,7 @@ def engines_in(module: ModuleType | None) -> set[str]:
 
 
 def distribution_of(top: str) -> str | None:
-    """The distribution that a top-level module belongs to; None where it belongs to none."""
+    """The distribution that a top-level module belongs to, or None."""
     candidates = _distributions().get(top, [])
     same = [name for name in candidates if name.lower().replace("-", "_") == top.lower()]
     return next(iter([*same, *sorted(candidates)]), None)
@@ -80,15 +80,15 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def require_close(here: str, there: str, what: str) -> None:
-    """Passes for two versions of which only the patch differs, with a warning.
+    """Checks that two versions differ in the patch number at most; warns if they differ.
 
     Args:
-        here: the version on this machine, "" where there is none.
-        there: the version in a spec, "" where it is unknown, which passes.
-        what: names both, as a warning or an error begins.
+        here: the version on this machine, or "" if there is none.
+        there: the version in a spec, or "" if it is unknown; an unknown version passes.
+        what: the warning, which is also the first part of the error; it names both versions.
 
     Raises:
-        UserError: they differ in more, and the variable JOYSTICK_ANY_VERSION is not set.
+        UserError: more than the patch number differs, and JOYSTICK_ANY_VERSION is not set.
     """
     if here == there or not there:
         return
@@ -96,4 +96,4 @@ def require_close(here: str, there: str, what: str) -> None:
     if close or os.environ.get(ANY_VERSION):
         warn_once(what)
         return
-    raise UserError(f"{what}; {ANY_VERSION}=1 goes on with the version that is here")
+    raise UserError(f"{what}; {ANY_VERSION}=1 allows the version on this machine")

@@ -1,4 +1,4 @@
-"""Pictures, and films of them: PNG, MP4 and GIF files."""
+"""Writes pictures as PNG files, and films as MP4 or GIF files."""
 
 from __future__ import annotations
 
@@ -20,29 +20,34 @@ from envs.files import aside, settle, write_atomically
 from envs.spec import EnvSpec
 
 MAX_GIF_FPS = 50
-"""Viewers play a GIF of shorter delays than 1/50 s at 10 frames per second."""
+"""Largest rate of a GIF; viewers slow a GIF with a higher rate down to 10 frames per second."""
 
 
 MOST_PIXELS = 16_384
-"""Of a film's side: what H.264 encoders take."""
+"""Longest side of a film, the limit of H.264 encoders."""
 
 
 SLOWEST_FPS = 1.0
-"""Where a step takes longer than a second, a film of one frame a step is faster than the game."""
+"""Smallest rate of a film. If a step lasts longer than a second, the film is faster than the game.
+"""
 
 
 def fps_of(spec: EnvSpec) -> float:
-    """Frames per second at which one frame a step plays in real time, at least `SLOWEST_FPS`."""
+    """The rate, in frames per second, at which one frame per step plays in real time.
+
+    It is at least `SLOWEST_FPS`.
+    """
     return max(60 / spec.frameskip, SLOWEST_FPS) if spec.family == "atari" else 30.0
 
 
 def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
-    """Write RGB uint8 (H, W, 3) frames; the file appears only when it is whole.
+    """Writes RGB uint8 (H, W, 3) frames as a film; the file appears only when it is complete.
 
-    A name in .mp4 is H.264, and one in .gif a GIF that keeps up to 256 colors a frame as they are.
+    The ending of the name chooses the format: .mp4 is H.264, .gif is a GIF that preserves up to 256
+    colors a frame.
 
     Raises:
-        UserError: another ending.
+        UserError: the name has another ending, or a frame is not a picture of the same size.
     """
     if path.suffix not in ENCODERS:
         raise UserError(f"{path}: a film's name must end in {' or '.join(ENCODERS)}")
@@ -59,10 +64,10 @@ def write(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
 
 
 def alike(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The frames of a film, as long as each is a picture of the first one's size.
+    """Yields the frames of a film and checks that all are pictures of one size.
 
     Raises:
-        UserError: one is no picture or of another size, or there is none.
+        UserError: a frame is not a picture or has another size, or there is no frame.
     """
     first = None
     for frame in frames:
@@ -76,11 +81,11 @@ def alike(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def require_picture(frame: object) -> None:
-    """Passes for an RGB uint8 (H, W, 3) array that can be filmed; a UserError says what it is."""
+    """Raises a UserError if a frame is not an RGB uint8 (H, W, 3) array that can be filmed."""
     if not isinstance(frame, np.ndarray):
-        raise UserError(f"a picture is {type(frame).__name__}, it must be an array (H, W, 3)")
+        raise UserError(f"a picture is {type(frame).__name__}, but must be an array (H, W, 3)")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise UserError(f"a picture is {frame.dtype} {frame.shape}, it must be uint8 (H, W, 3)")
+        raise UserError(f"a picture is {frame.dtype} {frame.shape}, but must be uint8 (H, W, 3)")
     height, width = frame.shape[:2]
     if not 2 <= min(height, width) <= max(height, width) <= MOST_PIXELS:
         allowed = f"2 to {MOST_PIXELS:,} each way can be filmed"
@@ -100,11 +105,11 @@ CURES = {
     "Box2D": 'pip install "gymnasium[box2d]"',
     "seaborn": "pip install seaborn",
 }
-"""What helps, by a word of the error; the first word that is found counts."""
+"""The way out of an error, by a word of its message; the first word found counts."""
 
 
 def cure(error: Exception) -> str:
-    """One line of why there is no film, with what helps where that is known."""
+    """Says in one line why there is no film, and the way out if it is known."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     line = (said.strip().splitlines() or [""])[0] or type(error).__name__
     known = next((help for word, help in CURES.items() if word in str(error)), None)
@@ -112,7 +117,7 @@ def cure(error: Exception) -> str:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> Path:
-    """Write an RGB uint8 (H, W, 3) picture as PNG; the file appears only when it is whole."""
+    """Writes an RGB uint8 (H, W, 3) picture as PNG; the file appears only when it is complete."""
     data = BytesIO()
     Image.fromarray(picture).save(data, "png")
     write_atomically(path, data.getvalue())
@@ -143,11 +148,12 @@ def _encode_gif(container: OutputContainer, frames: Iterable[np.ndarray], fps: F
 
 
 def _reduced(frames: Iterable[np.ndarray], fps: Fraction) -> Iterator[VideoFrame]:
-    """The frames, each in a palette of its own, and so many of them as a GIF can show."""
+    """Yields the frames, each with its own palette, at no more than the largest rate of a GIF."""
     graph = None
     for index, image in enumerate(frames):
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base = index, 1 / fps
+        frame.pts = index
+        frame.time_base = 1 / fps
         graph = graph or _palettes(frame, fps)
         graph.push(frame)
         yield from _ready(graph)
@@ -185,4 +191,4 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
 
 
 ENCODERS = {".mp4": _encode_mp4, ".gif": _encode_gif}
-"""What writes a film, by the ending of its name."""
+"""The function that writes a film, by the ending of the film's name."""

@@ -283,7 +283,7 @@ ZEROS = np.zeros((4, 4), np.float32)
         ),
         (
             {"space": spaces.Dict({"a": BOX}), "observations": {"a": ZEROS[:, :3]}},
-            "an observation of shape (3,), and its space has (4,)",
+            "an observation of shape (3,), but its space has (4,)",
         ),
         ({"env": None}, "their/own-v0 does not name its environment: say --env"),
         (

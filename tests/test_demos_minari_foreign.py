@@ -206,7 +206,7 @@ def test_arguments_are_of_the_environment_that_a_file_names() -> None:
         ({"map_name": "../a/map"}, "because a file says so: set JOYSTICK_KWARGS=map_name"),
         ({"mapname": 8}, "cannot be built here with mapname=8"),
         ({"max_episode_steps": 8}, "use --max-episode-steps"),
-        ({"not a name": 8}, "which is no argument's"),
+        ({"not a name": 8}, "which cannot name an argument"),
     ],
 )
 def test_arguments_that_a_file_may_not_pass_on_are_one_line(
@@ -343,7 +343,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "in itself": (lambda d: elsewhere(d, in_itself), "cannot be read as a dataset of Minari's"),
     "linked file": (linked_file, "is a symbolic link, which is not followed"),
     "linked metadata": (linked_metadata, "is no dataset of Minari's"),
-    "fifo": (fifo, "fifo is no regular file"),
+    "fifo": (fifo, "fifo is not a regular file"),
     "more episodes": (said(total_episodes=10**12), "says that it has 1,000,000,000,000 episodes"),
     "fewer than none": (said(total_episodes=-1), "says that it has -1 episodes, but has 2"),
     "episodes of text": (said(total_episodes="2"), "total_episodes: expected `int`, got `str`"),

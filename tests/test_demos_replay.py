@@ -337,7 +337,10 @@ def test_an_environment_without_pictures_is_said_in_a_line(
         spec = envs.spec("test/Blind-v0")
         dataset(tmp_path / "d", spec).append(episode(5, spec))
         assert demos("replay", tmp_path / "d", "--to", tmp_path / "x.gif") == 2
-        assert "test/Blind-v0 has no pictures to render" in capsys.readouterr().err
+        assert (
+            "test/Blind-v0 cannot be rendered: it has no render mode 'rgb_array'"
+            in capsys.readouterr().err
+        )
         assert not (tmp_path / "x.gif").exists()
     finally:
         del gymnasium.registry["test/Blind-v0"]

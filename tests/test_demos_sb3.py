@@ -312,7 +312,7 @@ def without(values: dict, key: str) -> dict:
         ({"policy_kwargs": {"lstm_hidden_size": 8}}, "has the policy_kwargs 'lstm_hidden_size'"),
         (
             {"action_space": {":type:": "<class 'x.Text'>"}},
-            "has actions Text, allowed are Discrete",
+            "has the actions Text, allowed are Discrete",
         ),
         (
             {"action_space": {":type:": "<class 'x.MultiBinary'>", "n": "[2, 3]"}},

@@ -120,8 +120,8 @@ def deflated(**contents: bytes) -> Callable[[Path], Any]:
 LEGACY = {"_use_new_zipfile_serialization": False}
 HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "directory": (lambda path: path.mkdir(), "is a directory"),
-    "fifo": (fifo, "is no regular file"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "is no regular file"),
+    "fifo": (fifo, "is not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
     "link to itself": (lambda path: path.symlink_to(path), "is a symbolic link, which is not"),
     "dangling link": (lambda path: path.symlink_to("absent"), "does not exist"),
     "empty": (text(b""), "is empty"),

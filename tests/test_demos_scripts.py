@@ -73,21 +73,21 @@ class Actor:
 """
 
 RETURNED = {
-    "nothing": "returned None for 2 games, which is no array of numbers; return an action for each",
+    "nothing": "for 2 games, which is not an array of numbers; return an action for each",
     "nan": r"returned array\(\[nan, nan\]\) for 2 games, with nan for game 0; .* whole number",
     "too_few": r"returned array\(\[0\]\) for 2 games, which has the length 1",
     "too_many": r"returned array\(\[0, 0, 0\]\) for 2 games, which has the length 3",
     "scalar": "returned 0 for 2 games, which is a single number",
     "shaped": r"for 2 games, whose actions have the shape \(2,\)",
-    "texts": r"returned \['left', 'left'\] for 2 games, which is no array of numbers",
-    "complexes": "for 2 games, which is no array of numbers",
+    "texts": r"returned \['left', 'left'\] for 2 games, which is not an array of numbers",
+    "complexes": "for 2 games, which is not an array of numbers",
     "fractions": "with 0.5 for game 0; return an action for each game, a whole number from 0 to 1",
     "beyond": r"returned \[2, 2\] for 2 games, with 2 for game 0; .* from 0 to 1",
     "below": r"returned \[-1, -1\] for 2 games, with -1 for game 0; .* from 0 to 1",
-    "far_beyond": "for 2 games, which is no array of numbers",
-    "ragged": r"returned \[\[0\], \[0, 1\]\] for 2 games, which is no array of numbers",
-    "generator": "returned <generator object .*> for 2 games, which is no array of numbers",
-    "mapping": "returned {'action': 0} for 2 games, which is no array of numbers",
+    "far_beyond": "for 2 games, which is not an array of numbers",
+    "ragged": r"returned \[\[0\], \[0, 1\]\] for 2 games, which is not an array of numbers",
+    "generator": "returned <generator object .*> for 2 games, which is not an array of numbers",
+    "mapping": "returned {'action': 0} for 2 games, which is not an array of numbers",
     "raises": r"raised ZeroDivisionError: division by zero \(played.py, line \d+\)",
     "raises_lines": r"raised KeyError: 'one\\ntwo'",
     "leaves": r"called sys.exit \(played.py, line \d+\)",
@@ -109,9 +109,9 @@ NOT_PLAYED = {
 MODULES = {
     "absent": (None, "cannot be imported: No module named 'absent'"),
     "absent.py": (None, "No module named 'absent'; the module of absent.py is 'absent'"),
-    "./absent.py": (None, r"'./absent.py' is no name of a module; the module of absent.py is"),
-    "": (None, "'' is no name of a module"),
-    "..absent": (None, "'..absent' is no name of a module"),
+    "./absent.py": (None, r"'./absent.py' is not a module's name; the module of absent.py is"),
+    "": (None, "'' is not a module's name"),
+    "..absent": (None, "'..absent' is not a module's name"),
     "unfinished": ("def f(obs:\n", r"raised SyntaxError: .* \(unfinished.py, line 1\)"),
     "indented": ("def f(obs):\n1", r"raised IndentationError: .* \(indented.py, line 2\)"),
     "binary": ("\0", "cannot be imported: it raised (Syntax|Value)Error"),
@@ -364,8 +364,8 @@ def test_an_environment_that_leaves_when_it_is_closed_loses_nothing(
     ("fault", "said"),
     [
         ("render", r"render\(\) called sys.exit: 0"),
-        ("metadata of none", "has no pictures to render"),
-        ("metadata of a list", "has no pictures to render"),
+        ("metadata of none", "cannot be rendered: it has no render mode 'rgb_array'"),
+        ("metadata of a list", "cannot be rendered: it has no render mode 'rgb_array'"),
     ],
 )
 def test_a_replay_of_what_cannot_be_drawn_is_one_line(
@@ -390,7 +390,7 @@ KEYS: dict[str, tuple[Callable[[], Any], str]] = {
     "a negative key": (lambda: {-1: 0}, "the key with the number -1 has no name"),
     "a huge key": (lambda: {2**40: 0}, "has no name"),
     "no action": (lambda: {"a": 2}, "its keys 'a' play 2, with 2 for game 0; actions are"),
-    "an action of None": (lambda: {"a": None}, "its keys 'a' play None, which is no array"),
+    "an action of None": (lambda: {"a": None}, "its keys 'a' play None, which is not an array"),
     "two actions": (lambda: {"a": [0, 1]}, r"its keys 'a' play \[0, 1\], whose actions have"),
 }
 

@@ -97,7 +97,7 @@ def test_a_spec_survives_json(name: str) -> None:
         ({"frameskip": 0}, "frameskip is 0, at least 1 is allowed"),
         ({"repeat_action_probability": 1.5}, "repeat_action_probability is 1.5"),
         ({"family": "procgen"}, "family is 'procgen', allowed are 'atari' and 'gymnasium'"),
-        ({"family": "gymnasium"}, "repeat_action_probability is 0.25, but .* no Atari game"),
+        ({"family": "gymnasium"}, "repeat_action_probability is 0.25, but .* not an Atari game"),
     ],
 )
 def test_a_damaged_spec_is_refused_with_its_field(change: dict, message: str) -> None:

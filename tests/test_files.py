@@ -43,7 +43,7 @@ def test_what_is_no_small_regular_file_is_refused_at_once(tmp_path: Path, kind: 
 
 
 def test_devices_are_refused():
-    with pytest.raises(files.Unreadable, match="no regular file"):
+    with pytest.raises(files.Unreadable, match="not a regular file"):
         files.read_regular(Path("/dev/zero"), MOST)
 
 
@@ -139,8 +139,8 @@ def test_json_becomes_a_dataclass():
         ('{"count": "3"}', "count: expected `int`, got `str`"),
         ('{"count": 3.5}', "count: expected `int`, got `float`"),
         ('{"count": true}', "count: expected `int`, got `bool`"),
-        ('{"count": 1e999}', "1e999 is no finite number"),
-        ('{"count": 1, "share": NaN}', "NaN is no finite number"),
+        ('{"count": 1e999}', "1e999 is not a finite number"),
+        ('{"count": 1, "share": NaN}', "NaN is not a finite number"),
         ('{"count": 1, "kind": "c"}', "kind: invalid enum value 'c'"),
         ('{"count": 1, "folder": 3}', "folder: expected `Path`"),
         ("1" * 5000, "f is damaged"),

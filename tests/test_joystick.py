@@ -166,7 +166,7 @@ def test_a_file_that_another_package_replaced_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert f"{tmp_path / 'all' / 'agents'} is not Joystick's any more" in done.stderr
+    assert f"another package has replaced Joystick's {tmp_path / 'all' / 'agents'}" in done.stderr
 
 
 def test_a_persons_own_module_is_found_in_the_working_directory(

@@ -137,7 +137,7 @@ def test_what_shows_only_on_resume_names_the_flag_that_goes_on(
         main(module_of(algo), ["--resume", str(run.path), *more])
     assert ended.value.code == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "whims:Late-v0 is not reproducible here: its tape leads environment 0" in line
+    assert "whims:Late-v0 is not reproducible here: after the replay, environment 0" in line
     assert line.endswith("--fresh-episodes goes on with new episodes and keeps all the rest")
     assert train(module_of(algo), ["--resume", str(run.path), *more, "--fresh-episodes"]) == 0
 

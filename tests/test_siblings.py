@@ -102,7 +102,7 @@ def installed(folder: Path) -> None:
     (about / "top_level.txt").write_text("agents\n")
 
 
-CURE = ": openai-agents has that name too; install Joystick in an environment of its own"
+CURE = ": openai-agents has that name too; install Joystick in a separate environment"
 
 
 def test_a_clash_with_another_installed_package_is_named_in_one_line(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_clash_with_another_installed_package_is_named_in_one_line(tmp_path: P
     (tmp_path / "agents" / "__init__.py").touch()
     program = "from envs import siblings; print(siblings.clash('agents'))"
     (line,) = python("-c", program, cwd=tmp_path).stdout.splitlines()
-    assert line == f"'agents' is {tmp_path / 'agents'} here, not Joystick's package{CURE}"
+    assert line == f"Python imports 'agents' from {tmp_path / 'agents'}, not from Joystick{CURE}"
 
 
 def test_a_package_that_replaced_ours_is_named_in_one_line(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_package_that_replaced_ours_is_named_in_one_line(tmp_path: Path) -> No
     ran = python("-c", "import agents.core, agents.core.math", cwd=tmp_path, path=str(tmp_path))
     assert ran.returncode == 0
     (line,) = ran.stderr.splitlines()
-    assert line == f"warning: {tmp_path / 'agents'} is not Joystick's any more{CURE}"
+    assert line == f"warning: another package has replaced Joystick's {tmp_path / 'agents'}{CURE}"
 
 
 @pytest.mark.parametrize("name", ["agents", "benchmarks", "demos", "envs"])

@@ -15,7 +15,7 @@ import pytest
 import envs
 from envs.spec import EnvSpec
 from envs.tape_recorder import join_states, rows_of_state
-from envs.tapes import _relive, tape_seed
+from envs.tapes import _replayed, tape_seed
 from envs.vector import TapedVectorEnv
 
 Item = tuple[np.ndarray, float, bool, bool]
@@ -379,7 +379,7 @@ def test_what_is_rendered_is_the_same_life(name: str) -> None:
     env.reset()
     play(env, 250)
     (tape,) = env.tapes()
-    seen, drawn = (list(_relive(tape, rgb=rgb)) for rgb in (False, True))
+    seen, drawn = (list(_replayed(tape, rgb=rgb)) for rgb in (False, True))
     assert [item[1:] for item in drawn] == [item[1:] for item in seen]
     assert any(item[1] for item in seen)
     env.close()

@@ -51,7 +51,9 @@ def test_a_reset_without_seed_or_options_is_refused_before_it_is_called(name: st
 
 
 def test_an_environment_with_other_spaces_each_time_is_refused() -> None:
-    with pytest.raises(envs.UserError, match=r"has other spaces each time it is built: Box.*then"):
+    with pytest.raises(
+        envs.UserError, match=r"must have the same spaces each time it is built, but has Box.*then"
+    ):
         envs.make(id_of("Moody", ""), 2)
 
 
@@ -87,7 +89,7 @@ def test_a_failure_to_close_is_a_warning(capsys: pytest.CaptureFixture[str]) -> 
     ("fault", "message"),
     [
         ("render raises", r"cannot be rendered here: render\(\) raised RuntimeError: no GL"),
-        ("render returns None", r"render\(\) returned None; a picture is uint8 \(H, W, 3\)"),
+        ("render returns None", r"render\(\) returned None; a picture must be uint8 \(H, W, 3\)"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_line(fault: str, message: str) -> None:

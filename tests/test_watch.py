@@ -267,7 +267,7 @@ def test_an_environment_without_pictures_is_said_in_a_line(
     said = error_line(
         lambda: watch.main([str(path), "--to", str(film), "--checkpoint", "last"]), capsys
     )
-    assert said == "test/Blind-v0 has no pictures to render"
+    assert said == "test/Blind-v0 cannot be rendered: it has no render mode 'rgb_array'"
     assert not film.exists()
 
 
