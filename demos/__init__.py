@@ -1,13 +1,13 @@
-"""Joystick's demonstrations: recorded, verified and replayed from a seed and actions.
+"""Joystick's demonstrations: records, verifies and replays episodes from a seed and actions.
 
-`python -m demos record` makes a `Dataset` of `Episode`s, and `verify` lives them again.
+`python -m demos record` makes a `Dataset` of `Episode`s, and `verify` replays them.
 """
 
 import os
 import sys
 
 if sys.argv[:1] == ["-m"] and any(word.split(".")[0] == __name__ for word in sys.orig_argv):
-    # `python -m` looks first where a person works, who may have a folder `envs` there.
+    # `python -m` looks in the working directory first, which may hold a foreign folder `envs`.
     sys.path.insert(0, os.path.dirname(__path__[0]))
     from envs import siblings
 

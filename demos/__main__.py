@@ -16,7 +16,7 @@ from envs.entry import command
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line; exits with 2 on bad input."""
+    """Runs a command and exits; the exit code is 2 on bad input."""
     with command():
         chosen = command_line.parse(Command, args=args, prog="python -m demos", description=__doc__)
         sys.exit(chosen.run())

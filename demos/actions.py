@@ -1,4 +1,4 @@
-"""What a policy returns, held against the environment's actions."""
+"""Checks the actions that a policy returns against the environment's action space."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from envs.text import plain
 
 
 def checked(policy: str, returned: Any, space: Space, games: int) -> np.ndarray:
-    """Actions (N, ...) in the space's own dtype, of what a policy returned for N games.
+    """Converts a policy's actions for N games to an array (N, ...) in the space's own dtype.
 
-    A list is as good as an array, and whole numbers may be floats.
+    The policy may return a list instead of an array, and floats for whole numbers.
 
     Args:
-        policy: its name, for errors.
+        policy: name of the policy, for errors.
 
     Raises:
-        UserError: it returned anything else; the line names it and what is allowed.
+        UserError: the policy returned anything else; the message names it and what is allowed.
     """
     try:
         return fitting(returned, space, games)
@@ -36,15 +36,15 @@ def checked(policy: str, returned: Any, space: Space, games: int) -> np.ndarray:
 
 
 def fitting(returned: Any, space: Space, games: int) -> np.ndarray:
-    """As `checked`.
+    """Converts as `checked`.
 
     Raises:
-        Unfit: says what is wrong with it, as the end of a sentence that names it.
+        Unfit: the actions do not fit; the message is the end of a sentence about them.
     """
     try:
         actions = np.asarray(returned)
     except FAULTS:
-        # Lists of unequal lengths, and arrays that say themselves what they are.
+        # Lists of unequal lengths raise, and so may a faulty `__array__`.
         actions = np.array(None)
     fault = misfit(actions, space, games)
     if fault is None:
@@ -57,9 +57,9 @@ def fitting(returned: Any, space: Space, games: int) -> np.ndarray:
 
 
 def misfit(actions: np.ndarray, space: Space, games: int) -> str | None:
-    """What is wrong with the kind or the shape of actions; None for nothing.
+    """Describes a wrong kind or shape of actions; None if both are right.
 
-    Axes of length 1 behind the first do not matter.
+    Axes of length 1 after the first are ignored.
     """
     assert space.shape is not None
     if actions.dtype.kind not in "biuf":
@@ -74,12 +74,12 @@ def misfit(actions: np.ndarray, space: Space, games: int) -> str | None:
 
 
 def longer_than_one(shape: tuple[int, ...]) -> list[int]:
-    """The axes of a shape that hold more or less than one number."""
+    """The lengths of a shape's axes that are not 1."""
     return [length for length in shape if length != 1]
 
 
 def outside(actions: np.ndarray, space: Space) -> str | None:
-    """Which of the actions (N, ...) the space does not have, and where; None for none."""
+    """Describes the first of the actions (N, ...) that is not in the space; None if all are."""
     first, last = bounds(space)
     if space.dtype is not None and space.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -97,23 +97,25 @@ def outside(actions: np.ndarray, space: Space) -> str | None:
 
 
 def bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest action."""
-    if (whole := first_and_last(space)) is not None:
+    """The smallest and the largest action."""
+    whole = first_and_last(space)
+    if whole is not None:
         return whole
     assert isinstance(space, spaces.Box)
     return space.low, space.high
 
 
 def in_words(space: Space) -> str:
-    """The actions of a space: "a whole number from 0 to 1"."""
+    """The actions of a space in words: "a whole number from 0 to 1"."""
     assert space.shape is not None
     kind = "number" if first_and_last(space) is None else "whole number"
     what = f"{kind}s of shape {space.shape}" if space.shape else f"a {kind}"
-    return f"{what} from {shown(bounds(space)[0])} to {shown(bounds(space)[1])}"
+    first, last = bounds(space)
+    return f"{what} from {shown(first)} to {shown(last)}"
 
 
 def shown(bound: np.ndarray) -> str:
-    """A bound as one number where all parts have the same."""
+    """A bound as text; as one number if all its parts are equal."""
     numbers = bound.reshape(-1)
     same = numbers.size and (numbers == numbers[0]).all()
     return f"{numbers[0]}" if same else plain(bound.tolist(), 60)

@@ -1,15 +1,16 @@
-"""A dataset: a directory of episodes of one environment, each in a Parquet file of its own.
+"""A dataset: a directory of episodes of one environment, with one Parquet file per episode.
 
-    <dataset>/dataset.json                            what is true of all of them, and their list
-    <dataset>/episodes/000017-<digest>.parquet        an episode, as `demos.packing` has it
-    <dataset>/.lock                                   held by the process that writes: `envs.locks`
+    <dataset>/dataset.json                            metadata and the list of the episodes
+    <dataset>/episodes/000017-<digest>.parquet        an episode, see `demos.packing`
+    <dataset>/.lock                                   lock of the writing process, see `envs.locks`
 
-A file's name holds the digest of its bytes, so that damage is found before anything reads it, and
-one damaged episode costs no other.
+The name of an episode's file holds the digest of its bytes. So damage is found before a parser
+reads the file, and a damaged episode affects no other.
 
-A process may be killed at any moment. A new episode is written aside, then listed, then named; an
-episode that is dropped is put aside, then taken off the list, then deleted. So a listed file is
-always there, under its name or aside, and what is aside and not listed is of no use to anybody.
+A process may be killed at any moment. A new episode gets a temporary name first; then it is listed;
+then it gets its name. A dropped episode gets a temporary name first; then it leaves the list; then
+it is deleted. So each listed episode has a file, under its own or its temporary name. A temporary
+file that is not listed is useless.
 """
 
 from __future__ import annotations
@@ -52,18 +53,19 @@ EPISODE_FILE = re.compile(r"([0-9]{6,9})-([0-9a-f]{16})\.parquet")
 ASIDE = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{8}-(?P<name>" + EPISODE_FILE.pattern + ")")
 
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-"""How a directory is opened, where it can be."""
+"""Flags for opening a directory, on systems that allow it."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Damage:
-    """An episode that cannot be read, and why."""
+    """An episode that cannot be read."""
 
     index: int
-    """Its number in the dataset, from 0."""
+    """Number of the episode in the dataset, from 0."""
     why: str
+    """The error that reading it raised."""
 
 
 class Dataset:
@@ -71,9 +73,8 @@ class Dataset:
 
     Attributes:
         path: the directory.
-        metadata: what is true of all episodes. A replacement is
-            written with the next episode that is appended.
-        listed: `dataset.json` lists the episodes; not so in format 1.
+        metadata: facts about all episodes. A replacement is written with the next append.
+        listed: `dataset.json` lists the episodes; false in format 1.
     """
 
     def __init__(self, path: Path, metadata: Metadata, names: list[str] | None):
@@ -82,17 +83,22 @@ class Dataset:
         self.listed = names is not None
         self._names = self._found() if names is None else names
         self._written: tuple[int, int, int] | None = None
-        """The state of `dataset.json` after this object wrote it, None before."""
+        """The state of `dataset.json` after this object wrote it; None before."""
 
     @classmethod
     def create(cls, path: Path, metadata: Metadata) -> Dataset:
-        """A new, empty dataset; UserError where there is one already, or where none can be."""
+        """Makes a new, empty dataset.
+
+        Raises:
+            UserError: there is a dataset already, or the directory cannot be written.
+        """
         cls.require_absent(path)
         with written(path):
             require_no_link(path / "episodes")
             (path / "episodes").mkdir(parents=True, exist_ok=True)
         dataset = cls(path, metadata, [])
-        if stray := dataset._found():
+        stray = dataset._found()
+        if stray:
             raise UserError(
                 f"{path}/episodes has {len(stray)} episodes already, but {path} has no {FILE};"
                 " choose another name"
@@ -102,26 +108,28 @@ class Dataset:
 
     @staticmethod
     def require_absent(path: Path) -> None:
-        """Passes where there is no dataset yet; a UserError says where there is one."""
+        """Raises a UserError if there is a dataset at `path` already."""
         if os.path.lexists(path / FILE):
             raise UserError(f"{path} is a dataset already; choose another name")
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
-        """Raises UserError where there is no dataset, or its `dataset.json` is damaged."""
+        """Opens a dataset; raises a UserError if it is missing or its `dataset.json` is damaged."""
         metadata, names = readable(path, metadata_json.read)
         for name in names or []:
             if EPISODE_FILE.fullmatch(name) is None:
-                raise Malformed(f"{path}/{FILE}: '{plain(name)}' is no name of an episode's file")
+                raise Malformed(
+                    f"{path}/{FILE}: '{plain(name)}' is not the name of an episode's file"
+                )
         return cls(path, metadata, names)
 
     @classmethod
     def as_it_is(cls, path: Path) -> Dataset:
-        """As `open`, for `seal`: a digest that differs and a list of episodes do not matter."""
+        """As `open`, for `seal`: ignores the digest and the list of the episodes."""
         return cls(path, readable(path, metadata_json.read_unsealed), None)
 
     def remove_empty(self) -> None:
-        """Undo `create`; a dataset with episodes stays."""
+        """Undoes `create`; a dataset with episodes stays."""
         with suppress(OSError):
             (self.path / "episodes").rmdir()
             (self.path / FILE).unlink()
@@ -129,14 +137,14 @@ class Dataset:
             self.path.rmdir()
 
     def files(self) -> list[Path]:
-        """The files of the episodes, in order; of a listed episode also where it is missing."""
+        """The files of the episodes, in order, including missing files of listed episodes."""
         folder = self.path / "episodes"
         missing = [name for name in self._names if not os.path.lexists(folder / name)]
         waiting = self._aside() if missing else {}
         return [waiting.get(name, folder / name) for name in self._names]
 
     def scan(self) -> Iterator[Episode | Damage]:
-        """Each episode, or what is wrong with it."""
+        """Yields each episode, or its `Damage` if it cannot be read."""
         for number, path in enumerate(self.files()):
             try:
                 yield self.read(path)
@@ -144,12 +152,12 @@ class Dataset:
                 yield Damage(number, str(error))
 
     def read(self, path: Path) -> Episode:
-        """The episode of one of the files; a UserError says what is wrong with it."""
+        """Reads the episode in one of the files; raises a UserError if it is damaged."""
         kept_aside = ASIDE.fullmatch(path.name)
         name = kept_aside["name"] if kept_aside else path.name
         named = EPISODE_FILE.fullmatch(name)
         if named is None:
-            raise UserError(f"'{name}' is no name of an episode")
+            raise UserError(f"'{name}' is not the name of an episode")
         try:
             data = read_regular(within(self.path, f"episodes/{path.name}"), MOST_FILE_BYTES)
         except FileNotFoundError:
@@ -161,36 +169,36 @@ class Dataset:
         try:
             episode = unpack(data, self.metadata.spec)
         except UserError as error:
-            raise UserError(f"{name} is no episode: {error}") from None
+            raise UserError(f"{name} is not a valid episode: {error}") from None
         self._require_kind(episode, name)
         return episode
 
     def episode(self, number: int) -> Episode:
-        """The episode of a number, from 0; a UserError says why there is none."""
+        """Reads the episode with a number, from 0; raises a UserError if there is none."""
         require_numbers(self, [number])
         return self._whole(number, self.files())
 
     def selected(self, numbers: Iterable[int]) -> Iterator[Episode]:
-        """Yields episodes by their numbers, one at a time; raises as `episode`."""
+        """Yields the episodes with these numbers, one at a time; raises as `episode`."""
         files = self.files()
         for number in numbers:
             yield self._whole(number, files)
 
     def episodes(self, *, skip_damaged: bool = False) -> list[Episode]:
-        """All of them; a UserError names the first that is damaged, unless they are skipped."""
+        """Reads all episodes; raises a UserError for a damaged one, unless it skips them."""
         scanned = list(self.scan())
         good = [each for each in scanned if isinstance(each, Episode)]
         bad = [each for each in scanned if isinstance(each, Damage)]
         if bad and not skip_damaged:
             keep = f"`python -m demos filter {self.path} --skip-damaged --out NAME` keeps them"
-            others = f"; the other {len(good)} are whole, and {keep}" if good else ""
+            others = f"; the other {len(good)} are intact, and {keep}" if good else ""
             raise UserError(
                 f"episode {bad[0].index} of {self.path} is damaged ({bad[0].why}){others}"
             )
         return good
 
     def problems(self) -> list[str]:
-        """What is wrong with the dataset besides its episodes, a line each; [] for nothing."""
+        """The faults of the dataset outside its episodes, one line each."""
         names = [path.name for path in entries(self.path / "episodes")]
         names = [name for name in names if not name.startswith(TEMPORARY)]
         if not self.listed:
@@ -202,7 +210,7 @@ class Dataset:
             number = numbers.get(digest_in(name))
             if number is None:
                 if name.endswith(".parquet"):
-                    lines.append(f"{plain(name)} is no episode of the dataset, {FILE} has it not")
+                    lines.append(f"{plain(name)} is not listed in {FILE}")
             elif self._names[number] in there:
                 lines.append(f"{name} is a copy of episode {number}")
             else:
@@ -210,11 +218,11 @@ class Dataset:
         return lines
 
     def append(self, episode: Episode) -> Path:
-        """Write one more episode through to the disk.
+        """Writes one more episode and flushes it to the disk.
 
         Raises:
-            UserError: it is of another environment (the field is named), has observations where the
-                dataset has none or none where it has them, or cannot be written.
+            UserError: the episode is of another environment (the message names the field), or
+                cannot be written. Or only one of episode and dataset has stored observations.
         """
         self._require_fitting(episode)
         data = pack(episode)
@@ -235,7 +243,7 @@ class Dataset:
         return path
 
     def extend(self, episodes: Iterable[Episode]) -> None:
-        """Write episodes of which none is in the dataset before all are; raises as `append`."""
+        """Adds all episodes at once: either all of them are listed, or none; raises as `append`."""
         names = list(self._names)
         for number, episode in enumerate(episodes, start=self._next_number()):
             self._require_fitting(episode)
@@ -250,11 +258,11 @@ class Dataset:
             self._list(names)
 
     def drop(self, numbers: Collection[int]) -> None:
-        """Delete episodes by their numbers, from 0; those after them move up.
+        """Deletes the episodes with these numbers, from 0, and renumbers the later episodes.
 
         Raises:
-            UserError: there is no episode of a number, another process is writing, or the dataset
-                cannot be written.
+            UserError: a number has no episode, another process is writing, or the dataset cannot be
+                written.
         """
         with alone(self.path):
             self._drop(numbers)
@@ -274,7 +282,7 @@ class Dataset:
             self._tidy()
 
     def seal(self) -> None:
-        """Make the present state the recorded one: `dataset.json` lists the files that are there.
+        """Lists the files that exist now in `dataset.json`, with a new digest.
 
         Raises:
             UserError: another process is writing, or the dataset cannot be written.
@@ -284,8 +292,8 @@ class Dataset:
             self._tidy()
 
     def _refresh(self) -> None:
-        """Before something is written: what another process has listed counts, and half-done work
-        of one that was killed is finished."""
+        """Reads the list that another process may have written, and finishes the work of a killed
+        process. It runs before each write."""
         if self._written is not None and self._written == state_of(self.path / FILE):
             return
         self._names = Dataset.open(self.path)._names
@@ -293,7 +301,7 @@ class Dataset:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Give listed episodes that are aside their names, and delete the others that are aside."""
+        """Renames listed episodes from their temporary names, and deletes other temporary files."""
         folder = self.path / "episodes"
         require_no_link(folder)
         for path in entries(folder):
@@ -307,14 +315,14 @@ class Dataset:
                 remove(path)
 
     def _list(self, names: list[str]) -> None:
-        """Write `dataset.json`, whole or not at all."""
+        """Writes `dataset.json`, whole or not at all."""
         write_atomically(self.path / FILE, encode(self.metadata, names))
         self._names = names
         self._written = state_of(self.path / FILE)
         self.listed = True
 
     def _aside(self) -> dict[str, Path]:
-        """The files that are aside, by the names that they are to have."""
+        """The files with temporary names, by their final names."""
         found = entries(self.path / "episodes")
         matches = {path: ASIDE.fullmatch(path.name) for path in found}
         return {match["name"]: path for path, match in matches.items() if match}
@@ -359,7 +367,7 @@ class Dataset:
 
 
 def require_numbers(dataset: Dataset, numbers: Collection[int]) -> None:
-    """Passes where a dataset has episodes of these numbers; else a UserError names the first."""
+    """Raises a UserError for the first of these numbers that has no episode in the dataset."""
     count = len(dataset.files())
     for number in sorted(numbers):
         if not 0 <= number < count:
@@ -368,30 +376,30 @@ def require_numbers(dataset: Dataset, numbers: Collection[int]) -> None:
 
 
 def at_least_one(dataset: Dataset, found: list[T]) -> list[T]:
-    """The episodes of a dataset, or their files; a UserError where there are none."""
+    """Returns the found episodes or files of a dataset; raises a UserError if there are none."""
     if not found:
         raise UserError(f"{dataset.path} has no episodes")
     return found
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
-    """What changes with a file."""
+    """The inode, the time of change and the size of a file, which reveal another write."""
     status = path.lstat()
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def repeated(items: Iterable[T]) -> list[tuple[T, int]]:
-    """What is there more than once, and how many times."""
+    """The items that occur more than once, each with its count."""
     return [(each, count) for each, count in Counter(items).items() if count > 1]
 
 
 def number_in(name: str) -> int:
-    """The number that a file's name begins with."""
+    """The number at the beginning of an episode's file name."""
     return int(name.partition("-")[0])
 
 
 def digest_in(name: str) -> str:
-    """The digest in an episode's file name; the name itself where it is none."""
+    """The digest in an episode's file name; any other name itself."""
     found = EPISODE_FILE.fullmatch(name)
     return found[2] if found else name
 
@@ -402,21 +410,22 @@ def digest(data: bytes) -> str:
 
 
 def readable(path: Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of a dataset's `dataset.json`; a UserError says why it cannot."""
+    """Calls `read` on a dataset's `dataset.json`; raises a UserError if it cannot be read."""
     try:
         return read(path / FILE)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is no dataset: it has no {FILE}") from None
+        raise UserError(f"{path} is not a dataset: it has no {FILE}") from None
     except OSError as error:
         raise UserError(f"{path}/{FILE} cannot be read: {error.strerror}") from None
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """No other process that asks for it writes into a dataset meanwhile; readers do not ask.
+    """Holds the lock of a dataset, so that only this process writes into it; readers need no lock.
 
     Raises:
-        UserError: another process does, and the process is named; or the dataset cannot be written.
+        UserError: another process holds the lock (the message names it), or the dataset cannot be
+            written.
     """
     with locks.alone(path), _older_versions_kept_out(path):
         yield
@@ -424,9 +433,9 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _older_versions_kept_out(path: Path) -> Iterator[None]:
-    """Hold the lock that older versions of Joystick take: it is on the directory itself.
+    """Holds the lock that older versions of Joystick take, which is on the directory itself.
 
-    They ran only where a directory can be locked, which Windows cannot.
+    Windows cannot lock a directory; there, older versions did not run.
     """
     try:
         import fcntl
@@ -453,7 +462,7 @@ def _older_versions_kept_out(path: Path) -> Iterator[None]:
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """What the disk refuses becomes one line that names `path`."""
+    """Turns an OSError into a UserError that names `path`."""
     try:
         yield
     except UserError:
@@ -463,6 +472,6 @@ def written(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole or absent; UserError where it cannot be written."""
+    """Writes a file whole or not at all; raises a UserError if it cannot be written."""
     with written(path):
         write_atomically(path, data)

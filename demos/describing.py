@@ -1,4 +1,4 @@
-"""What a dataset is, for people: tables on the terminal and a card in Markdown."""
+"""Describes datasets to people: tables on the terminal and a card in Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from envs.output import MOST_OF_A_LINE, cell
 from envs.scores import human_normalized, reference_scores
 from envs.text import plain
 
-# By whether the episodes are replayable.
+# The keys say whether the episodes are replayable.
 CONTENTS = {
     True: "actions and rewards, with its seed and digests of every frame",
     False: "observations, actions and rewards, with digests of them",
@@ -32,9 +32,14 @@ PROOF = {
 
 
 def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool) -> Table:
-    """Returns, lengths and actions of a dataset's episodes, at least one."""
+    """A table of the returns, lengths and actions of a dataset's episodes, at least one.
+
+    Args:
+        skip_damaged: damaged episodes were skipped; the numbers of equal episodes still count them.
+    """
     spec = dataset.metadata.spec
-    scores, lengths = np.array([e.score for e in episodes]), np.array([len(e) for e in episodes])
+    scores = np.array([e.score for e in episodes])
+    lengths = np.array([len(e) for e in episodes])
     table = Table(box=None, show_header=False)
     size = sum(path.stat().st_size for path in dataset.files() if is_regular(path))
     twice = duplicates(dataset.scan() if skip_damaged else episodes)
@@ -57,30 +62,31 @@ def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool)
     if actions.ndim == 1 and actions.dtype.kind in "iu":
         values, counts = np.unique(actions, return_counts=True)
         for value, count in zip(values, counts, strict=True):
-            share, name = count / len(actions), action_name(spec, value)
+            share = count / len(actions)
+            name = action_name(spec, value)
             named = f"action {value}" + (f" {name}" if name != str(value) else "")
             table.add_row(cell(named), f"{'█' * round(40 * share)} {share:.1%}")
     return table
 
 
 def duplicates(episodes: Iterable[Episode | Damage]) -> list[list[int]]:
-    """The numbers of the episodes that are one and the same life, from 0, each life on its own."""
-    lives: dict[bytes, list[int]] = {}
+    """Groups of equal episodes, each group as its episodes' numbers from 0."""
+    groups: dict[bytes, list[int]] = {}
     for number, each in enumerate(episodes):
         if isinstance(each, Episode):
-            life = each.digests[-1].tobytes() + each.actions.tobytes()
-            lives.setdefault(life, []).append(number)
-    return [numbers for numbers in lives.values() if len(numbers) > 1]
+            key = each.digests[-1].tobytes() + each.actions.tobytes()
+            groups.setdefault(key, []).append(number)
+    return [numbers for numbers in groups.values() if len(numbers) > 1]
 
 
 def shortened(items: list[str], most: int = 10) -> str:
-    """The first of a list, and how many are left out."""
+    """The first items of a list as text, and how many are left out."""
     left_out = f", and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + left_out
 
 
 def normalized(spec: EnvSpec, scores: np.ndarray) -> str:
-    """The human-normalized mean return and what it is measured by; "" where nobody knows."""
+    """The human-normalized mean return with its reference scores; "" if there are none."""
     human = human_normalized(spec.scored_game, float(scores.mean()))
     if human is None:
         return ""
@@ -89,7 +95,7 @@ def normalized(spec: EnvSpec, scores: np.ndarray) -> str:
 
 
 def listing(directory: Path) -> Table:
-    """The datasets at or below a directory, the unreadable ones with what is wrong."""
+    """A table of the datasets at or below a directory; an unreadable dataset shows its error."""
     table = Table("dataset", "environment", "policy", "episodes", box=None)
     for path in datasets_below(directory):
         name = str(path.relative_to(directory)) if path != directory else path.name
@@ -115,7 +121,7 @@ def datasets_below(directory: Path) -> list[Path]:
 
 
 def made(about: Metadata) -> str:
-    """When and how a dataset was made, rows of a table; of several recordings, each of them."""
+    """Rows of a table that say when a dataset was made, by which commit and in which recordings."""
     rows = [f"| Made | {plain(about.created)}, by commit {plain(about.commit) or 'unknown'} |"]
     if len(about.sessions) > 1:
         rows += [
@@ -127,10 +133,12 @@ def made(about: Metadata) -> str:
 
 
 def card(dataset: Dataset) -> str:
-    """A dataset card in Markdown: what it is, how good, how it was made, how to check it."""
-    about, episodes = dataset.metadata, at_least_one(dataset, dataset.episodes())
+    """A dataset card in Markdown: content, returns, origin, and how to verify the dataset."""
+    about = dataset.metadata
+    episodes = at_least_one(dataset, dataset.episodes())
     scores = np.array([each.score for each in episodes])
-    steps, name = sum(len(each) for each in episodes), dataset.path.name
+    steps = sum(len(each) for each in episodes)
+    name = dataset.path.name
     references = "".join(
         f"| Mean return, {who} | {score:g} |\n" for who, score in about.reference_scores.items()
     )

@@ -1,4 +1,4 @@
-"""New datasets from old ones: whole episodes, with the seeds and the policies they came with."""
+"""Makes new datasets from the episodes of others; episodes keep their seeds and policies."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from envs.files import aside, remove
 
 
 def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset:
-    """A new dataset of these episodes, which appears when it is whole.
+    """Writes a new dataset of these episodes; it appears only when it is complete.
 
     Raises:
-        UserError: there would be no episodes in it, there is something at `path` already, or it
-            cannot be written.
+        UserError: there are no episodes, `path` exists already, or it cannot be written.
     """
     Dataset.require_absent(path)
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} is there already; choose another name")
-    # Where links lead in a circle, `Path.resolve` raises what is no error of the system.
+        raise UserError(f"{path} exists already; choose another name")
+    # For a circle of links, `Path.resolve` raises an error that is not an OSError.
     place = Path(os.path.realpath(path))
     building = aside(place)
     with written(path):
-        # What the disk refuses is said of the name that a person gave.
+        # Errors name the path that the user gave, not the temporary one.
         building.parent.mkdir(parents=True, exist_ok=True)
         building.mkdir()
     try:
@@ -45,18 +44,18 @@ def save(path: Path, metadata: Metadata, episodes: Iterable[Episode]) -> Dataset
 
 
 def split(episodes: list[Episode], share: float, seed: int) -> tuple[list[Episode], list[Episode]]:
-    """Two parts of whole episodes, chosen at random, each in the order it was in.
+    """Splits episodes at random into two parts; each part keeps the order.
 
     Args:
-        share: of the episodes, in the first part; neither part is left empty.
+        share: share of the episodes in the first part; both parts get at least one episode.
 
     Raises:
-        UserError: fewer than 2 episodes, or a share that is not between 0 and 1.
+        UserError: there are fewer than 2 episodes, or the share is not between 0 and 1.
     """
     if not 0 < share < 1:
         raise UserError(f"--share {share:g}: must be between 0 and 1")
     if len(episodes) < 2:
-        raise UserError(f"{len(episodes)} episodes cannot be split in two")
+        raise UserError(f"the dataset has {len(episodes)} episodes, but split needs at least 2")
     count = min(max(round(share * len(episodes)), 1), len(episodes) - 1)
     chosen = set(np.random.default_rng(seed).permutation(len(episodes))[:count].tolist())
     first = [each for i, each in enumerate(episodes) if i in chosen]
@@ -64,24 +63,24 @@ def split(episodes: list[Episode], share: float, seed: int) -> tuple[list[Episod
 
 
 def merged(datasets: list[Dataset], command: str, created: str) -> tuple[Metadata, list[Episode]]:
-    """All episodes of several datasets, each game once, and what is true of all of them.
+    """Returns the common metadata and all episodes of several datasets, without duplicates.
 
     Raises:
-        UserError: their environments or licenses differ (the field is named), or only some of them
-            have stored observations.
+        UserError: the environments or licenses differ (the message names the field), or only some
+            of the datasets have stored observations.
     """
     first = datasets[0]
     for other in datasets[1:]:
         first.metadata.spec.require_same(other.metadata.spec, f"{other.path} is")
         if other.metadata.license != first.metadata.license:
             raise UserError(
-                f"{other.path} has the license {other.metadata.license}, but {first.path}"
+                f"{other.path} has the license {other.metadata.license}, but {first.path} has"
                 f" {first.metadata.license}"
             )
         if other.metadata.replayable != first.metadata.replayable:
             stored, bare = (first, other) if other.metadata.replayable else (other, first)
             raise UserError(
-                f"{stored.path} has stored observations, but {bare.path} replays without any:"
+                f"{stored.path} has stored observations, but {bare.path} has none:"
                 " they cannot be merged"
             )
     policies = dict.fromkeys(each.metadata.policy for each in datasets)

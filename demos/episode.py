@@ -1,4 +1,4 @@
-"""An episode: what was done between a seeded reset and an end, and the proof of what it led to."""
+"""An episode: the actions from a seeded reset to an end, with digests that prove the outcome."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from envs import EnvSpec, Tape, UserError
 from envs.tapes import seeds_end
 from envs.text import plain
 
-DIGEST_EVERY_STEPS, DIGEST_BYTES = 256, 16
+DIGEST_EVERY_STEPS = 256
+DIGEST_BYTES = 16
 
 
 class Witness:
-    """Watches an episode and keeps a digest of all that was seen, every 256 steps and at its end.
+    """Watches an episode and computes a digest every 256 steps and at its end.
 
-    A digest is BLAKE2b over the newest frame of each observation, the rewards and the ends so far,
-    so that none can be kept while something before it is changed.
+    A digest is BLAKE2b over the newest frame of each observation, the rewards and the ends so far.
+    So a change of an early step changes all later digests.
     """
 
     def __init__(self, spec: EnvSpec, first_obs: np.ndarray):
@@ -30,7 +31,7 @@ class Witness:
         self._see(first_obs)
 
     def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
-        """One step, and the observation that it led to, at an end the final one."""
+        """Adds one step and the observation after it; at an end, the final observation."""
         self._see(obs)
         self._hash.update(struct.pack("<f??", reward, terminated, truncated))
         self.steps += 1
@@ -38,7 +39,7 @@ class Witness:
             self._digests.append(self._hash.copy().digest())
 
     def digests(self) -> np.ndarray:
-        """Of steps 256, 512, ... and of the last one, uint8 (ceil(T / 256), 16)."""
+        """The digests at steps 256, 512, ... and at the last step, uint8 (ceil(T / 256), 16)."""
         unfinished = [self._hash.copy().digest()] if self.steps % DIGEST_EVERY_STEPS else []
         every = b"".join(self._digests + unfinished)
         return np.frombuffer(every, np.uint8).reshape(-1, DIGEST_BYTES)
@@ -48,16 +49,16 @@ class Witness:
 
 
 def newest(spec: EnvSpec, obs: np.ndarray) -> np.ndarray:
-    """The newest frame of a stack, the whole of any other observation."""
+    """The newest frame of a stack of frames; any other observation as it is."""
     return obs[-1] if spec.frame_stack > 1 else obs
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """One whole episode of T steps; its arrays cannot be written to.
+    """One whole episode of T steps, with read-only arrays.
 
     Raises:
-        UserError: the parts do not fit together; says which and both numbers.
+        UserError: the parts do not fit together; the message names them and their sizes.
     """
 
     spec: EnvSpec
@@ -80,7 +81,7 @@ class Episode:
     def __post_init__(self) -> None:
         steps = len(self.actions)
         if steps == 0:
-            raise UserError("an episode has at least 1 step, this one has 0")
+            raise UserError("an episode must have at least 1 step, but this one has 0")
         if self.seed is None and self.observations is None:
             raise UserError("an episode without a seed needs its observations")
         if not 0 <= (self.seed or 0) < seeds_end(self.spec):
@@ -110,7 +111,8 @@ class Episode:
                 f" steps has {steps + 1}"
             )
         for name in ("actions", "rewards", "digests", "observations"):
-            if (array := getattr(self, name)) is not None:
+            array = getattr(self, name)
+            if array is not None:
                 if array.dtype.kind not in "buif":
                     raise UserError(f"{name} are {array.dtype}, allowed are numbers")
                 array = array.copy()
@@ -127,10 +129,10 @@ class Episode:
 
     @property
     def tape(self) -> Tape:
-        """What replays it; a UserError where nothing does."""
+        """The tape that replays the episode; raises a UserError if the episode does not replay."""
         if self.observations is not None or self.seed is None:
             raise UserError(
-                f"an episode of {self.spec.env_id} cannot be played again: it is kept as its"
-                " observations, because its seed and actions do not lead to them"
+                f"an episode of {self.spec.env_id} cannot be replayed: its observations are stored,"
+                " because its seed and actions do not reproduce them"
             )
         return Tape(self.spec, self.seed, self.actions)

@@ -1,4 +1,4 @@
-"""Which keys play which action, by the names that pygame gives to keys."""
+"""Maps keys, by their pygame names, to the actions of an environment."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ ARROWS = {
     "Acrobot": {(): 1, ("left",): 0, ("right",): 2},
     "LunarLander": {(): 0, ("left",): 1, ("up",): 2, ("right",): 3},
 }
-"""Of environments that say nothing of keys, by the id without its version."""
+"""Keys of environments that define none themselves, by the id without its version."""
 
 TWINS = {"w": "up", "a": "left", "s": "down", "d": "right"}
 TWINS |= {arrow: letter for letter, arrow in TWINS.items()}
 
-# Arrows have two numbers: Gymnasium's own environments still give the numbers of the first SDL.
+# Arrows have two numbers, because Gymnasium's environments still use the numbers of SDL 1.
 NAMES = {32: "space", 273: "up", 274: "down", 275: "right", 276: "left"}
 NAMES |= {2**30 + 79: "right", 2**30 + 80: "left", 2**30 + 81: "down", 2**30 + 82: "up"}
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The actions that a person can play."""
+    """The actions that a person can play with keys."""
 
     spec: EnvSpec
     actions: dict[frozenset[str], Any]
-    """By the keys that are held together; by none the one that does nothing, where there is one."""
+    """Actions by the keys that are held together; no key plays the idle action, if there is one."""
 
     @property
     def keys(self) -> frozenset[str]:
+        """All keys that play an action."""
         return frozenset().union(*self.actions)
 
     def action(self, keys: Keys) -> Any | None:
-        """What is played; None where the game must wait for a key, as none does nothing.
+        """The action that the pressed keys play, or None if the game must wait for a key.
 
-        Of the keys that are held, as many count as make an action; of two that contradict each
-        other, the one that was pressed last.
+        The largest combination of held keys that plays an action counts. If two keys contradict
+        each other, the later one counts. A game without an idle action waits for a key.
         """
         waits = frozenset() not in self.actions
         if waits and self.keys.isdisjoint(keys.struck + keys.repeated):
@@ -66,10 +67,11 @@ class Controls:
 
 
 def controls_of(spec: EnvSpec, space: Space) -> Controls:
-    """The keys that the environment says itself, else arrows or digits.
+    """Returns the keys that the environment defines, or else arrows or digits.
 
     Raises:
-        UserError: its actions are more than keys can play, or it names what is no key or no action.
+        UserError: keys cannot play the environment's actions, or the environment names an unknown
+            key or action.
     """
     said = (
         keys_to_action(spec) or ARROWS.get(spec.env_id.rpartition("-v")[0]) or digits(spec, space)
@@ -80,13 +82,14 @@ def controls_of(spec: EnvSpec, space: Space) -> Controls:
     }
     for combination, action in list(actions.items()):
         actions.setdefault(frozenset(TWINS.get(key, key) for key in combination), action)
-    if "NOOP" in (meanings := action_meanings(spec)):
+    meanings = action_meanings(spec)
+    if "NOOP" in meanings:
         actions.setdefault(frozenset(), meanings.index("NOOP"))
     return Controls(spec, actions)
 
 
 def played(action: Any, keys: Any, spec: EnvSpec, space: Space) -> Any:
-    """The action as it is; a UserError where the space does not have it."""
+    """Returns the action unchanged; raises a UserError if the space does not have it."""
     try:
         fitting([action], space, 1)
     except Unfit as unfit:
@@ -98,36 +101,46 @@ def played(action: Any, keys: Any, spec: EnvSpec, space: Space) -> Any:
 
 
 def digits(spec: EnvSpec, space: Space) -> dict[Any, Any]:
+    """Digit keys for the actions of a discrete space.
+
+    Raises:
+        UserError: the space is not discrete, or it has an action outside 0 to 9.
+    """
     if not isinstance(space, spaces.Discrete):
         raise UserError(
-            f"a person cannot play {spec.env_id}: its actions are of the kind"
-            f" {type(space).__name__}, and it has no get_keys_to_action()"
+            f"a person cannot play {spec.env_id}: its action space is {type(space).__name__}, and"
+            " it has no get_keys_to_action()"
         )
-    first, last = int(space.start), int(space.start + space.n - 1)
+    first = int(space.start)
+    last = int(space.start + space.n - 1)
     if first < 0 or last > 9:
         raise UserError(
-            f"a person cannot play {spec.env_id}: its actions are {first} to {last}, but digits 0"
-            " to 9"
+            f"a person cannot play {spec.env_id}: its actions are {first} to {last}, but the keys"
+            " are 0 to 9"
         )
     return {str(action): action for action in range(first, last + 1)}
 
 
 def listed(keys: Any) -> Iterable[Any]:
-    """Gymnasium's three forms of a combination as one: a key, a text of keys, a tuple of them."""
+    """The keys of a combination in one of Gymnasium's three forms: a key, a text or a tuple."""
     if isinstance(keys, int):
         return (keys,)
     if isinstance(keys, Iterable):
         return keys
-    raise UserError(f"{described(keys)} is no key: keys are characters, numbers or tuples of them")
+    raise UserError(
+        f"{described(keys)} is not a key: a key must be a character, a number or a tuple of them"
+    )
 
 
 def name_of(key: Any) -> str:
-    """The name of a key that is named, a character or a number."""
+    """The pygame name of a key, given as a name, a character or a number."""
     if isinstance(key, str) and len(key) > 1:
         return key
     if not isinstance(key, int) and not (isinstance(key, str) and key):
-        raise UserError(f"{described(key)} is no key: a key is a character, a name or a number")
+        raise UserError(
+            f"{described(key)} is not a key: a key must be a character, a name or a number"
+        )
     code = ord(key) if isinstance(key, str) else key
     if code not in NAMES and not 0 <= code <= 127:
-        raise UserError(f"the key with the number {code} has no name here")
+        raise UserError(f"the key number {code} is unknown; use the name of the key")
     return NAMES[code] if code in NAMES else chr(code)

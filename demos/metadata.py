@@ -1,7 +1,7 @@
-"""What is true of all episodes of a dataset, and `dataset.json`, which holds it.
+"""The metadata of a dataset, and the file `dataset.json` that holds it.
 
-Since format 2, `dataset.json` also lists the files of the episodes in order, and a digest of all
-that it says. So a missing, added, renamed or exchanged episode is found, and a changed text too.
+Since format 2, `dataset.json` also lists the files of the episodes in order, and holds a digest of
+its content. The two reveal missing, added, renamed or exchanged episodes and changed text.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from envs.text import plain
 
 FORMAT = 2
 FORMATS = (1, 2)
-"""Those that are read. Format 1 has neither a list of the episodes nor a digest."""
+"""The formats that can be read. Format 1 has neither a list of the episodes nor a digest."""
 
 FILE = "dataset.json"
 MOST_BYTES = 64 << 20
-"""Of `dataset.json`, enough for a million episodes."""
+"""Largest `dataset.json`, enough for a million episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,51 +33,52 @@ class Session:
     """A recording that added episodes to a dataset."""
 
     policy: str
-    """Who played, as `record --policy` names it."""
+    """The player, as `record --policy` names it."""
     created: str
-    """When it began, ISO 8601."""
+    """Start of the recording, ISO 8601."""
     command: str
-    """The command line."""
+    """The command line of the recording."""
     commit: str = ""
-    """The git commit that it was made with."""
+    """The git commit of the code that recorded."""
     seed: int
     """Seed of the games, as `record --seed`."""
     episodes: int
-    """Episodes that it added."""
+    """Number of episodes that the recording added."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What is true of all episodes of a dataset; plain JSON on disk."""
+    """Facts about all episodes of a dataset; plain JSON on disk."""
 
     spec: EnvSpec
     policy: str
-    """Who played, as `record --policy` names it; of several policies, each of them."""
+    """The player, as `record --policy` names it; several players are separated by "; "."""
     created: str
-    """When, ISO 8601."""
+    """Time at which the dataset was made, ISO 8601."""
     command: str
-    """The command line that made it."""
+    """The command line that made the dataset."""
     commit: str = ""
-    """The git commit that it was made with."""
+    """The git commit of the code that made the dataset."""
     license: str = "CC0-1.0"
-    """SPDX identifier."""
+    """SPDX identifier of the license."""
     replayable: bool = True
-    """Episodes replay from seed and actions; where not, their observations are stored."""
+    """Episodes replay from seed and actions; if false, their observations are stored."""
     reference_scores: dict[str, float] = field(default_factory=dict)
-    """Mean returns to compare with: "random" and "human" where they are known."""
+    """Mean returns to compare with, "random" and "human", if they are known."""
     sessions: tuple[Session, ...] = ()
-    """The recordings that its episodes come from, where they are known."""
+    """The recordings that the episodes come from, if they are known."""
 
     def to_json(self) -> dict[str, Any]:
+        """Returns the fields as plain JSON, with the number of the format."""
         fields = {**dataclasses.asdict(self), "spec": self.spec.to_json()}
         return {"joystick_demos": FORMAT, **fields}
 
     @classmethod
     def from_json(cls, values: Any, what: str = "the metadata") -> Metadata:
-        """The metadata that `to_json` gave.
+        """Rebuilds metadata from `to_json`.
 
         Args:
-            what: what an error begins with, such as the file's path.
+            what: the first words of the error, such as the file's path.
 
         Raises:
             Malformed: a field is missing, unknown or of another type.
@@ -113,13 +114,13 @@ def encode(metadata: Metadata, episodes: Sequence[str]) -> bytes:
 
 
 def read(path: Path) -> tuple[Metadata, list[str] | None]:
-    """What `dataset.json` says: the metadata and the names of the episodes' files, in order.
+    """Reads `dataset.json`: the metadata and the names of the episodes' files, in order.
 
-    The names are None in format 1, which has none.
+    The names are None in format 1, which does not list them.
 
     Raises:
-        Malformed: it is damaged, changed since it was written, or none of ours.
-        OSError: it cannot be read, or is not read because of what it is.
+        Malformed: the file is damaged, was changed since it was written, or is not a dataset's.
+        OSError: the file cannot be read, or must not be read (`envs.files.Unreadable`).
     """
     what = str(path)
     values = schema.read(path, dict[str, Any], MOST_BYTES)
@@ -132,7 +133,7 @@ def read(path: Path) -> tuple[Metadata, list[str] | None]:
         raise Malformed(f"{what} is nested too deeply") from None
     if changed:
         raise Malformed(
-            f"{what} was changed since it was written: its digest is another;"
+            f"{what} was changed since it was written, so its digest differs;"
             f" `python -m demos seal {path.parent}` accepts it as it is"
         )
     episodes = schema.convert(values.pop("episodes", None), list[str], f"{what}: episodes")
@@ -140,7 +141,7 @@ def read(path: Path) -> tuple[Metadata, list[str] | None]:
 
 
 def read_unsealed(path: Path) -> Metadata:
-    """The metadata of a `dataset.json` that may have been changed by hand; raises as `read`."""
+    """Reads the metadata of a `dataset.json`, also after a change by hand; raises as `read`."""
     values = schema.read(path, dict[str, Any], MOST_BYTES)
     if values.get("joystick_demos") == FORMAT:
         values = {k: v for k, v in values.items() if k not in ("digest", "episodes")}
@@ -148,6 +149,6 @@ def read_unsealed(path: Path) -> Metadata:
 
 
 def digest_of(values: dict[str, Any]) -> str:
-    """The digest of all that `dataset.json` says, except for the digest; spaces do not count."""
+    """The digest of the content of `dataset.json`, without the digest itself; ignores spaces."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,10 +1,10 @@
-"""An episode as the bytes of a Parquet file: one row a step, its action and its reward.
+"""Converts an episode to and from the bytes of a Parquet file.
 
-A row of an episode that does not replay begins with the bytes of its observation. One more row
-holds the last observation, without an action or a reward.
+A row holds the action and the reward of a step. If the episode does not replay, the row begins with
+the bytes of the observation, and one more row holds the last observation.
 
-A foreign file may claim anything. Its columns, types and sizes are checked before anything is read,
-so that a small file cannot fill the memory.
+Files may be hostile. Their columns, types and sizes are checked before any data is read, so that a
+small file cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from envs import EnvSpec, UserError, schema
 from envs.text import plain
 
 MOST_FILE_BYTES = 1 << 30
-"""The largest size of an episode's file."""
+"""Largest file of an episode, in bytes."""
 MOST_BYTES = 2 << 30
-"""The largest size of all arrays of an episode."""
+"""Largest total size of an episode's arrays, in bytes."""
 MOST_STEPS = 1 << 24
-"""Of an episode."""
+"""Longest episode, in steps."""
 
 DTYPE = re.compile(r"[<>|]?[buif][0-9]{1,2}")
 
 
 @dataclass(frozen=True)
 class About:
-    """What a file says of an episode besides its columns."""
+    """The metadata of an episode in its file."""
 
     seed: int | None
     terminated: bool
@@ -44,7 +44,7 @@ class About:
     digests: list[str]
     action_shape: list[int]
     observation_shape: list[int] | None = None
-    """Only where observations are stored."""
+    """Shape of one observation; None if none are stored."""
     observation_dtype: str | None = None
 
     def __post_init__(self) -> None:
@@ -52,31 +52,33 @@ class About:
             if any(size < 1 for size in shape):
                 raise UserError(f"a shape is {plain(shape, 40)}, but its sizes must be positive")
         if (self.observation_shape is None) != (self.observation_dtype is None):
-            raise UserError("of observation_shape and observation_dtype only one is there")
+            raise UserError(
+                "observation_shape and observation_dtype must both be there, or neither"
+            )
         if self.observation_dtype is not None:
             require_numbers(self.observation_dtype, "observations")
 
     @property
     def action_size(self) -> int:
-        """Numbers of an action."""
+        """The number of numbers in an action."""
         return math.prod(self.action_shape)
 
     @property
     def observation_bytes(self) -> int:
-        """Of each observation; 0 where none are stored."""
+        """Bytes of each observation; 0 if none are stored."""
         if self.observation_shape is None:
             return 0
         return math.prod(self.observation_shape) * np.dtype(self.observation_dtype).itemsize
 
 
 def require_numbers(dtype: str, what: str) -> None:
-    """Passes where a file's name of a dtype is one of numbers; else raises a UserError."""
+    """Raises a UserError if the name of a dtype in a file is not a dtype of numbers."""
     if not DTYPE.fullmatch(dtype):
         raise UserError(f"{what} are {plain(dtype, 40)}, allowed are numbers")
 
 
 def pack(episode: Episode) -> bytes:
-    """An episode as a file's bytes; a UserError where it is larger than any that is read."""
+    """Returns an episode as the bytes of a file; raises a UserError if it is too large to read."""
     about = {
         "seed": episode.seed,
         "terminated": episode.terminated,
@@ -89,7 +91,8 @@ def pack(episode: Episode) -> bytes:
     vector = episode.actions.ndim > 1
     actions = pa.FixedSizeListArray.from_arrays(flat, width) if vector else flat
     table = pa.table({"action": actions, "reward": pa.array(episode.rewards)})
-    if (seen := episode.observations) is not None:
+    seen = episode.observations
+    if seen is not None:
         about |= {"observation_shape": seen.shape[1:], "observation_dtype": seen.dtype.str}
         buffers = [None, pa.py_buffer(seen.tobytes())]
         column = pa.Array.from_buffers(pa.binary(seen[0].nbytes), len(seen), buffers)
@@ -112,7 +115,7 @@ def arrays(episode: Episode) -> list[np.ndarray]:
 
 
 def require_size(steps: int, num_bytes: int) -> None:
-    """Passes where an episode is no larger than any that is read; else raises a UserError."""
+    """Raises a UserError if an episode is too large to read."""
     if steps > MOST_STEPS:
         raise UserError(f"it has {steps:,} steps, at most {MOST_STEPS:,} are allowed")
     if num_bytes > MOST_BYTES:
@@ -120,12 +123,12 @@ def require_size(steps: int, num_bytes: int) -> None:
 
 
 def unpack(data: bytes, spec: EnvSpec) -> Episode:
-    """The episode in a file's bytes; a UserError says what is wrong with it."""
+    """Returns the episode in the bytes of a file; raises a UserError if it is damaged."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         text = (file.metadata.metadata or {}).get(b"joystick")
         if text is None:
-            raise UserError("it is a Parquet file of something else")
+            raise UserError("the Parquet file does not hold an episode")
         about = schema.parse(text, About, "its metadata")
         require_columns(file, about)
         table = file.read(use_threads=False)
@@ -150,11 +153,10 @@ def unpack(data: bytes, spec: EnvSpec) -> Episode:
 
 
 def require_columns(file: pq.ParquetFile, about: About) -> None:
-    """Passes where a file has the columns of an episode, of a bounded size.
+    """Checks that a file has the columns of an episode, of a bounded size.
 
     Raises:
-        UserError: a column is missing, of another type, or too large; or one is there that no
-            episode has.
+        UserError: a column is missing, unknown, of another type, or too large.
     """
     stored = about.observation_shape is not None
     expected = ["observation", "action", "reward"] if stored else ["action", "reward"]
@@ -177,7 +179,7 @@ def require_columns(file: pq.ParquetFile, about: About) -> None:
 
 
 def require_claims(claimed: pq.FileMetaData, about: About, action_bytes: int) -> None:
-    """Passes where the sizes that a file claims are bounded and fit together."""
+    """Raises a UserError if the sizes that a file claims are too large or do not fit together."""
     rows = claimed.num_rows
     row_bytes = about.observation_bytes + about.action_size * action_bytes + 4
     require_size(rows, rows * row_bytes)
@@ -190,11 +192,12 @@ def require_claims(claimed: pq.FileMetaData, about: About, action_bytes: int) ->
                     f"its column '{plain(column.path_in_schema, 40)}' claims {column.num_values:,}"
                     f" values in {rows:,} rows"
                 )
-            # A page is unpacked as a whole, whatever is read of it.
+            # Reading any part of a page unpacks the whole page.
             require_size(rows, column.total_uncompressed_size)
 
 
 def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is a type of numbers."""
     return types.is_integer(kind) or types.is_floating(kind)
 
 
@@ -218,12 +221,12 @@ def actions_in(table: pa.Table, about: About) -> np.ndarray:
     if column.null_count:
         raise UserError("an action is missing")
     if (column.value_lengths().to_numpy() != about.action_size).any():
-        raise UserError(f"an action has not {about.action_size} numbers")
+        raise UserError(f"each action must have {about.action_size} numbers")
     return numbers(column.flatten(), "action").reshape(len(column), *about.action_shape)
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, what: str) -> np.ndarray:
-    """A column as an array; a UserError where an item is missing."""
+    """Returns a column as an array; raises a UserError if an item is missing."""
     if column.null_count:
         raise UserError(f"a {what} is missing" if what == "reward" else f"an {what} is missing")
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

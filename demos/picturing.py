@@ -1,4 +1,4 @@
-"""Statistics of a dataset as a picture: returns, lengths and actions."""
+"""Draws the statistics of a dataset: returns, lengths and actions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from envs.text import plain
 
 ENDINGS = (".png", ".svg", ".pdf")
 
-BINS, LINES = 20, {"random": ":", "human": "--"}
+BINS = 20
+LINES = {"random": ":", "human": "--"}
 
 MOST_SERIES = 8
-"""Numbers of an action vector that are drawn, so that they can be told apart."""
+"""Largest number of drawn components of an action vector; more could not be distinguished."""
 
 
 def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
-    """Draw histograms of the returns, the lengths and the actions of episodes, at least one.
+    """Writes histograms of the returns, lengths and actions of episodes, at least one.
 
     Raises:
-        UserError: another ending, matplotlib is missing, or the file cannot be written.
+        UserError: the ending of the name is unknown, matplotlib is missing, or writing fails.
     """
     if path.suffix not in ENDINGS:
         raise UserError(f"--picture {path}: its name must end in {', '.join(ENDINGS)}")

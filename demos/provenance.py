@@ -1,4 +1,4 @@
-"""When, by which command and by which code something was made."""
+"""The time, the command line and the commit that made a dataset."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from envs import program
 
 
 def command_line() -> str:
-    """The command of this process, as a person would type it."""
+    """The command line of this process, as the user would type it."""
     return program.as_called("python -m demos") + " " + shlex.join(sys.argv[1:])
 
 
 def now() -> str:
-    """The present time, ISO 8601."""
+    """The current time, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def commit(folder: Path = Path(__file__).parent) -> str:
-    """The commit of this code, with "-dirty" when files differ; "" outside Git.
+    """The commit of this code, with "-dirty" if files differ from it; "" outside Git.
 
     Args:
-        folder: an existing directory of another working tree, to get that one's commit.
+        folder: an existing directory in the working tree; by default in ours.
     """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

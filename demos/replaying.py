@@ -1,4 +1,4 @@
-"""Watching an episode: its pictures, each with what was done and what it brought."""
+"""Pictures of an episode with captions: the step, the return and the action."""
 
 from __future__ import annotations
 
@@ -14,38 +14,48 @@ from demos.episode import Episode
 from envs import UserError, render
 from envs.action_names import action_name
 
-LEAST_WIDTH, USUAL_SIDE = 320, 480
-"""Pixels: captions have room on the first, and small pictures are enlarged up to the second."""
+LEAST_WIDTH = 320
+"""Smallest width in pixels, which captions need."""
 
-FONT_SIZE, LINE_HEIGHT, MARGIN = 14, 18, 6
-BAND, INK = (24, 24, 27), (228, 228, 231)
+USUAL_SIDE = 480
+"""Small pictures are enlarged up to this side, in pixels."""
+
+FONT_SIZE = 14
+LINE_HEIGHT = 18
+MARGIN = 6
+
+BAND = (24, 24, 27)
+"""Color of the band below the picture."""
+
+INK = (228, 228, 231)
+"""Color of the text in the band."""
 
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """What there is to see of one step."""
+    """The picture of one step and its caption."""
 
     picture: np.ndarray
     """uint8 (H, W, 3), in the environment's own resolution."""
     lines: tuple[str, ...]
-    """What is written below it."""
+    """Lines of text below the picture."""
 
 
 def one_episode(dataset: Dataset, number: int) -> Episode:
-    """The episode of that number, from 0; what is wrong with others does not matter.
+    """Reads the episode with this number, from 0; damage in other episodes does not matter.
 
     Raises:
-        UserError: there is none, it is damaged, or it does not replay.
+        UserError: there is no such episode, it is damaged, or it does not replay.
     """
     at_least_one(dataset, dataset.files())
     require_numbers(dataset, [number])
     if not dataset.metadata.replayable:
-        raise UserError(f"{dataset.path} does not replay from seed and actions")
+        raise UserError(f"the episodes of {dataset.path} do not replay from seed and actions")
     return dataset.episode(number)
 
 
 def moments(episode: Episode) -> Generator[Moment, None, None]:
-    """The reset, then each step: T + 1 moments of an episode of T steps.
+    """Yields T + 1 moments of an episode of T steps: one for the reset and one for each step.
 
     Raises:
         UserError: as `envs.render`.
@@ -58,22 +68,23 @@ def moments(episode: Episode) -> Generator[Moment, None, None]:
 
 
 def checked_speed(speed: float) -> float:
-    """The value of `--speed`; a UserError where nobody could watch it."""
+    """Returns the value of `--speed`; raises a UserError if it is out of range."""
     if not 0.01 <= speed <= 100:
         raise UserError(f"--speed {speed:g}: must be between 0.01 and 100")
     return speed
 
 
 def captioned(moment: Moment) -> np.ndarray:
-    """The picture with its lines in a band below it, where they hide nothing.
+    """Draws the picture with its lines of text in a band below it.
 
     Returns:
-        uint8 (H', W', 3), both even. Small pictures are enlarged by a whole number, narrow ones are
-        centered.
+        uint8 (H', W', 3), with even H' and W'. A small picture is enlarged by a whole number, and a
+        narrow picture is centered.
     """
     height, width = moment.picture.shape[:2]
     factor = max(1, USUAL_SIDE // max(height, width))
-    height, width = factor * height, factor * width
+    height *= factor
+    width *= factor
     full_width = max(LEAST_WIDTH, width + width % 2)
     band_height = LINE_HEIGHT * len(moment.lines) + MARGIN
     full_height = height + band_height + (height + band_height) % 2
@@ -88,7 +99,7 @@ def captioned(moment: Moment) -> np.ndarray:
 
 
 def fitting(line: str, width: int) -> str:
-    """As much of a line as fits into so many pixels."""
+    """A line, cut at the end if it is wider than so many pixels."""
     if font().getlength(line) <= width:
         return line
     while line and font().getlength(line + "…") > width:
@@ -98,4 +109,5 @@ def fitting(line: str, width: int) -> str:
 
 @functools.lru_cache
 def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font of captions."""
     return ImageFont.load_default(FONT_SIZE)

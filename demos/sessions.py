@@ -1,4 +1,4 @@
-"""A recording into a dataset: a new one, or one that is there and goes on with the next games."""
+"""Records into a dataset: into a new one, or into an existing one with the next games."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from envs import EnvSpec, UserError
 from envs.scores import reference_scores
 
 FARTHEST_GAMES = 10_000
-"""So many games in a row that were not kept are taken for the end of what was recorded."""
+"""After this many unknown games in a row, the search for recorded games ends."""
 
 
 class Recording:
-    """Where the episodes of one `demos record` go, for as long as its context is entered.
+    """Stores the episodes of one `demos record`; the context holds the dataset's lock.
 
     Attributes:
-        dataset: what they go into; None as long as it is not made.
-        seeds: of the episodes that were there before.
-        kept: episodes so far.
+        dataset: the dataset that gets the episodes; None until it is made.
+        seeds: seeds of the episodes that the dataset had before.
+        kept: number of episodes stored so far.
     """
 
     def __init__(self, path: Path, spec: EnvSpec, policy: str, seed: int, *, append: bool) -> None:
         """
         Args:
-            append: go on in the dataset at `path`, where there is one.
+            append: add to the dataset at `path`, if there is one.
 
         Raises:
-            UserError: there is a dataset, which is not to be appended to, is of another
-                environment, has a damaged episode, or is being written by another process.
+            UserError: there is a dataset and `append` is false; or the dataset is of another
+                environment, has a damaged episode, or is locked by another process.
         """
         self.path = path
         self.dataset: Dataset | None = None
@@ -49,7 +49,7 @@ class Recording:
             return
         if not append:
             raise UserError(
-                f"{path} is a dataset already; choose another name, or --append goes on in it"
+                f"{path} is a dataset already; choose another name, or add to it with --append"
             )
         with self._held:
             self._held.enter_context(alone(path))
@@ -64,26 +64,26 @@ class Recording:
 
     @property
     def replayable(self) -> bool | None:
-        """Whether episodes replay, None as long as nobody knows."""
+        """Whether episodes replay; None until it is known."""
         return self.dataset and self.dataset.metadata.replayable
 
     def first_game(self, seed_of: Callable[[int], int]) -> int:
-        """The number of the first game after all that were recorded.
+        """The number of the first game after all recorded games.
 
         Args:
-            seed_of: a game's number to the seed of its tape.
+            seed_of: maps the number of a game to the seed of its tape.
         """
         return next_game(self.seeds, seed_of)
 
     def begin(self, *, replayable: bool = True) -> None:
-        """Make the dataset, unless it is there; UserError where it cannot be written."""
+        """Makes the dataset if it does not exist; raises a UserError if it cannot be written."""
         if self.dataset is None:
             self._before = replace(self._before, replayable=replayable)
             self.dataset = Dataset.create(self.path, self._before)
             self._held.enter_context(alone(self.path))
 
     def keep(self, episode: Episode) -> None:
-        """Append an episode, and count it as one of this recording."""
+        """Appends an episode and counts it in this recording's session."""
         self.begin(replayable=episode.observations is None)
         assert self.dataset is not None
         now = replace(self._session, episodes=self.kept + 1)
@@ -96,7 +96,7 @@ class Recording:
         dataset = Dataset.open(self.path)
         spec.require_same(dataset.metadata.spec, f"{self.path} is")
         self.dataset = dataset
-        # One at a time: observations may be more than fits into memory.
+        # Episodes are read one at a time: the observations of all may not fit into memory.
         for episode in dataset.selected(range(len(dataset.files()))):
             if episode.seed is not None:
                 self.seeds.add(episode.seed)
@@ -105,7 +105,12 @@ class Recording:
 
 
 def next_game(known: Collection[int], seed_of: Callable[[int], int]) -> int:
-    """The number after the last game of which the seed is known; 0 where none is."""
+    """The number after the last game with a known seed; 0 if no game has one.
+
+    Args:
+        known: seeds of the recorded games.
+        seed_of: maps the number of a game to its seed.
+    """
     first = 0
     for number in count():
         if not known or number - first >= FARTHEST_GAMES:
@@ -116,7 +121,7 @@ def next_game(known: Collection[int], seed_of: Callable[[int], int]) -> int:
 
 
 def session(policy: str, seed: int) -> Session:
-    """A recording that begins now."""
+    """A session of a recording that begins now, without episodes yet."""
     return Session(
         policy=policy,
         created=provenance.now(),

@@ -1,4 +1,4 @@
-"""The datasets that come with Joystick, verified in its continuous integration."""
+"""The datasets that come with Joystick; its continuous integration verifies them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ FOLDER = Path(__file__).with_name("datasets")
 
 
 def shipped() -> dict[str, Path]:
-    """Their names and directories."""
+    """The directories of the shipped datasets, by name."""
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/dataset.json"))}
 
 
 def located(name: str | Path) -> Path:
-    """The directory of a dataset, given as a path or as the name of a shipped one; a path wins.
+    """The directory of a dataset, given as a path or as the name of a shipped dataset.
+
+    If both exist, the path wins.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such dataset; the message lists the shipped ones.
     """
-    path, datasets = Path(name), shipped()
+    path = Path(name)
+    datasets = shipped()
     if os.path.lexists(path / FILE):
         return path
     if str(name) in datasets:
@@ -38,12 +41,12 @@ def located(name: str | Path) -> Path:
 
 
 def opened(name: str | Path) -> Dataset:
-    """The dataset of a path or of a shipped name; a UserError says what is wrong with it."""
+    """Opens the dataset at a path or with a shipped name; raises a UserError if it cannot."""
     return Dataset.open(located(name))
 
 
 def of_environment(env_id: str) -> Path | None:
-    """The shipped dataset of an environment; None where there is none."""
+    """The directory of the shipped dataset of an environment, or None if there is none."""
     for path in shipped().values():
         if Dataset.open(path).metadata.spec.env_id == env_id:
             return path
@@ -51,10 +54,10 @@ def of_environment(env_id: str) -> Path | None:
 
 
 def find(name: str, spec: EnvSpec) -> Path:
-    """The directory of a dataset, as `located`; "auto" is the shipped one of the environment.
+    """The directory of a dataset, as `located`; "auto" means the environment's shipped dataset.
 
     Raises:
-        UserError: there is none, and the nearest name.
+        UserError: there is no such dataset; the message names the nearest one.
     """
     if name == "auto":
         path = of_environment(spec.env_id)

@@ -1,4 +1,4 @@
-"""Moments on a terminal: two pixels a character, one above the other."""
+"""Shows moments on a terminal; a character shows two pixels, one above the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from envs.text import plain
 
 
 class HalfBlocks:
-    """A moment as large as the console allows, with its lines below it."""
+    """A moment as large as the console allows, with its lines of text below it."""
 
     def __init__(self, moment: Moment):
         self.moment = moment
@@ -33,7 +33,7 @@ class HalfBlocks:
         lines = self.moment.lines
         rows = max(1, console.height - len(lines))
         for row in fitted(self.moment.picture, options.max_width, rows):
-            # Equal characters share their colors' escape codes.
+            # Neighbors with equal colors share one escape code.
             for colors, cells in groupby(row.reshape(len(row), 6).tolist()):
                 above, below = Color.from_rgb(*colors[:3]), Color.from_rgb(*colors[3:])
                 yield Segment("▀" * len(list(cells)), Style(color=above, bgcolor=below))
@@ -42,7 +42,7 @@ class HalfBlocks:
 
 
 def fitted(picture: np.ndarray, columns: int, rows: int) -> np.ndarray:
-    """A picture (H, W, 3) in so many characters at most, its shape kept.
+    """Shrinks or enlarges a picture (H, W, 3) to at most so many characters, keeping its shape.
 
     Returns:
         uint8 (R, C, 2, 3): the colors of each character's upper and lower half.
@@ -55,13 +55,13 @@ def fitted(picture: np.ndarray, columns: int, rows: int) -> np.ndarray:
 
 
 def play(moments: Iterable[Moment], fps: float, console: Console) -> None:
-    """Show moments in real time; q and Escape end it.
+    """Shows moments in real time until they end; q and Escape stop it.
 
     Raises:
-        UserError: the console is no terminal.
+        UserError: the console is not a terminal.
     """
     if not console.is_terminal:
-        raise UserError("the output is no terminal: name a film with --to FILE.mp4")
+        raise UserError("the output is not a terminal: name a film with --to FILE.mp4")
     due = time.perf_counter()
     with Live(console=console, screen=True, auto_refresh=False) as live, keypresses():
         for moment in moments:
@@ -73,7 +73,7 @@ def play(moments: Iterable[Moment], fps: float, console: Console) -> None:
 
 @contextmanager
 def keypresses() -> Iterator[None]:
-    """Keys are read as they are pressed, not line by line, where the input is a Unix terminal."""
+    """Makes a Unix terminal deliver each key at once instead of whole lines, inside the context."""
     if sys.platform == "win32" or not reads_keys():
         yield
         return
@@ -89,7 +89,7 @@ def keypresses() -> Iterator[None]:
 
 
 def reads_keys() -> bool:
-    """Whether single keys can be read: the input is a terminal, and not one of Windows."""
+    """Whether single keys can be read: the input is a terminal, but not on Windows."""
     try:
         import termios  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
@@ -98,13 +98,15 @@ def reads_keys() -> bool:
 
 
 def quits_before(due: float) -> bool:
-    """Wait until then; True at once where the person quits."""
-    while (left_s := due - time.perf_counter()) > 0:
+    """Waits until the time `due`; returns True as soon as the person quits, and False at `due`."""
+    while True:
+        left_s = due - time.perf_counter()
+        if left_s <= 0:
+            return False
         if not reads_keys():
             time.sleep(left_s)
         elif select.select([sys.stdin], [], [], left_s)[0]:
             typed = os.read(sys.stdin.fileno(), 64)
-            # An arrow key begins with the byte that is Escape when it is alone.
+            # The code of an arrow key also begins with the byte of Escape.
             if b"q" in typed or typed == b"\x1b":
                 return True
-    return False

@@ -1,4 +1,4 @@
-"""A window that shows moments at a steady rate, and says which keys are pressed in it."""
+"""A window that shows moments at a steady rate and reports its pressed keys."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from envs.screens import DISPLAYS, UNSEEN, has_display, wished_driver
 from envs.text import plain
 
 SHARE_OF_DESKTOP = 0.8
-REPEAT_AFTER_MS, REPEAT_EVERY_MS = 300, 50
+REPEAT_AFTER_MS = 300
+REPEAT_EVERY_MS = 50
 MOST_SLEEP_S = 0.02
-"""So soon is a key seen, however slow the film."""
+"""Longest delay in seconds before a key is noticed, also in a slow film."""
 
 WITHOUT_DISPLAY = "connect with ssh -X, or use a machine with a display"
 
@@ -29,29 +30,32 @@ QUIT_KEYS = frozenset({"q", "escape"})
 
 @dataclass(frozen=True)
 class Keys:
-    """What was done with the keyboard since it was asked for last; keys have pygame's names."""
+    """The keyboard's events since the last report; keys have pygame's names."""
 
     held: tuple[str, ...] = ()
-    """Pressed now, the first to be pressed first."""
+    """Keys that are down now, in the order in which they were pressed."""
     struck: tuple[str, ...] = ()
-    """Went down since."""
+    """Keys that went down."""
     repeated: tuple[str, ...] = ()
-    """Are held for so long that they count again."""
+    """Keys that are held so long that they repeat."""
     closed: bool = False
     """The window was closed."""
 
     @property
     def quits(self) -> bool:
+        """Whether the person closed the window or pressed a key that quits."""
         return self.closed or not QUIT_KEYS.isdisjoint(self.struck)
 
 
 class Screen(Protocol):
-    """Where a person watches and plays."""
+    """Shows moments to a person and reports keys."""
 
-    def show(self, moment: Moment) -> None: ...
+    def show(self, moment: Moment) -> None:
+        """Shows a moment at once."""
+        ...
 
     def wait(self) -> Keys:
-        """Wait until the next moment is due, or shorter where the person quits."""
+        """Waits until the next moment is due or the person quits; returns the keys."""
         ...
 
 
@@ -59,14 +63,17 @@ class Window:
     """A pygame window that fits the desktop and can be resized."""
 
     def __init__(self, pygame: Any, title: str, fps: float):
-        self._pygame, self._period_s = pygame, 1 / fps
-        self._due, self._held = time.perf_counter(), dict[str, None]()
+        self._pygame = pygame
+        self._period_s = 1 / fps
+        self._due = time.perf_counter()
+        self._held: dict[str, None] = {}
         pygame.display.set_caption(title)
         pygame.key.set_repeat(REPEAT_AFTER_MS, REPEAT_EVERY_MS)
 
     def show(self, moment: Moment) -> None:
-        """Draw a moment as large as the window allows."""
-        pygame, picture = self._pygame, captioned(moment)
+        """Draws a moment as large as the window allows."""
+        pygame = self._pygame
+        picture = captioned(moment)
         surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
         size = np.array(surface.get_size())
         window = pygame.display.get_surface()
@@ -81,7 +88,7 @@ class Window:
         pygame.display.flip()
 
     def wait(self) -> Keys:
-        """As `Screen.wait`; a moment that is late is not caught up with."""
+        """As `Screen.wait`; after a late moment, the rate stays and lost time is not made up."""
         self._due = max(self._due + self._period_s, time.perf_counter())
         keys = Keys()
         while True:
@@ -92,8 +99,10 @@ class Window:
             time.sleep(min(left_s, MOST_SLEEP_S))
 
     def _read(self, before: Keys) -> Keys:
-        pygame, closed = self._pygame, before.closed
-        struck, repeated = list(before.struck), list(before.repeated)
+        pygame = self._pygame
+        closed = before.closed
+        struck = list(before.struck)
+        repeated = list(before.repeated)
         for event in pygame.event.get():
             if event.type == pygame.KEYDOWN:
                 key = pygame.key.name(event.key)
@@ -109,10 +118,10 @@ class Window:
 
 @contextmanager
 def window(title: str, fps: float, instead: str = WITHOUT_DISPLAY) -> Iterator[Window]:
-    """A window while it is needed; it appears with what is shown first.
+    """Yields a window, which appears with the first moment and closes after the context.
 
     Args:
-        instead: what a person does where there is no display.
+        instead: the way out in errors, if there is no display.
 
     Raises:
         UserError: pygame is missing, or there is no display.
@@ -120,19 +129,21 @@ def window(title: str, fps: float, instead: str = WITHOUT_DISPLAY) -> Iterator[W
     require_display(instead)
     pygame = imported_pygame()
     open_display(pygame, instead)
-    quit_all, quit_display = pygame.quit, pygame.display.quit
-    # An environment that draws with pygame ends all of pygame when it is closed, windows too.
+    quit_all = pygame.quit
+    quit_display = pygame.display.quit
+    # An environment that renders with pygame calls pygame.quit on close, which closes all windows.
     pygame.quit = pygame.display.quit = lambda: None
     try:
         yield Window(pygame, title, fps)
     finally:
-        pygame.quit, pygame.display.quit = quit_all, quit_display
+        pygame.quit = quit_all
+        pygame.display.quit = quit_display
         pygame.display.quit()
 
 
 def imported_pygame() -> Any:
-    """The module; a UserError where it is missing."""
-    # Otherwise it prints a line of its own when it is imported.
+    """Imports pygame; raises a UserError if it is missing."""
+    # Otherwise pygame prints a line when it is imported.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         import pygame
@@ -142,9 +153,9 @@ def imported_pygame() -> Any:
 
 
 def open_display(pygame: Any, instead: str) -> None:
-    """Get ready for windows; a UserError where nobody would see them."""
+    """Prepares pygame for windows; raises a UserError if no display would show them."""
     wished = wished_driver()
-    # Left to itself, SDL tries Wayland beside X11 and complains in a line of its own.
+    # By default, SDL also tries Wayland, and prints a warning if only X11 is there.
     asked = "x11" if asks_x11_alone() else wished
     before = os.environ.pop("SDL_VIDEODRIVER", None)
     try:
@@ -157,7 +168,7 @@ def open_display(pygame: Any, instead: str) -> None:
         os.environ.pop("SDL_VIDEODRIVER", None)
         if before is not None:
             os.environ["SDL_VIDEODRIVER"] = before
-    # What SDL falls back to where a display does not answer: a window that nobody sees.
+    # If no display answers, SDL falls back to an invisible window.
     if pygame.display.get_driver() in UNSEEN and not wished:
         pygame.display.quit()
         shown = " ".join(f"{name}={os.environ[name]}" for name in DISPLAYS if name in os.environ)
@@ -165,15 +176,15 @@ def open_display(pygame: Any, instead: str) -> None:
 
 
 def asks_x11_alone() -> bool:
-    """Whether an X server is the only display that this machine names."""
+    """Whether the environment variables name an X server and no other display."""
     names_x11 = sys.platform == "linux" and os.environ.get("DISPLAY")
     return bool(names_x11) and not os.environ.get("WAYLAND_DISPLAY") and not wished_driver()
 
 
 def require_display(instead: str) -> None:
-    """Pass where a window can be seen, or where the person wishes for another one.
+    """Raises a UserError if there is no display, unless the user chose SDL's driver.
 
-    Nothing is opened for it: SDL complains in lines of its own where there is no display.
+    The check opens no window, because SDL prints warnings if there is no display.
     """
     if not wished_driver() and not has_display():
         raise UserError(f"no window can be opened, there is no display: {instead}")

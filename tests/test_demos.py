@@ -130,7 +130,7 @@ def test_of_a_stack_only_the_newest_frame_is_seen() -> None:
         ({"digests": np.zeros((1, 16), np.uint8)}, "digests are uint8 (1, 16), but an episode of"),
         ({"seed": -1}, "seed is -1, allowed is 0 to 18446744073709551615"),
         ({"rewards": np.full(300, np.nan, np.float32)}, "the reward of step 1 is nan"),
-        ({"steps": 0}, "an episode has at least 1 step"),
+        ({"steps": 0}, "an episode must have at least 1 step"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(parts: dict, message: str) -> None:
@@ -296,7 +296,7 @@ def test_a_damaged_episode_is_named_and_the_others_are_offered(tmp_path: Path) -
         kept.episodes()
     assert "episode 1 of" in str(caught.value)
     assert "truncated or changed" in str(caught.value)
-    assert "the other 2 are whole, and `python -m demos filter " in str(caught.value)
+    assert "the other 2 are intact, and `python -m demos filter " in str(caught.value)
     assert [len(each) for each in kept.episodes(skip_damaged=True)] == [10, 30]
 
 

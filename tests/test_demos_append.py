@@ -91,7 +91,7 @@ def test_what_cannot_be_gone_on_with_is_one_line_and_changes_nothing(
     capsys.readouterr()
     assert demos(*CHAIN, "--out", chain) == 2
     said = capsys.readouterr().err
-    assert "choose another name, or --append goes on in it" in said and said.count("\n") == 1
+    assert "choose another name, or add to it with --append" in said and said.count("\n") == 1
     assert demos("record", "--env", "toy/Bandit-v0", "--append", "--out", chain) == 2
     assert "is of another environment: env_id is 'toy/Chain-v0' there" in capsys.readouterr().err
     assert seeds(chain) == before

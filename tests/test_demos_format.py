@@ -107,10 +107,10 @@ def linked_folder(files: list[Path], other: list[Path]) -> None:
         (swapped_numbers, ["episode 1: *", "episode 2: *",
                            "000001-* is episode 2 under another name",
                            "000002-* is episode 1 under another name"]),
-        (renamed, ["episode 1: 000001-* is missing", "best.parquet is no episode of the dataset*"]),
-        (exchanged, ["episode 1: 000001-* is missing", "000001-* is no episode of the dataset*"]),
+        (renamed, ["episode 1: 000001-* is missing", "best.parquet is not listed in dataset.json"]),
+        (exchanged, ["episode 1: 000001-* is missing", "000001-* is not listed in dataset.json"]),
         (exchanged_under_its_name, ["episode 1: 000001-* was truncated or changed since*"]),
-        (added, ["000004-* is no episode of the dataset*"]),
+        (added, ["000004-* is not listed in dataset.json"]),
         (linked, ["episode 1: 000001-* is a symbolic link, which is not followed"]),
         (linked_folder, ["episode 0: *", "episode 1: *", "episode 2: *",
                          "episode 3: *'episodes' is a symbolic link, which is not followed"]),
@@ -168,7 +168,7 @@ def test_a_changed_text_is_named_and_can_be_accepted(
 def test_a_list_that_names_anything_else_is_refused(ours: Path) -> None:
     for name in ("../../etc/passwd", "000001-0123456789abcdef.parquet\0", "x", "a" * 9_000):
         rewritten(ours, lambda values, name=name: values["episodes"].append(name))
-        with pytest.raises(UserError, match=r"is no name of an episode's file$"):
+        with pytest.raises(UserError, match=r"is not the name of an episode's file$"):
             Dataset.open(ours)
         rewritten(ours, lambda values: values["episodes"].pop())
     rewritten(ours, lambda values: values["episodes"].append(values["episodes"][0]))

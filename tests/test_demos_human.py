@@ -116,8 +116,8 @@ def test_a_game_without_an_action_that_does_nothing_waits_for_a_key() -> None:
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (spaces.Box(-1, 1, (2,)), "its actions are of the kind Box, and it has no get_keys_to_act"),
-        (spaces.Discrete(11), "its actions are 0 to 10, but digits 0 to 9"),
+        (spaces.Box(-1, 1, (2,)), "its action space is Box, and it has no get_keys_to_action"),
+        (spaces.Discrete(11), "its actions are 0 to 10, but the keys are 0 to 9"),
         (spaces.Discrete(2, start=-1), "its actions are -1 to 0, but digits"),
     ],
 )
@@ -292,7 +292,7 @@ def test_what_a_person_cannot_play_is_one_line_and_leaves_nothing(
 ) -> None:
     person()
     for env_id, message in {
-        "toy/Target-v0": "a person cannot play toy/Target-v0: its actions are of the kind Box",
+        "toy/Target-v0": "a person cannot play toy/Target-v0: its action space is Box",
         "Nothing-v0": "unknown environment 'Nothing-v0'",
     }.items():
         assert human_record(tmp_path / "d", env_id=env_id) == 2

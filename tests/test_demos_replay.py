@@ -233,7 +233,7 @@ def test_a_window_or_the_terminal_is_where_it_is_shown(
     assert demos("replay", catch) == 2
     assert "there is neither a display nor a terminal" in capsys.readouterr().err
     assert demos("replay", catch, "--to", "terminal") == 2
-    assert "the output is no terminal" in capsys.readouterr().err
+    assert "the output is not a terminal" in capsys.readouterr().err
     monkeypatch.setenv("DISPLAY", ":0")
     assert usual_target() == "window"
     # A server's profile often has it, for the sake of pictures.

@@ -207,7 +207,9 @@ def test_stored_observations_cannot_be_changed_nor_the_episode_played_again() ->
     assert it.observations is not None
     with pytest.raises(ValueError, match="read-only"):
         it.observations[0] = 1.0
-    with pytest.raises(UserError, match="CartPole-v1 cannot be played again: it is kept"):
+    with pytest.raises(
+        UserError, match="CartPole-v1 cannot be replayed: its observations are stored"
+    ):
         _ = it.tape
 
 
