@@ -1,7 +1,7 @@
-"""Datasets in the format of Minari (https://minari.farama.org), which keeps every observation.
+"""Exports datasets in the format of Minari (https://minari.farama.org), with every observation.
 
-What we write there comes back unchanged: Minari keeps any metadata, so a dataset's and each
-episode's metadata go along as JSON. Only local directories are read and written.
+An exported dataset imports again unchanged, because its metadata and the metadata of its episodes
+are stored as JSON among Minari's. Only local directories are read and written.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 DIRECTORY = "MINARI_DATASETS_PATH"
 
 KEY = "joystick"
-"""Where our metadata is among Minari's, of a dataset and of an episode."""
+"""Key of our metadata within Minari's, for datasets and for episodes."""
 
 
 def library() -> ModuleType:
-    """Minari; a UserError says how to install it."""
+    """Imports Minari; raises a UserError if it is not installed."""
     try:
         import h5py  # noqa: F401
         import minari
@@ -53,23 +53,23 @@ def library() -> ModuleType:
 
 
 def datasets_directory() -> Path:
-    """Where Minari keeps its datasets."""
+    """The directory of Minari's datasets."""
     return Path(os.environ.get(DIRECTORY) or Path.home() / ".minari" / "datasets")
 
 
 def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
-    """Write a dataset as one of Minari's, without loss; it appears only when it is whole.
+    """Writes a dataset in Minari's format without loss; it appears only when it is complete.
 
-    Observations are those that the environment emits, stacks of frames included; they are emulated
-    and held against the digests.
+    The observations are the environment's own, including stacks of frames. Each episode is replayed
+    and compared with its digests.
 
     Args:
-        dataset_id: its name there, such as "pong/expert-v0".
-        directory: of Minari's datasets.
+        dataset_id: name of the dataset in Minari, such as "pong/expert-v0".
+        directory: directory of Minari's datasets.
 
     Raises:
-        UserError: Minari is missing, the name is none or taken, an episode is damaged or not what
-            was recorded, or the environment cannot be built here.
+        UserError: Minari is missing, the name is invalid or taken, an episode is damaged or differs
+            from its recording, or the environment cannot be built here.
     """
     minari = library()
     from minari.dataset.minari_dataset import parse_dataset_id
@@ -78,10 +78,10 @@ def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
     try:
         namespace, *_ = parse_dataset_id(dataset_id)
     except (TypeError, ValueError):
-        raise UserError(f"--id {dataset_id}: must be of the form pong/expert-v0") from None
+        raise UserError(f"--id {dataset_id}: must have the form pong/expert-v0") from None
     target = directory / dataset_id
     if target.exists():
-        raise UserError(f"{target} is there already; choose another --id")
+        raise UserError(f"{target} exists already; choose another --id")
     files = at_least_one(dataset, dataset.files())
     about = dataset.metadata
     observation_space, action_space = spaces_of(about.spec)
@@ -113,11 +113,11 @@ def export(dataset: Dataset, dataset_id: str, directory: Path) -> Path:
 
 
 def buffer(episode: Episode, action_space: Space) -> EpisodeBuffer:
-    """An episode as Minari takes it."""
+    """Converts an episode to Minari's type."""
     from minari.data_collector import EpisodeBuffer
 
     last = np.arange(len(episode)) == len(episode) - 1
-    # Minari says lists, and keeps the dtypes of arrays.
+    # Minari's types say lists, but arrays work and preserve their dtypes.
     steps: dict[str, Any] = {
         "observations": emitted(episode),
         "actions": playable_actions(action_space, episode.actions),
@@ -130,7 +130,7 @@ def buffer(episode: Episode, action_space: Space) -> EpisodeBuffer:
 
 @dataclass(frozen=True)
 class Note:
-    """What Minari has no place for, as metadata of an episode."""
+    """Facts about an episode that Minari's format lacks, stored as metadata."""
 
     policy: str
     digests: list[str]
@@ -141,15 +141,16 @@ class Note:
 
 
 def note(episode: Episode) -> dict[str, str]:
-    """The metadata of an episode that Minari keeps for us."""
+    """Our metadata of an episode, for Minari to store."""
     digests = [bytes(each).hex() for each in episode.digests]
     about = Note(episode.policy, digests, episode.actions.dtype.str)
     return {KEY: json.dumps(asdict(about))}
 
 
 def emitted(episode: Episode) -> np.ndarray:
-    """The observations (T + 1, ...) as the environment emits them, stacks of frames included."""
-    frames, depth = np.stack(list(observations_of(episode))), episode.spec.frame_stack
+    """The observations (T + 1, ...) that the environment emits, including stacks of frames."""
+    frames = np.stack(list(observations_of(episode)))
+    depth = episode.spec.frame_stack
     if depth == 1:
         return frames
     # The emulator begins an episode with a stack of black frames.
@@ -159,11 +160,11 @@ def emitted(episode: Episode) -> np.ndarray:
 
 
 def recoverable(spec: EnvSpec) -> dict[str, str]:
-    """The metadata by which Minari's `recover_environment` builds the environment.
+    """The metadata from which Minari's `recover_environment` builds the environment.
 
-    It is Gymnasium's own, with Gymnasium's wrappers: an Atari game is preprocessed as ours, and
-    observations that are no array are made one. {} where its registration holds code, which no
-    file keeps.
+    The environment is Gymnasium's, with Gymnasium's wrappers. The wrappers preprocess an Atari game
+    as we do, and flatten observations that are not arrays. Returns {} if the registration of the
+    environment holds code, which JSON cannot store.
     """
     game = spec.game
     env_id = spec.env_id.rpartition(":")[2] if game is None else gymnasium_id(game)
@@ -190,13 +191,13 @@ def recoverable(spec: EnvSpec) -> dict[str, str]:
 
 
 def gymnasium_id(game: str) -> str:
-    """The id with which Gymnasium makes an Atari game."""
+    """The id under which Gymnasium registers an Atari game."""
     ids = (env_id for env_id, rom in atari_ids().items() if rom == game)
     return next(env_id for env_id in ids if env_id.startswith("ALE/"))
 
 
 def flattening(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
-    """Gymnasium's wrapper that makes an array of observations that are none."""
+    """Gymnasium's wrapper that flattens observations, or () if they are arrays already."""
     env = make_env(spec, {})
     env.close()
     if isinstance(env.observation_space, Box):
@@ -205,7 +206,7 @@ def flattening(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
 
 
 def atari_wrappers(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
-    """Gymnasium's wrappers that preprocess as an Atari game's spec says."""
+    """Gymnasium's wrappers that preprocess an Atari game as its spec says."""
     wrappers = {
         "AtariPreprocessing": {
             "noop_max": spec.noop_max,
@@ -225,9 +226,9 @@ def atari_wrappers(spec: EnvSpec) -> tuple[WrapperSpec, ...]:
 
 @contextmanager
 def told(directory: str | Path) -> Iterator[None]:
-    """Minari's datasets are in this directory, and it says nothing of fields that have no value."""
+    """Makes Minari use this directory, and silences its warnings about fields without a value."""
     before = os.environ.get(DIRECTORY)
-    # Of a relative one, Minari looks for its files in the wrong place.
+    # With a relative directory, Minari looks for its files in the wrong place.
     os.environ[DIRECTORY] = os.path.realpath(directory)
     try:
         with warnings.catch_warnings():

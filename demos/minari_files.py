@@ -1,7 +1,7 @@
-"""What a dataset of Minari's may be made of, before Minari reads any of it.
+"""Checks the files of a Minari dataset before Minari reads them.
 
-A stranger's folder may hold links, and an HDF5 file may name files of its reader's whose bytes
-become observations. Arrays may claim more than any memory holds.
+A hostile folder may hold links. A hostile HDF5 file may name other files of the reader, whose bytes
+would become observations. Arrays may claim more bytes than the memory holds.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from envs.text import plain
 if TYPE_CHECKING:
     import h5py
 
-MAIN_FILE, METADATA_FILE = "main_data.hdf5", "metadata.json"
+MAIN_FILE = "main_data.hdf5"
+METADATA_FILE = "metadata.json"
 
 MOST_EPISODES = 10_000_000
 DEEPEST = 32
-"""Groups in groups."""
+"""Deepest nesting of groups in an HDF5 file."""
 
 
 def metadata_of(data: Path) -> dict[str, Any]:
-    """The metadata of a dataset; raises as `envs.schema.read`."""
+    """Reads the metadata of a dataset; raises as `envs.schema.read`."""
     # Minari writes NaN and infinities as the bounds of spaces.
     with open_regular(data / METADATA_FILE, schema.MOST_BYTES) as file:
         return schema.parse(file.read(), dict[str, Any], METADATA_FILE, finite=False)
 
 
 def require_safe(data: Path, raw: dict[str, Any]) -> None:
-    """Passes where reading a dataset reads its own files alone, and a bounded number of bytes.
+    """Checks that a dataset consists of its own regular files, of a bounded size.
 
     Args:
-        data: the directory of its data.
-        raw: its metadata.
+        data: directory of the dataset's data.
+        raw: metadata of the dataset.
 
     Raises:
-        Malformed: it has a link, a file that is none, too large an episode, or fewer episodes than
-            it says.
+        Malformed: the dataset has a link, a special file, too large an episode, or fewer episodes
+            than its metadata claims.
     """
     require_own_files(data)
     claimed = schema.convert(raw.get("total_episodes"), int, "total_episodes")
@@ -56,11 +57,11 @@ def require_safe(data: Path, raw: dict[str, Any]) -> None:
     else:
         found = sum(each.name.isdigit() for each in data.iterdir() if is_directory(each))
     if not 0 <= claimed <= min(found, MOST_EPISODES):
-        raise Malformed(f"it says that it has {claimed:,} episodes, but has {found:,}")
+        raise Malformed(f"its metadata claims {claimed:,} episodes, but it has {found:,}")
 
 
 def require_own_files(data: Path) -> None:
-    """Passes where everything below a directory is a regular file or a directory."""
+    """Raises Malformed unless everything below a directory is a regular file or a directory."""
     for folder, folders, files in os.walk(data):
         for name in folders + files:
             path = Path(folder, name)
@@ -73,7 +74,7 @@ def require_own_files(data: Path) -> None:
 
 
 def require_safe_hdf5(path: Path) -> int:
-    """Passes where an HDF5 file holds all its arrays itself; returns the number of its episodes."""
+    """Checks that an HDF5 file holds all its arrays itself; returns the number of its episodes."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -85,10 +86,13 @@ def require_safe_hdf5(path: Path) -> int:
 
 
 def array_bytes(group: h5py.Group, name: str, seen: set[int], depth: int = 0) -> Iterator[int]:
-    """The bytes of each array at and below a name of a group; Malformed where one is elsewhere.
+    """Yields the bytes of each array under a name in a group.
 
     Args:
-        seen: the groups that were visited; a group may be in itself.
+        seen: the visited groups, because a group may contain itself.
+
+    Raises:
+        Malformed: an array is in another file.
     """
     import h5py
     from h5py.h5o import get_info
@@ -102,7 +106,7 @@ def array_bytes(group: h5py.Group, name: str, seen: set[int], depth: int = 0) ->
         yield math.prod(item.shape or ()) * item.dtype.itemsize
         return
     if depth > DEEPEST or not isinstance(item, h5py.Group):
-        raise Malformed(f"{plain(name)} is no array")
+        raise Malformed(f"{plain(name)} is not an array")
     place = get_info(item.id).addr
     if place not in seen:
         seen.add(place)
@@ -111,7 +115,7 @@ def array_bytes(group: h5py.Group, name: str, seen: set[int], depth: int = 0) ->
 
 
 def at(space: gymnasium.Space, values: Any, step: int) -> Any:
-    """The value of a step, of a space's values as Minari keeps them: an array for each part."""
+    """The value at a step, from Minari's values of a space, which are one array for each part."""
     if isinstance(space, spaces.Dict):
         return {key: at(part, values[key], step) for key, part in space.items()}
     if isinstance(space, spaces.Tuple):
@@ -120,7 +124,7 @@ def at(space: gymnasium.Space, values: Any, step: int) -> Any:
 
 
 def length(space: gymnasium.Space, values: Any) -> int:
-    """Of how many steps there are values; Malformed where parts differ in it."""
+    """The number of steps in Minari's values of a space; raises Malformed if its parts differ."""
     parts: list[tuple[gymnasium.Space, Any]] = []
     if isinstance(space, spaces.Dict):
         parts = [(part, values[key]) for key, part in space.items()]

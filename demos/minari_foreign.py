@@ -1,7 +1,7 @@
-"""Datasets of Minari's that others made: an episode is replayed before it is believed.
+"""Imports Minari datasets that others made, after a replay of each episode.
 
-It becomes its seed and its actions if these lead to exactly what Minari has of it, bit for bit.
-Where one of a dataset does not, all of them keep Minari's observations.
+If the replay equals Minari's data bit for bit, the episode becomes its seed and actions. If one
+episode of a dataset differs, all its episodes keep Minari's observations.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 
 ATARI_ARGUMENTS = ("repeat_action_probability", "full_action_space", "mode", "difficulty")
-"""Arguments of ALE's environments that a spec has; its preprocessing is in Gymnasium's wrappers."""
+"""Arguments of ALE's environments that a spec has too; Gymnasium's wrappers do the rest."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a dataset of Minari's is as one of ours."""
+    """A Minari dataset in our types."""
 
     metadata: Metadata
     episodes: Iterator[Episode]
-    """Read one at a time; a UserError says what is wrong with the next."""
+    """Episodes, read one at a time; raises a UserError for an episode that cannot be read."""
     remark: str = ""
-    """What a person should know, "" for nothing."""
+    """A remark for the user, or ""."""
 
 
 @contextmanager
 def readable(source: str) -> Iterator[None]:
-    """What Minari and HDF5 raise on files that they did not write becomes one line."""
-    refused = f"{source} cannot be read as a dataset of Minari's"
+    """Turns any error of Minari and HDF5 on foreign files into a one-line UserError."""
+    refused = f"{source} cannot be read as a Minari dataset"
     try:
         yield
     except Malformed as error:
@@ -68,9 +68,11 @@ def readable(source: str) -> Iterator[None]:
 
 
 def rows(theirs: MinariDataset) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each episode and its metadata."""
-    storage, indices = theirs.storage, theirs.episode_indices.tolist()
-    data, about = storage.get_episodes(indices), storage.get_episode_metadata(indices)
+    """Pairs of each episode and its metadata."""
+    storage = theirs.storage
+    indices = theirs.episode_indices.tolist()
+    data = storage.get_episodes(indices)
+    about = storage.get_episode_metadata(indices)
     return zip(data, about, strict=True)
 
 
@@ -82,17 +84,18 @@ def others(
     *,
     replayable_only: bool,
 ) -> Reading:
-    """What a dataset is as one of ours.
+    """Converts a Minari dataset that others made.
 
     Args:
-        raw: its metadata.
-        source: what a person calls it.
-        env_id: its environment, where the metadata is not to be asked.
-        replayable_only: leave out the episodes that do not live again, instead of storing all.
+        raw: metadata of the dataset.
+        source: name of the dataset in errors.
+        env_id: the environment; None takes the one in the metadata.
+        replayable_only: leave out the episodes that do not replay, instead of storing the
+            observations of all.
 
     Raises:
-        UserError: it cannot be read; its environment is unknown here, was made in a way that no
-            spec has, or its spaces cannot be kept.
+        UserError: the dataset cannot be read, its environment is unknown or has options that a spec
+            lacks, or its spaces are unsupported.
     """
     from minari.dataset.minari_storage import is_image_space
 
@@ -111,15 +114,16 @@ def others(
                 except UserError as error:
                     raise UserError(f"episode {index} of {source}: {error}") from None
 
-    wrong = {i: why for i, each in enumerate(episodes()) if (why := why_not_replayable(each))}
+    faults = {i: why_not_replayable(each) for i, each in enumerate(episodes())}
+    wrong = {i: why for i, why in faults.items() if why}
     count = f"{len(wrong)} of {theirs.total_episodes} episodes"
     first = next((f"episode {i}, {why}" for i, why in wrong.items()), "")
-    remark = f"{count} do not live again from seed and actions ({first})" if wrong else ""
+    remark = f"{count} do not replay from seed and actions ({first})" if wrong else ""
     all_wrong = len(wrong) == theirs.total_episodes
     if replayable_only and all_wrong:
         raise UserError(f"{source}: {remark}")
     if wrong and variant and not replayable_only:
-        raise UserError(f"{source} was made with {variant}, which no spec has: {remark}")
+        raise UserError(f"{source} was made with {variant}, which a spec cannot hold: {remark}")
     replayable = replayable_only or not wrong
     metadata = Metadata(
         spec=spec,
@@ -139,25 +143,27 @@ def others(
         remark += ": they are left out" if replayable else ": all observations are stored"
         remark += "" if replayable or all_wrong else ", --replayable-only leaves those out"
         if raw.get("jpeg_encoding", True) and is_image_space(theirs.observation_space):
-            remark += " (they are pictures, which Minari changed when it kept them as JPEG)"
+            remark += " (they are pictures, which Minari changed by storing them as JPEG)"
     return Reading(metadata, kept, remark)
 
 
 def require_whole(data: dict[str, Any], about: dict[str, Any]) -> None:
-    """Passes where an episode has as many steps as Minari counted."""
-    steps, counted = len(data["rewards"]), about.get("total_steps")
+    """Raises a UserError if an episode has another number of steps than its metadata claims."""
+    steps = len(data["rewards"])
+    counted = about.get("total_steps")
     if counted is not None and steps != counted:
-        raise UserError(f"it has {steps} steps, but is said to have {plain_text(counted, 40)}")
+        claimed = plain_text(counted, 40)
+        raise UserError(f"it has {steps} steps, but its metadata claims {claimed}")
 
 
 def environment(raw: dict[str, Any], source: str, env_id: str | None) -> tuple[EnvSpec, str]:
-    """The environment that Minari names, and how theirs was made in another way, "" for not."""
+    """Returns the spec of a dataset's environment, and what of it the spec cannot hold, or ""."""
     declared = json.loads(raw.get("env_spec", "{}"))
     name = env_id or declared.get("id")
     if name is None:
-        raise UserError(f"{source} does not name its environment: say --env")
+        raise UserError(f"{source} does not name its environment: give --env")
     if env_id is None and ":" in name:
-        raise UserError(f"{source} is of '{name}', whose module is imported only if you say --env")
+        raise UserError(f"{source} names '{name}', whose module is imported only with --env {name}")
     spec = envs.spec(name)
     registered = gymnasium.spec(spec.env_id.rpartition(":")[2])
     steps = declared.get("max_episode_steps")
@@ -176,15 +182,15 @@ def environment(raw: dict[str, Any], source: str, env_id: str | None) -> tuple[E
 def with_arguments(
     spec: EnvSpec, given: dict[str, Any], usual: dict[str, Any]
 ) -> tuple[EnvSpec, dict[str, Any]]:
-    """The spec with the arguments of a constructor that are unusual, and those that it has not.
+    """Returns the spec with the constructor's unusual arguments, and the arguments that it lacks.
 
     Args:
-        given: all arguments that a file names; what is passed on of them is checked where the
-            environment is built (`envs.kwargs`).
-        usual: the arguments of the environment's registration.
+        given: all arguments that a file names. `envs.kwargs` checks them again when the environment
+            is built.
+        usual: the arguments in the environment's registration.
 
     Raises:
-        UserError: an argument is of another type than the spec's, or is none of a constructor.
+        UserError: an argument has the wrong type, or is not for the constructor.
     """
     unusual = {k: v for k, v in given.items() if k not in usual or usual[k] != v}
     if spec.family == "atari":
@@ -197,13 +203,13 @@ def with_arguments(
 
 
 def plain(seen: Any, theirs: gymnasium.Space, ours: gymnasium.Space) -> np.ndarray:
-    """Observations (T + 1, ...) as our environment emits them.
+    """Converts observations to the form of our environment, (T + 1, ...).
 
     Args:
-        seen: as Minari keeps them, an array for each part of `theirs`.
+        seen: Minari's observations, one array for each part of `theirs`.
 
     Raises:
-        UserError: they cannot be kept, or are not of our environment's shape and kind.
+        UserError: the observations are unsupported, or have another shape or dtype than ours.
     """
     try:
         read = reader(theirs)
@@ -213,14 +219,14 @@ def plain(seen: Any, theirs: gymnasium.Space, ours: gymnasium.Space) -> np.ndarr
         ):
             if its != wanted:
                 raise UserError(
-                    f"observations have the {what} {its}, but the environment's {wanted}"
+                    f"observations have the {what} {its}, but the environment has {wanted}"
                 )
         count = length(theirs, seen)
         rows: np.ndarray = np.empty((count, *read.space.shape), read.space.dtype)
         for step in range(count):
             read.write(at(theirs, seen, step), rows[step])
     except Unfit as unfit:
-        raise UserError(f"observations cannot be kept: {unfit}") from None
+        raise UserError(f"observations cannot be read: {unfit}") from None
     return rows
 
 
@@ -232,11 +238,12 @@ def episode(
     action_space: gymnasium.Space,
     policy: str,
 ) -> Episode:
-    """An episode with its observations; a UserError where it is not one whole episode."""
+    """Makes an episode with its observations; raises a UserError unless it is one whole episode."""
     rewards = np.asarray(data["rewards"], np.float32)
-    ends, steps = data["terminations"] | data["truncations"], len(rewards)
+    ends = data["terminations"] | data["truncations"]
+    steps = len(rewards)
     if len(seen) != steps + 1:
-        raise UserError(f"{len(seen)} observations of {steps} steps, must be {steps + 1}")
+        raise UserError(f"it has {len(seen)} observations, but {steps} steps need {steps + 1}")
     if ends[:-1].any():
         raise UserError(f"it ends at step {int(ends.argmax()) + 1} of {steps}")
     terminated = bool(data["terminations"][-1])
@@ -257,8 +264,8 @@ def episode(
 
 
 def why_not_replayable(episode: Episode) -> str:
-    """How the replay of an episode with observations differs from it; "" if it does not differ."""
+    """Says how the replay of an episode differs from its observations; "" if it does not."""
     if episode.seed is None:
-        return "no seed was kept"
+        return "its seed is missing"
     difference = verify(replace(episode, observations=None))
     return "" if difference is None else f"step {difference.step}: {difference.what}"

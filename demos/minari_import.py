@@ -1,4 +1,4 @@
-"""Datasets out of Minari's: ours as they were, others' as `demos.minari_foreign` finds them."""
+"""Imports Minari datasets: our exports unchanged, other datasets by `demos.minari_foreign`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ if TYPE_CHECKING:
 
 
 def read(source: str, env_id: str | None = None, *, replayable_only: bool = False) -> Reading:
-    """Read a dataset of Minari's.
+    """Reads a Minari dataset.
 
     Args:
-        source: its directory, or its name in Minari's own.
-        env_id: its environment, where Minari has none or one that a module must be imported for.
-        replayable_only: leave out the episodes that do not live again, instead of storing all.
+        source: directory of the dataset, or its name in Minari's directory.
+        env_id: the environment, if the dataset names none or one in a module.
+        replayable_only: leave out the episodes that do not replay, instead of storing the
+            observations of all.
 
     Raises:
-        UserError: Minari is missing; there is no such dataset; it cannot be read; its environment
-            is unknown here or its spaces cannot be kept.
+        UserError: Minari is missing, there is no such dataset, it cannot be read, its environment
+            is unknown, or its spaces are unsupported.
     """
-    minari, path = library(), located(source)
+    minari = library()
+    path = located(source)
     with readable(source):
         raw = metadata_of(path)
         if not {"observation_space", "action_space"} <= raw.keys():
-            # Minari would build the environment, from code that the file names.
-            raise UserError(f"{source} does not say what its observations and actions are")
+            # Without the spaces, Minari would build the environment from code that the file names.
+            raise UserError(f"{source} does not declare its observation_space and action_space")
         require_safe(path, raw)
         theirs = minari.MinariDataset(path)
     if KEY in raw:
@@ -47,7 +49,7 @@ def read(source: str, env_id: str | None = None, *, replayable_only: bool = Fals
 
 
 def located(source: str) -> Path:
-    """The directory of a dataset's data."""
+    """The directory of a dataset's data; raises a UserError if there is no such dataset."""
     directory = datasets_directory()
     for path in (Path(source), directory / source):
         for data in (path / "data", path):
@@ -55,13 +57,13 @@ def located(source: str) -> Path:
                 return data
     known = [each.parents[1] for each in directory.rglob("data/metadata.json")]
     raise UserError(
-        f"'{source}' is no dataset of Minari's, neither here nor in {directory}"
+        f"'{source}' is not a Minari dataset, neither here nor in {directory}"
         + did_you_mean(source, [str(each.relative_to(directory)) for each in known])
     )
 
 
 def ours(theirs: MinariDataset, metadata: Metadata, source: str) -> Reading:
-    """A dataset that `minari.export` wrote."""
+    """Converts a dataset that `demos.minari.export` wrote."""
     spec = metadata.spec
 
     def episodes() -> Iterator[Episode]:

@@ -162,9 +162,9 @@ def test_stored_stacks_come_back() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("d", "--id", "nameless"), "--id nameless: must be of the form pong/expert-v0"),
-        (("d", "--id", "../it-v0"), "--id ../it-v0: must be of the form"),
-        (("d", "--id", "taken-v0"), "minari/taken-v0 is there already; choose another --id"),
+        (("d", "--id", "nameless"), "--id nameless: must have the form pong/expert-v0"),
+        (("d", "--id", "../it-v0"), "--id ../it-v0: must have the form"),
+        (("d", "--id", "taken-v0"), "minari/taken-v0 exists already; choose another --id"),
         (("empty", "--id", "x-v0"), "empty has no episodes"),
         (("nowhere", "--id", "x-v0"), "no dataset at 'nowhere'"),
         (("wrong", "--id", "x-v0"), "differs from its recording: step"),
@@ -215,7 +215,7 @@ def test_what_cannot_live_again_is_stored_or_left_out(capsys: pytest.CaptureFixt
     collected(gymnasium.make("CartPole-v1"), steps=5)
     episodes = imported()
     said = capsys.readouterr().out
-    assert "1 of 3 episodes do not live again from seed and actions (episode 2, step 5: the" in said
+    assert "1 of 3 episodes do not replay from seed and actions (episode 2, step 5: the" in said
     assert "still going on" in said and "--replayable-only" in said
     assert "stored observations, not re-emulated" in said
     for it, data in zip(episodes, minari.load_dataset("their/own-v0"), strict=True):
@@ -231,7 +231,9 @@ def test_what_cannot_live_again_is_stored_or_left_out(capsys: pytest.CaptureFixt
 def test_without_seeds_observations_are_stored(capsys: pytest.CaptureFixture[str]) -> None:
     collected(gymnasium.make("CartPole-v1"), seeded=False)
     episodes = imported()
-    assert "(episode 0, no seed was kept): all observations are stored\n" in capsys.readouterr().out
+    assert (
+        "(episode 0, its seed is missing): all observations are stored\n" in capsys.readouterr().out
+    )
     assert [each.seed for each in episodes] == [None] * 3
     assert demos("merge", "i", "--out", "j") == 0
     assert len(Dataset.open(Path("j")).episodes()) == 3
@@ -247,7 +249,7 @@ def test_pictures_live_again_unless_minari_made_jpegs_of_them(
 ) -> None:
     collected(gymnasium.make("noisy_toy:Picture-v0"), jpeg_encoding=jpeg)
     episodes = imported("--env", "noisy_toy:Picture-v0")
-    assert ("which Minari changed when it kept them as JPEG" in capsys.readouterr().out) == jpeg
+    assert ("which Minari changed by storing them as JPEG" in capsys.readouterr().out) == jpeg
     for it, data in zip(episodes, minari.load_dataset("their/own-v0"), strict=True):
         turned = data.observations.transpose(0, 3, 1, 2)
         if jpeg:
@@ -279,19 +281,19 @@ ZEROS = np.zeros((4, 4), np.float32)
     [
         (
             {"space": spaces.Dict({"a": BOX, "b": BOX}), "observations": {"a": ZEROS, "b": ZEROS}},
-            "episode 0 of their/own-v0: observations have the shape (8,), but the environment's (4",
+            "episode 0 of their/own-v0: observations have the shape (8,), but the environment has",
         ),
         (
             {"space": spaces.Dict({"a": BOX}), "observations": {"a": ZEROS[:, :3]}},
             "an observation of shape (3,), but its space has (4,)",
         ),
-        ({"env": None}, "their/own-v0 does not name its environment: say --env"),
+        ({"env": None}, "their/own-v0 does not name its environment: give --env"),
         (
             {"space": spaces.Box(-9, 9, (5,)), "observations": np.zeros((4, 5), np.float32)},
-            "observations have the shape (5,), but the environment's (4,)",
+            "observations have the shape (5,), but the environment has (4,)",
         ),
         ({"actions": np.full(3, 7)}, "there is no action 7, allowed are 0 to 1"),
-        ({"observations": ZEROS[1:]}, "3 observations of 3 steps, must be 4"),
+        ({"observations": ZEROS[1:]}, "it has 3 observations, but 3 steps need 4"),
         ({"truncations": [True, False, False]}, "it ends at step 1 of 3"),
         ({"rewards": [np.nan] * 3}, "the reward of step 1 is nan"),
     ],
@@ -311,10 +313,10 @@ def test_what_cannot_be_kept_is_one_line_and_leaves_nothing(
     ("spec", "message"),
     [
         ({"id": "CartPoll-v1"}, "unknown environment 'CartPoll-v1'"),
-        ({"id": "os:CartPole-v1"}, "whose module is imported only if you say --env"),
+        ({"id": "os:CartPole-v1"}, "whose module is imported only with --env"),
         ({"kwargs": {"gravty": 5}}, "CartPole-v1 cannot be built here with gravty=5"),
         ({"additional_wrappers": [{"name": "Odd"}]}, "was made with the wrappers Odd, which no"),
-        ({"kwargs": 7}, "cannot be read as a dataset of Minari's: "),
+        ({"kwargs": 7}, "cannot be read as a Minari dataset: "),
     ],
 )
 def test_an_environment_that_no_spec_names_is_refused(
@@ -355,7 +357,7 @@ def test_a_dataset_cannot_have_code_run(root: Path, capsys: pytest.CaptureFixtur
     changed_metadata(change, root)
     capsys.readouterr()
     assert demos("import", "their/own-v0", "--from", "minari", "--out", "i") == 2
-    assert "does not say what its observations and actions are" in capsys.readouterr().err
+    assert "does not declare its observation_space" in capsys.readouterr().err
     assert not Path("ran").exists() and not Path("i").exists()
 
 
@@ -371,7 +373,7 @@ def test_a_damaged_file_of_theirs_is_one_line(
     capsys.readouterr()
     assert demos("import", "their/own-v0", "--from", "minari", "--out", "i") == 2
     said = capsys.readouterr().err
-    assert "their/own-v0 cannot be read as a dataset of Minari's: " in said
+    assert "their/own-v0 cannot be read as a Minari dataset: " in said
     assert said.count("\n") == 1 and not Path("i").exists()
 
 
