@@ -118,7 +118,7 @@ def test_a_game_without_an_action_that_does_nothing_waits_for_a_key() -> None:
     [
         (spaces.Box(-1, 1, (2,)), "its action space is Box, and it has no get_keys_to_action"),
         (spaces.Discrete(11), "its actions are 0 to 10, but the keys are 0 to 9"),
-        (spaces.Discrete(2, start=-1), "its actions are -1 to 0, but digits"),
+        (spaces.Discrete(2, start=-1), "its actions are -1 to 0, but the keys"),
     ],
 )
 def test_actions_that_keys_cannot_play_are_said(space: Any, message: str) -> None:

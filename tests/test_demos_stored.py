@@ -254,5 +254,5 @@ def test_stored_and_replayed_episodes_are_not_merged(
         capsys.readouterr()
         assert demos("merge", *order, "--out", noisy.parent / "x") == 2
         said = capsys.readouterr().err
-        assert f"{noisy} has stored observations, but {bare} replays" in said
+        assert f"{noisy} has stored observations, but {bare} has none" in said
         assert said.count("\n") == 1 and not (noisy.parent / "x").exists()
