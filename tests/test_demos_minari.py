@@ -240,7 +240,7 @@ def test_without_seeds_observations_are_stored(capsys: pytest.CaptureFixture[str
     assert demos("export", "i", "--to", "minari", "--id", "again-v0") == 0
     args = ("--from", "minari", "--replayable-only", "--out", "k")
     assert demos("import", "their/own-v0", *args) == 2
-    assert "3 of 3 episodes do not live again" in capsys.readouterr().err
+    assert "3 of 3 episodes do not replay" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jpeg", [True, False])
@@ -315,7 +315,7 @@ def test_what_cannot_be_kept_is_one_line_and_leaves_nothing(
         ({"id": "CartPoll-v1"}, "unknown environment 'CartPoll-v1'"),
         ({"id": "os:CartPole-v1"}, "whose module is imported only with --env"),
         ({"kwargs": {"gravty": 5}}, "CartPole-v1 cannot be built here with gravty=5"),
-        ({"additional_wrappers": [{"name": "Odd"}]}, "was made with the wrappers Odd, which no"),
+        ({"additional_wrappers": [{"name": "Odd"}]}, "was made with the wrappers Odd, which a spec cannot"),
         ({"kwargs": 7}, "cannot be read as a Minari dataset: "),
     ],
 )
