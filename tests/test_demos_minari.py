@@ -315,7 +315,7 @@ def test_what_cannot_be_kept_is_one_line_and_leaves_nothing(
         ({"id": "CartPoll-v1"}, "unknown environment 'CartPoll-v1'"),
         ({"id": "os:CartPole-v1"}, "whose module is imported only with --env"),
         ({"kwargs": {"gravty": 5}}, "CartPole-v1 cannot be built here with gravty=5"),
-        ({"additional_wrappers": [{"name": "Odd"}]}, "was made with the wrappers Odd, which a spec cannot"),
+        ({"additional_wrappers": [{"name": "Odd"}]}, "the wrappers Odd, which a spec cannot"),
         ({"kwargs": 7}, "cannot be read as a Minari dataset: "),
     ],
 )
