@@ -1,7 +1,8 @@
 """`python -m agents.card runs/<run>` writes a model card for the Hugging Face Hub, README.md.
 
-Scores with their protocol, settings, the command that trains it again and a film. --push NAME
-uploads card, best weights, config, score and film: pip install -e ".[hub]", then `hf auth login`.
+The card has the score with its protocol, the settings, the command that repeats the training, and a
+film. --push NAME uploads the card, the best weights, the config, the score and the film. It needs
+pip install -e ".[hub]" and `hf auth login`.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ from envs.output import tell
 from envs.scores import reference_scores
 
 NOT_TOLD = {"runs_dir", "wandb", "group", "tags"}
-"""Settings of the machine that it was trained on."""
+"""Settings that a card leaves out, because they concern only the training machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    run: tyro.conf.Positional[Path]  # The run directory.
+    run: tyro.conf.Positional[Path]  # Directory of the run.
     out: Path | None = None  # File to write the card to; None is README.md in the run.
     push: str = ""  # Repository of the Hub to upload to, "name" or "organization/name".
-    private: bool = False  # Of a repository that --push makes.
-    license: str = "mit"  # Of the weights, as the Hub writes it.
+    private: bool = False  # Make a new repository of --push private.
+    license: str = "mit"  # License of the weights, as the Hub spells it.
 
 
 def card(record: RunRecord, game: str | None, license: str) -> str:
-    """The card as Markdown with its YAML header.
+    """Returns the card as Markdown with a YAML header.
 
     Args:
         record: the run.
-        game: the Atari game as `EnvSpec.game`, whose reference scores are told.
-        license: of the weights.
+        game: the Atari game as `EnvSpec.game`, for the reference scores; None for none.
+        license: license of the weights.
     """
     score = record.score
     shown = film_of(record)
@@ -68,14 +69,15 @@ def card(record: RunRecord, game: str | None, license: str) -> str:
 
 
 def header(record: RunRecord, license: str) -> str:
-    """The YAML front matter. JSON is YAML, and quotes whatever a name holds."""
+    """The YAML front matter. Its values are JSON, which is YAML and quotes any name safely."""
     values: dict[str, Any] = {
         "library_name": "joystick",
         "license": license,
         "pipeline_tag": "reinforcement-learning",
         "tags": ["reinforcement-learning", "joystick", record.algo, record.env_id],
     }
-    if score := record.score:
+    score = record.score
+    if score:
         interval = "" if score.ci95 is None else f" +/- {score.ci95:.2f}"
         dataset = {"name": record.protocol, "type": record.env_id}
         metrics = [
@@ -91,7 +93,7 @@ def header(record: RunRecord, license: str) -> str:
 
 
 def scores(record: RunRecord, score: Score, known: dict[str, float]) -> str:
-    """A table of the score, how it was played, and what it is to be compared with."""
+    """A table of the score, its protocol, and the scores to compare it with."""
     interval = "" if score.ci95 is None else f" ± {score.ci95:.2f} (95%)"
     human = "" if score.human is None else f"{score.human:.1%}"
     kind = "" if score.final else ", an evaluation during training"
@@ -109,7 +111,7 @@ def scores(record: RunRecord, score: Score, known: dict[str, float]) -> str:
 
 
 def film_of(record: RunRecord) -> Path | None:
-    """The film of the weights that were scored; where there is none, the newest."""
+    """The film of the scored weights, or else the newest film, or None."""
     scored = record.score and record.score.step
     return next(
         (path for path in record.videos if step_of(path) == scored),
@@ -118,24 +120,28 @@ def film_of(record: RunRecord) -> Path | None:
 
 
 def film(path: Path) -> str:
-    """A film of one evaluated game, beside the card, and whose film it is."""
+    """The HTML of a film in the run's folder, and the step of its weights."""
     step = step_of(path)
     said = "" if step is None else f"\n\nThe weights of step {step:,} play."
     return f'<video src="{path.parent.name}/{path.name}" controls muted></video>{said}'
 
 
 def told(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that the card shows."""
     return {name: value for name, value in config.items() if name not in NOT_TOLD}
 
 
 def command(record: RunRecord) -> str:
-    """What trains the same again: the settings that differ from the defaults of its environment;
-    of an algorithm that is not known here, all of them."""
+    """The command that repeats the training.
+
+    It has the settings that differ from the defaults of the environment. For an unknown algorithm,
+    it has all settings.
+    """
     config = told(record.config)
     env_id = str(config.get("env_id", record.env_id))
     try:
         module = algorithms.algorithm(record.algo)
-        # The name is a file's: it may not have a module imported.
+        # The name comes from a file, which must not import a module.
         require_trusted(env_id)
         default = arguments.preset(module, "auto", env_id, str(config.get("device", "auto")))
         usual = to_json(default)
@@ -144,7 +150,7 @@ def command(record: RunRecord) -> str:
     flags = ["--env", env_id]
     for name, value in config.items():
         if usual and name not in usual:
-            # A setting of an earlier version, which changed nothing.
+            # The current version has no such setting.
             continue
         same = name in usual and plain(usual[name]) == value
         if name == "learning_rate" and isinstance(usual.get(name), str) and not same:
@@ -155,17 +161,17 @@ def command(record: RunRecord) -> str:
 
 
 def constant_text(value: Any) -> Any:
-    """A number as the schedule that stays there; alone it would take the default's shape."""
+    """A number as a constant schedule; a plain number would keep the shape of the default."""
     return f"{value}..{value}" if isinstance(value, int | float) else value
 
 
 def plain(value: Any) -> Any:
-    """A setting as JSON gives it back."""
+    """A setting with the types that JSON preserves."""
     return json.loads(json.dumps(value, default=str))
 
 
 def flag(name: str, value: Any) -> list[str]:
-    """A setting as it is typed."""
+    """A setting as the words of a command line."""
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{dashed}" if value else f"--no-{dashed}"]
@@ -174,7 +180,7 @@ def flag(name: str, value: Any) -> list[str]:
 
 
 def inline(text: str) -> str:
-    """Text of which Markdown and HTML make nothing, on one line."""
+    """Text on one line, escaped for Markdown and HTML."""
     line = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*[]|#!~$" else ESCAPES.get(c, c) for c in line)
 
@@ -183,7 +189,7 @@ ESCAPES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def fenced(language: str, text: str) -> str:
-    """A block of code with a fence that is longer than any in it."""
+    """A Markdown block of code, with a fence longer than any fence in the text."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -191,10 +197,11 @@ def fenced(language: str, text: str) -> str:
 
 
 def push(run: Run, record: RunRecord, text: str, repository: str, private: bool) -> str:
-    """Upload card, best weights, config, score and film as one commit; returns its address.
+    """Uploads card, best weights, config, score and film as one commit; returns its address.
 
     Raises:
-        UserError: huggingface_hub is not installed, nobody is logged in, or the Hub refuses.
+        UserError: huggingface_hub is not installed, the user is not logged in, the run has no best
+            weights, or the Hub refuses.
     """
     try:
         import huggingface_hub as hub
@@ -205,14 +212,14 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
     shared = run.shared_files()
     if not shared:
         raise UserError(
-            f"--push {repository}: {run.path} has no whole best weights; evaluations in training"
-            " keep them, so --resume it with --eval-every-steps"
+            f"--push {repository}: {run.path} has no intact best weights; evaluations in training"
+            " save them, so --resume the run with --eval-every-steps"
         )
     files = {"README.md": text.encode()}
     files |= {path.relative_to(run.path).as_posix(): path for path in shared}
     shown = film_of(record)
     if shown and is_regular(shown) and is_directory(run.path / "videos"):
-        # The name that the Hub shows beside a card.
+        # The Hub shows a file of this name beside the card.
         files["replay.mp4"] = shown
         files[f"videos/{shown.name}"] = shown
     operations = [
@@ -230,7 +237,7 @@ def push(run: Run, record: RunRecord, text: str, repository: str, private: bool)
 
 
 def game_of(run: Run) -> str | None:
-    """The run's Atari game; None of others, and where its environment's spec is damaged."""
+    """The game whose published scores compare with the run's; None without one, or if damaged."""
     try:
         return EnvSpec.from_json(run.config()["env_spec"]).scored_game
     except (UserError, KeyError, TypeError, AttributeError):
@@ -238,7 +245,7 @@ def game_of(run: Run) -> str | None:
 
 
 def write_card(arguments: Arguments) -> None:
-    """Write the card, and upload it where that is asked for."""
+    """Writes the card, and uploads it with `--push`."""
     run = Run.open(arguments.run)
     record = read_run(run.path, run.path)
     text = card(record, game_of(run), arguments.license)
@@ -250,6 +257,7 @@ def write_card(arguments: Arguments) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         arguments = command_line.parse(
             Arguments, args=args, prog="python -m agents.card", description=__doc__

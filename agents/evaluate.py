@@ -1,7 +1,7 @@
 """`python -m agents.evaluate runs/<run>` scores a run over full, unclipped games.
 
-The environment is rebuilt exactly as in training, or refused with the field that differs.
-Writes eval.json and a film into the run directory.
+The environment equals the one of training; if it cannot, an error names the field that differs. The
+command writes eval.json and a film into the run directory.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from envs.signals import StopSignal
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    run: tyro.conf.Positional[Path]  # The run directory.
+    run: tyro.conf.Positional[Path]  # Directory of the run.
     episodes: int = 30  # Full games to play.
-    exploration: float | None = None  # ε or temperature; by default the run's own.
-    checkpoint: Literal["best", "last"] = "best"  # Which weights to score.
-    most_steps: int | None = None  # Steps of a game at most, 0 its own limit; None is the run's.
+    exploration: float | None = None  # ε or temperature; None is the run's evaluation value.
+    checkpoint: Literal["best", "last"] = "best"  # Weights to score.
+    most_steps: int | None = None
+    """Longest game, in steps; 0 is the environment's own limit, None is the run's setting."""
     seed: int = SCORE_SEED  # Seed of the games.
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # Where the network runs.
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # Device of the network.
     num_threads: int = 0  # CPU threads; 0 is one per core.
     video: bool = True  # Film the first game.
 
 
 def score(arguments: Arguments) -> Evaluation:
-    """Play full games of the run; nothing is written."""
+    """Plays full games with the run's policy and returns the evaluation; writes no file."""
     require(arguments.episodes >= 1, "episodes", arguments.episodes, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     run = Run.open(arguments.run)
@@ -56,18 +57,20 @@ def score(arguments: Arguments) -> Evaluation:
 
 
 def evaluate(arguments: Arguments) -> Evaluation:
-    """Score the run, write eval.json and the film, and return the evaluation."""
+    """Scores the run, writes eval.json and the film, and returns the evaluation."""
     result = score(arguments)
     run = Run.open(arguments.run)
     tell(result)
     run.save_score(result.to_json())
     tell(f"wrote {run.path / 'eval.json'}")
-    if arguments.video and (path := film_evaluation(result, run, tell)):
+    path = film_evaluation(result, run, tell) if arguments.video else None
+    if path:
         tell(f"wrote {path}")
     return result
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         arguments = command_line.parse(
             Arguments, args=args, prog="python -m agents.evaluate", description=__doc__

@@ -174,7 +174,7 @@ def test_weights_that_are_damaged_or_missing_are_not_pushed(
         with pytest.raises(SystemExit, match="2"):
             card.main([str(tmp_path / "copy"), "--push", "pole"])
         line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith("error: --push pole:") and "has no whole best weights" in line
+        assert line.startswith("error: --push pole:") and "has no intact best weights" in line
     assert not stub.files and not stub.repositories
 
 

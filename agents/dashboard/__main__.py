@@ -1,8 +1,8 @@
 """`python -m agents.dashboard` saves a W&B workspace and a report of a project's runs.
 
-Learning curves by environment with seeds together, scores, films, throughput, losses, datasets and
-checkpoints. Those that it saved before under the same name are replaced. Needs
-pip install -e ".[wandb]" and `wandb login`.
+They show learning curves by environment with the seeds aggregated, scores, films, throughput,
+losses, datasets and checkpoints. They replace an earlier workspace and report of the same name. The
+command needs pip install -e ".[wandb]" and `wandb login`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from agents.dashboard.content import Artifact, Project
 
 ANSWER_SECONDS = 10
-"""How long W&B may take to let a person in."""
+"""Longest wait for an answer of W&B."""
 
 MOST_LETTERS = 128
-"""Of a report's title."""
+"""Longest title of a report, in characters."""
 
 MOST_RUNS = 1_000
-"""The newest, whose environments are shown."""
+"""Number of the newest runs whose environments are shown."""
 
 MOST_ARTIFACTS = 100
-"""Of each type."""
+"""Largest number of shown artifacts of each type."""
 
 VIEWS = """
 query Views($entity: String, $project: String, $type: String) {
@@ -51,17 +51,18 @@ query Views($entity: String, $project: String, $type: String) {
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    project: str = os.environ.get("WANDB_PROJECT", "joystick")  # W&B's project of the runs.
-    entity: str = os.environ.get("WANDB_ENTITY", "")  # Whose project it is; by default yours.
-    env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()  # Show these alone; repeat it.
+    project: str = os.environ.get("WANDB_PROJECT", "joystick")  # W&B project of the runs.
+    entity: str = os.environ.get("WANDB_ENTITY", "")  # User or team of the project; "" is you.
+    env: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Show only this environment; repeat the flag for several."""
     workspace: bool = True  # Save a workspace.
     report: bool = True  # Save a report.
 
 
 def build(arguments: Arguments) -> None:
-    """Save what is asked for, and print where it is."""
+    """Saves the workspace and the report that are asked for, and prints their addresses."""
     if not (arguments.workspace or arguments.report):
-        raise UserError("--no-workspace --no-report: nothing is left to save")
+        raise UserError("--no-workspace --no-report: nothing is left to save; omit one of them")
     try:
         import wandb_workspaces  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ModuleNotFoundError:
@@ -71,42 +72,45 @@ def build(arguments: Arguments) -> None:
     with one_line_of_wandb():
         api = log_in()
         project = look_up(api, arguments)
-        # What shows some environments alone does not replace what shows all.
+        # Views of some environments have another name, so they do not replace the view of all.
         name = " ".join(["Joystick", *arguments.env])[:MOST_LETTERS]
         if arguments.workspace:
             made = content.workspace(project, name)
-            if earlier := view_of(api, project, "project-view", name):
+            earlier = view_of(api, project, "project-view", name)
+            if earlier:
                 made._internal_id = earlier["id"]
                 made._internal_name = earlier["name"]
             tell(f"workspace: {made.save().url}")
         if arguments.report:
             page = content.report(project, name)
-            if earlier := view_of(api, project, "runs", name):
+            earlier = view_of(api, project, "runs", name)
+            if earlier:
                 page.id = earlier["id"]
             tell(f"report: {page.save().url}")
 
 
 @contextmanager
 def one_line_of_wandb() -> Iterator[None]:
-    """Inside it, whatever W&B raises becomes one line."""
+    """Turns any error that W&B raises into a one-line UserError."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
         first = first_line(error)
-        # So its client says that nobody answered.
+        # W&B's client reports a missing answer with these words.
         silent = "did not respond in time" in first
         begin = "W&B does not answer; is there a network? " if silent else "W&B: "
         raise UserError(begin + first) from None
 
 
 def log_in() -> Any:
-    """W&B's API. A UserError tells who is not logged in; nobody is asked."""
+    """Returns W&B's API; raises a UserError if the user is not logged in, and asks nothing."""
     import wandb
 
-    if (mode := os.environ.get("WANDB_MODE")) in ("offline", "dryrun", "disabled"):
-        raise UserError(f"WANDB_MODE is {mode}: a dashboard is saved online")
+    mode = os.environ.get("WANDB_MODE")
+    if mode in ("offline", "dryrun", "disabled"):
+        raise UserError(f"WANDB_MODE is {mode}, but a dashboard is saved online; unset WANDB_MODE")
     wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=False):
         raise UserError("not logged in to W&B: run `wandb login`")
@@ -114,10 +118,10 @@ def log_in() -> Any:
 
 
 def look_up(api: Any, arguments: Arguments) -> Project:
-    """What W&B knows of the project.
+    """Returns the facts about the project that the dashboard shows.
 
     Raises:
-        UserError: it has none of that name, or no run of an environment that is asked for.
+        UserError: there is no such project, or it has no run of a requested environment.
     """
     from agents.dashboard.content import Project
 
@@ -126,7 +130,7 @@ def look_up(api: Any, arguments: Arguments) -> Project:
     found = environments(api, path)
     shown = tuple(chosen(env, found, path) for env in arguments.env) or found
     if not shown:
-        raise UserError(f"{path} has no run of Joystick's")
+        raise UserError(f"{path} has no run of Joystick; name another one with --project")
     url = api.project(arguments.project, entity).url.removesuffix("workspace")
     kept = tuple(artifacts(api, path))
     return Project(
@@ -143,13 +147,13 @@ def environments(api: Any, path: str) -> tuple[str, ...]:
         configs = [run.config for run in islice(runs, MOST_RUNS)]
     except ValueError as error:
         if "Could not find project" in str(error):
-            raise UserError(f"W&B has no project {path} that you may see") from None
+            raise UserError(f"W&B has no project {path}, or you may not see it") from None
         raise
     return tuple(sorted({str(each[ENVIRONMENT]) for each in configs if each.get(ENVIRONMENT)}))
 
 
 def chosen(env_id: str, found: tuple[str, ...], path: str) -> str:
-    """The protocol of `--env`, of which there must be runs."""
+    """The protocol of a value of `--env`; raises a UserError if the project has no run of it."""
     protocol = envs.spec(env_id).protocol
     if protocol not in found:
         known = "; ".join(found) or "none"
@@ -158,7 +162,7 @@ def chosen(env_id: str, found: tuple[str, ...], path: str) -> str:
 
 
 def artifacts(api: Any, path: str) -> Iterator[Artifact]:
-    """Datasets, checkpoints and whatever else runs have kept, W&B's own records left out."""
+    """Yields the artifacts of the runs, such as datasets and checkpoints, without W&B's own."""
     from agents.dashboard.content import Artifact
 
     for kind in api.artifact_types(path):
@@ -168,7 +172,7 @@ def artifacts(api: Any, path: str) -> Iterator[Artifact]:
 
 
 def view_of(api: Any, project: Project, kind: str, name: str) -> dict[str, Any] | None:
-    """The workspace ("project-view") or report ("runs") that this person has saved under a name."""
+    """The workspace ("project-view") or report ("runs") that this user saved under a name."""
     from wandb_workspaces._graphql import execute_graphql
 
     asked = {"entity": project.entity, "project": project.name, "type": kind}
@@ -176,13 +180,14 @@ def view_of(api: Any, project: Project, kind: str, name: str) -> dict[str, Any] 
     mine = api.viewer.username
     for edge in views.get("edges", ()):
         view = edge["node"]
-        # What a colleague has saved is not replaced.
+        # A view that a colleague saved is not replaced.
         if view["displayName"] == name and (view.get("user") or {}).get("username") == mine:
             return view
     return None
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         build(
             command_line.parse(

@@ -1,7 +1,7 @@
-"""What the workspace and the report show, in the words of `wandb_workspaces`; nothing is sent.
+"""Builds the workspace and the report with the types of `wandb_workspaces`; sends nothing.
 
-Seeds are aggregated: a line is the mean of the runs of one environment, algorithm and preset, its
-band reaches from the lowest to the highest.
+Seeds are aggregated: a line is the mean of the runs of one environment, algorithm and preset. Its
+band reaches from the lowest run to the highest.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from wandb_workspaces.workspaces import interface as ws
 X_AXIS = "global_step"
 
 ENVIRONMENT = "protocol"
-"""The config entry that scores are labeled with, e.g. "ALE/Pong-v5, sticky 0.25, frameskip 4"."""
+"""Config entry with the label of scores, such as "ALE/Pong-v5, sticky 0.25, frameskip 4"."""
 
 SAME_LEARNER = ("exp_name", "preset")
-"""Config entries that are equal in the seeds of one learner."""
+"""Config entries that all seeds of one learner share."""
 
 CURVES = {
     "Return of whole games, evaluated": ["eval/return_mean"],
@@ -34,7 +34,7 @@ SCORES = {
     "Score of the best weights": "score",
     "Human-normalized score": "human_normalized",
 }
-"""Bars: entries of the summary."""
+"""Titles of bar plots, and their entries in the summary."""
 
 THROUGHPUT = {"Steps per second": ["charts/SPS"], "Memory, GB": ["charts/memory_gb"]}
 
@@ -58,7 +58,7 @@ EXPLORATION = {
 }
 
 MOST_LINES = 100
-"""In a panel; W&B shows ten where nothing else is said."""
+"""Largest number of lines in a panel; the default of W&B is ten."""
 
 MEDIA = ("video", "filmstrip")
 
@@ -67,12 +67,12 @@ COLUMNS = (
     *("summary:score", "summary:eval/return_mean", "summary:charts/SPS"),
     *("config:demos.value", "config:fraction.value", "summary:validation/agreement"),
 )
-"""Of the table of runs, which tells what a clone was taught with."""
+"""Pinned columns of the table of runs; some describe the demonstrations of a clone."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A dataset or checkpoint of the project, in all its versions."""
+    """A dataset or checkpoint of the project, with all its versions."""
 
     type: str
     name: str
@@ -80,19 +80,19 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A project of W&B, as far as it is shown."""
+    """The facts about a W&B project that the dashboard shows."""
 
     entity: str
     name: str
     url: str
-    """Where its pages begin, with a slash at the end."""
+    """Prefix of the addresses of its pages, with a slash at the end."""
     environments: tuple[str, ...]
     """Values of `ENVIRONMENT`."""
     artifacts: tuple[Artifact, ...]
 
 
 def workspace(project: Project, name: str) -> ws.Workspace:
-    """A saved view that has a section for each thing to look at."""
+    """A workspace with sections for curves, scores, films, throughput, losses and artifacts."""
     table = wr.MarkdownPanel(markdown=artifact_table(project))
     return ws.Workspace(
         entity=project.entity,
@@ -147,13 +147,14 @@ def report(project: Project, title: str) -> wr.Report:
 
 
 def runs_on(environments: tuple[str, ...]) -> str:
-    """The filter of such runs. The library quotes no value itself."""
+    """The filter for runs of these environments. The library does not quote values itself."""
     return f"Config({ENVIRONMENT!r}) in {list(environments)!r}"
 
 
 def runset(
     project: Project, name: str, grouping: tuple[str, ...], environments: tuple[str, ...]
 ) -> wr.Runset:
+    """The project's runs of some environments, grouped by config entries."""
     return wr.Runset(
         entity=project.entity,
         project=project.name,
@@ -165,6 +166,7 @@ def runset(
 
 
 def lines(plots: Mapping[str, list[str]]) -> list[wr.PanelTypes]:
+    """Line plots over environment steps, given as metrics by title."""
     return [
         wr.LinePlot(
             title=title,
@@ -180,6 +182,7 @@ def lines(plots: Mapping[str, list[str]]) -> list[wr.PanelTypes]:
 
 
 def bars() -> list[wr.PanelTypes]:
+    """The bar plots of `SCORES`."""
     return [
         wr.BarPlot(
             title=title, metrics=[metric], groupby_aggfunc="mean", groupby_rangefunc="minmax"
@@ -189,11 +192,12 @@ def bars() -> list[wr.PanelTypes]:
 
 
 def films() -> wr.MediaBrowser:
+    """A browser of the films of evaluated games."""
     return wr.MediaBrowser(title="Evaluated games", media_keys=list(MEDIA), num_columns=3)
 
 
 def arranged(panels: list[wr.PanelTypes]) -> list[wr.PanelTypes]:
-    """The panels side by side, three in a row of the report's 24 columns."""
+    """Sets the layout of panels: three in a row of the report's 24 columns; returns them."""
     for i, panel in enumerate(panels):
         assert isinstance(panel, wr.Panel)
         panel.layout = wr.Layout(x=i % 3 * 8, y=i // 3 * 6, w=8, h=6)
@@ -214,5 +218,5 @@ def artifact_table(project: Project) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that is neither markup nor an end of its table's cell."""
+    """Text on one line, escaped for a cell of a Markdown table."""
     return "".join(f"\\{each}" if each in "\\|[]*_`<>" else each for each in " ".join(text.split()))

@@ -1,1 +1,1 @@
-"""Runs as a page, a table or TensorBoard's files: `python -m agents.report runs/`."""
+"""`python -m agents.report runs/` shows runs as a page, a table or TensorBoard files."""

@@ -26,25 +26,25 @@ from envs.output import tell
 from envs.text import counted
 
 MOST_FILM_MB = 200.0
-"""What browsers still open at once."""
+"""Largest page that browsers still open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    runs: tyro.conf.Positional[Path] = Path("runs")  # A run, or a directory of them.
+    runs: tyro.conf.Positional[Path] = Path("runs")  # A run, or a directory of runs.
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report.html")  # The page to write.
     csv: Path | None = None  # Write all curves as CSV to this file instead.
-    tensorboard: Path | None = None  # Write TensorBoard's files to this directory instead.
+    tensorboard: Path | None = None  # Write TensorBoard files to this directory instead.
     serve: bool = False  # Serve the page on this machine instead.
-    port: int = 8000  # Of --serve, at 127.0.0.1.
-    read_every_seconds: float = 10.0  # How often a served page looks for news.
-    demos: tuple[str, ...] = ()  # Datasets to show, besides those that are found and shipped.
+    port: int = 8000  # Port of --serve, at 127.0.0.1.
+    read_every_seconds: float = 10.0  # Seconds between two readings of the runs with --serve.
+    demos: tuple[str, ...] = ()  # More datasets to show, beside the found and the shipped ones.
     demo_films: int = 2  # Episodes of a dataset to film, from the best to the worst.
-    film_mb: float = 8.0  # Megabytes of films in a page; it names those that are not.
+    film_mb: float = 8.0  # Largest size of all films in a page; it names the films left out.
 
 
 def maker(arguments: Arguments) -> Callable[[], Content]:
-    """What reads the runs, each time anew, and the demonstrations once."""
+    """Returns a function that reads the runs at each call; the demonstrations are read once."""
     reader = Reader(arguments.runs)
     runs, _ = reader.read()
     paths = demonstrations.shown(arguments.runs, arguments.demos, runs)
@@ -53,7 +53,7 @@ def maker(arguments: Arguments) -> Callable[[], Content]:
 
 
 def report(arguments: Arguments) -> None:
-    """Write or serve what is asked for."""
+    """Writes or serves the report in the form that is asked for."""
     require(arguments.demo_films >= 0, "demo_films", arguments.demo_films, "at least 0")
     allowed = f"between 0 and {MOST_FILM_MB:g}"
     require(0 <= arguments.film_mb <= MOST_FILM_MB, "film_mb", arguments.film_mb, allowed)
@@ -77,6 +77,7 @@ def report(arguments: Arguments) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         report(
             command_line.parse(

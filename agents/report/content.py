@@ -1,4 +1,4 @@
-"""What the page shows, as JSON values: everything is computed here, the page only draws."""
+"""Computes everything that the page shows, as JSON values; the page only draws them."""
 
 from __future__ import annotations
 
@@ -26,33 +26,36 @@ from agents.report.statistics import (
 from demos import provenance
 
 POINTS = 240_000
-"""Points of all curves of all runs that a page holds, of which each is three numbers."""
+"""Largest number of points of all curves in a page; a point is three numbers."""
 
 LEAST_POINTS = 40
-"""The fewest points of one curve."""
+"""Smallest limit of points of one curve."""
 
 MOST_POINTS = 1_000
-"""The most points of one curve."""
+"""Largest limit of points of one curve."""
 
 AGGREGATE_POINTS = 100
+"""Largest number of points of an aggregate."""
 
 MOST_METRICS = 40
+"""Largest number of metrics that the page offers."""
 
 MOST_SETTINGS = 500
-"""Of a run. No agent has a tenth of them; a stranger's config may have a million."""
+"""Largest number of shown settings of a run. An agent has fewer than 50, but a hostile config may
+have a million."""
 
 FIRST_METRICS = (
     *("eval/return_mean", "charts/episodic_return_20", "charts/episodic_return"),
     *("eval/human_normalized", "eval/of_demonstrator", "charts/SPS", "charts/episodic_length"),
 )
-"""In the order in which they are offered; the others follow by name."""
+"""Metrics that the page offers first, in this order; the others follow by name."""
 
 Film = Path | bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """A page's data, and the films that it numbers; the most interesting ones first."""
+    """The data of a page, and its films in the order of their numbers, most interesting first."""
 
     data: dict[str, Any]
     films: list[Film]
@@ -64,7 +67,14 @@ def assemble(
     foreign: Sequence[Path],
     datasets: Sequence[tuple[dict[str, Any], list[bytes]]],
 ) -> Content:
-    """All that there is to show of runs and of datasets as `demonstrations.described`."""
+    """Returns the content of a page.
+
+    Args:
+        title: title of the page.
+        runs: the runs to show.
+        foreign: folders without a run, which the page names.
+        datasets: results of `demonstrations.described`.
+    """
     groups = grouped(runs)
     films: list[Film] = [film for _, shown in datasets for film in shown]
     numbered = iter(range(len(films)))
@@ -91,7 +101,10 @@ def assemble(
 
 
 def _numbered_videos(runs: Sequence[RunRecord], films: list[Film]) -> list[list[int]]:
-    """The number of each video of each run, oldest first; the newest ones of all runs go first."""
+    """Appends the runs' videos to `films`; returns the numbers of each run's videos, oldest first.
+
+    The newest videos of all runs get the lowest numbers.
+    """
     numbers: list[list[int]] = [[] for _ in runs]
     for age in range(max((len(run.videos) for run in runs), default=0)):
         for of_run, run in zip(numbers, runs, strict=True):
@@ -131,13 +144,13 @@ def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
 
 
 def _score(run: RunRecord, step: int | None) -> dict[str, Any] | None:
-    """The score of the weights of a film, as JSON."""
+    """The score of the weights at a step, as JSON."""
     score = run.score_at(step)
     return score and vars(score)
 
 
 def metric_names(runs: Sequence[RunRecord]) -> list[str]:
-    """The metrics that the page offers: the usual ones first, the most frequent of the others."""
+    """The metrics that the page offers: `FIRST_METRICS`, then the most frequent others by name."""
     counts = Counter(name for run in runs for name in run.series)
     first = [name for name in FIRST_METRICS if name in counts]
     others = sorted(counts.keys() - first, key=lambda name: (-counts[name], name))
@@ -145,7 +158,7 @@ def metric_names(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def curves(runs: Sequence[RunRecord], metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each metric and run [steps, seconds, values], thinned so that all fit into a page."""
+    """Lists [steps, seconds, values] by metric and run, thinned so that all fit into a page."""
     count = sum(name in run.series for run in runs for name in metrics)
     most = int(np.clip(POINTS // max(count, 1), LEAST_POINTS, MOST_POINTS))
 
@@ -162,21 +175,24 @@ def curves(runs: Sequence[RunRecord], metrics: Sequence[str]) -> dict[str, dict[
 def _aggregates(
     metric: str, runs: Sequence[RunRecord], groups: Sequence[Group]
 ) -> dict[str, dict[str, Any]]:
-    """Of each group of at least one run with the metric, its curves by steps and by seconds."""
+    """The aggregated curves of each group in which a run has the metric."""
     found = {}
     for number, group in enumerate(groups):
         members = [runs[i].series[metric] for i in group.runs if metric in runs[i].series]
         if members:
-            found[str(number)] = _together(tuple(members))
+            found[str(number)] = _aggregated(tuple(members))
     return found
 
 
-# A served page is made again and again, of series of which most are as they were.
+# A served page is computed often, and most series stay the same.
 @lru_cache(maxsize=4096)
-def _together(members: tuple[Series, ...]) -> dict[str, Any]:
-    """As many points as the runs have themselves: between two evaluations nothing is known."""
+def _aggregated(members: tuple[Series, ...]) -> dict[str, Any]:
+    """The aggregate of several series, by steps and by seconds.
+
+    It has as many points as the longest series, because more points would show no more.
+    """
     points = int(np.clip(max(len(each) for each in members), 1, AGGREGATE_POINTS))
-    # A clock that was set back, in a damaged file, stands still.
+    # In a damaged file, the clock may run backwards; it then stands still here.
     clocks = [np.maximum.accumulate(each.seconds) for each in members]
     by_time = [(clock, each.value) for clock, each in zip(clocks, members, strict=True)]
     return {
@@ -226,10 +242,11 @@ def _one(estimate: Estimate) -> dict[str, float]:
 
 
 def shorts(values: np.ndarray) -> list[float]:
-    """Numbers of five digits that count, whole ones as int: a page is read, not computed with."""
+    """The numbers as `short` rounds them."""
     return [short(value) for value in values.tolist()]
 
 
 def short(value: float) -> float:
+    """A number with five significant digits, enough to read; a whole number becomes an int."""
     rounded = float(f"{value:.5g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded

@@ -1,4 +1,4 @@
-"""Datasets of demonstrations for the page: returns, actions, and films of some episodes."""
+"""Describes datasets of demonstrations for the page: returns, actions and films of episodes."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from envs import UserError, render, video
 from envs.action_names import action_name
 
 MOST_STEPS = 3_000
-"""Of a film; the page says where it ends before the episode does."""
+"""Longest film, in steps; the page says if a film ends before its episode."""
 
 BINS = 20
 """Bins of a histogram of continuous actions."""
 
 MOST_NUMBERS = 4
-"""The most numbers of a continuous action that get a histogram."""
+"""Largest number of components of a continuous action that get a histogram."""
 
 
 def shown(root: Path, given: Iterable[str], runs: Sequence[RunRecord]) -> list[Path]:
     """The directories of the datasets that a page shows, each once.
 
-    Those that are given, those below the runs' directory, those that runs learned from, and the
-    shipped ones of the runs' environments.
+    These are the given datasets, the datasets below the runs' directory, the datasets that runs
+    learned from, and the shipped datasets of the runs' environments.
 
     Args:
-        given: paths, or names of shipped ones.
+        given: paths, or names of shipped datasets.
 
     Raises:
-        UserError: there is none of a given name.
+        UserError: a given dataset does not exist.
     """
     paths = [_given(name) for name in given] + datasets_below(root)
     for run in runs:
@@ -61,7 +61,7 @@ def _given(name: str) -> Path:
 
 
 def described(path: Path, num_films: int) -> tuple[dict[str, Any], list[bytes]]:
-    """What the page tells of a dataset, as JSON, and its films, best episode first."""
+    """Returns the description of a dataset as JSON, and its films, best episode first."""
     about: dict[str, Any] = {"name": printable(path.name), "problems": [], "films": []}
     episodes: dict[int, Episode] = {}
     try:
@@ -101,8 +101,12 @@ def _spread(episodes: dict[int, Episode], count: int) -> list[int]:
 
 
 def histogram(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """How often each action was chosen: {"names", "shares"}, of continuous actions {"edges" (21),
-    "counts" (numbers of an action, 20)}."""
+    """The frequencies of actions.
+
+    Returns:
+        {"names", "shares"} of discrete actions, or {"edges" (21), "counts" (K, 20)} of the first K
+        components of continuous actions.
+    """
     actions = np.concatenate([each.actions for each in episodes])
     spec = episodes[0].spec
     if actions.dtype.kind in "iu" and actions.ndim == 1:
@@ -116,7 +120,7 @@ def histogram(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def _captions(episode: Episode) -> dict[str, Any]:
-    """What is said beside a film, by step, as JSON."""
+    """The captions of a film, by step, as JSON."""
     names = [action_name(episode.spec, action) for action in episode.actions[:MOST_STEPS]]
     distinct = sorted(set(names))
     places = {name: place for place, name in enumerate(distinct)}
@@ -131,7 +135,7 @@ def _captions(episode: Episode) -> dict[str, Any]:
 
 
 def filmed(episode: Episode) -> bytes:
-    """An MP4 of the reset and of each step, at most `MOST_STEPS`.
+    """The bytes of an MP4 film with the reset and each step, at most `MOST_STEPS`.
 
     Raises:
         UserError: as `envs.render`.

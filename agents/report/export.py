@@ -1,4 +1,4 @@
-"""All curves for other tools: one tidy CSV, or TensorBoard's event files."""
+"""Exports all curves for other tools: as one tidy CSV file, or as TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from envs import UserError
 COLUMNS = ("run", "env", "protocol", "algo", "seed", "metric", "step", "frames", "seconds", "value")
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet would compute."""
+"""First characters of a cell that a spreadsheet takes for a formula."""
 
 
 def write_csv(runs: Sequence[RunRecord], path: Path) -> int:
-    """Write every value of every metric of every run, one a line; returns how many.
+    """Writes every value of every metric of every run, one per line; returns their number.
 
-    Text that a spreadsheet would take for a formula gets a quote before it.
+    A text that a spreadsheet would take for a formula gets a quote in front.
 
     Raises:
         UserError: the file cannot be written.
@@ -41,19 +41,20 @@ def write_csv(runs: Sequence[RunRecord], path: Path) -> int:
 
 
 def cell(text: str) -> str:
+    """A text with a quote in front if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def shortest(value: float) -> str:
-    """The fewest digits that are read back as the same number; whole ones without a point."""
+    """The shortest text that reads back as the same number; a whole number has no point."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def write_tensorboard(runs: Sequence[RunRecord], folder: Path) -> int:
-    """Write the scalars of each run into a folder of its own; returns how many runs.
+    """Writes the scalars of each run into a separate folder; returns the number of runs.
 
     Raises:
-        UserError: tensorboard is not installed, or something is in the folder already.
+        UserError: tensorboard is not installed, or the folder is not empty.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

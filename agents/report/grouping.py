@@ -1,7 +1,7 @@
-"""Which runs are seeds of the same thing, and what tells the others apart.
+"""Groups runs that differ only in their seed, and names the groups by their settings.
 
-A *variant* is an algorithm with its settings; a *group* is a variant on one environment, whose runs
-differ in their seed alone.
+A *variant* is an algorithm with its settings. A *group* is a variant on one environment; its runs
+differ only in their seed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ NOT_COMPARED = {
     *("seed", "env_id", "runs_dir", "group", "tags", "wandb", "video"),
     *("log_every_steps", "eval_every_steps", "eval_episodes", "final_eval_episodes"),
     *("checkpoint_every_steps", "num_threads"),
-    # The protocol tells these.
+    # The protocol already names these.
     *(each.name for each in fields(EnvFlags)),
 }
-"""Settings that change what a run is called, writes or shows, and not what it learns."""
+"""Settings that change a run's name or its output, but not its learning."""
 
 MOST_NAMED = 3
-"""Settings that a variant's name tells."""
+"""Largest number of settings in a variant's name."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one variant on one environment, by their number."""
+    """The runs of one variant on one environment, by their numbers."""
 
     protocol: str
     variant: str
@@ -52,19 +52,19 @@ def grouped(runs: Sequence[RunRecord]) -> list[Group]:
 
 
 def settings(run: RunRecord) -> dict[str, str]:
-    """The settings of a run that its seeds share, as text."""
+    """The settings of a run that all seeds of its group share, as text."""
     return {name: text(value) for name, value in run.config.items() if name not in NOT_COMPARED}
 
 
 def text(value: Any) -> str:
-    """A setting as a person reads it."""
+    """A setting as text for people."""
     if isinstance(value, str):
         return printable(value) or "none"
     return printable(json.dumps(value, default=str))
 
 
 def variant_names(algo: str, configs: Sequence[dict[str, str]]) -> list[str]:
-    """A name for each config: the algorithm, and what differs from the most frequent config."""
+    """A name for each config: the algorithm, and the differences from the most frequent config."""
     frozen = [tuple(sorted(config.items())) for config in configs]
     usual = dict(Counter(frozen).most_common(1)[0][0])
     values = {name: {each.get(name) for each in configs} for config in configs for name in config}

@@ -1,4 +1,4 @@
-"""Whether a process trains a run now, without a lock of our own, which would keep it from it."""
+"""Detects whether a process trains a run now, without taking the lock, which would stop it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from envs import UserError, schema
 from envs.locks import MOST_BYTES, NAME, Holder
 
 CLOCK_SECONDS = 2.0
-"""By which a file's time and a process's may differ."""
+"""Largest difference between the clock of files and the clock of processes."""
 
 
 def is_training(run: Path) -> bool | None:
-    """Whether the process that trained a run last still does.
+    """Whether the last process that trained a run still trains it.
 
-    None where nobody knows: the run has no lock, or its process is on another machine.
+    Returns None if that is unknown: the run has no lock, or its process is on another machine.
     """
     path = run / NAME
     try:
@@ -28,7 +28,7 @@ def is_training(run: Path) -> bool | None:
     if holder.host != socket.gethostname():
         return None
     try:
-        # A process that began later has only got the number of the one that has ended.
+        # A process that began after the lock was signed only reuses the number of an ended process.
         process = psutil.Process(holder.pid)
         return process.is_running() and process.create_time() <= signed + CLOCK_SECONDS
     except (psutil.Error, ValueError, OverflowError):

@@ -1,7 +1,7 @@
-"""The page: one HTML file that fetches nothing and runs no text of a run's.
+"""Builds the page: one HTML file that fetches nothing and never runs text from a run.
 
-Data is JSON in an element that no browser runs, films are Base64 in others, and a content security
-policy allows the page's own two scripts and its style by their hashes, and nothing else.
+The data is JSON in an element that browsers do not run; films are Base64 in similar elements. A
+content security policy allows only the page's two scripts and its style, by their hashes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ SCRIPTS = (
 TYPES = {".webm": "video/webm"}
 MEGABYTE = 1_000_000
 MOST_FILM_BYTES = 1 << 30
-"""Of a film that is served."""
+"""Largest film that is served."""
 
 
 def build(content: Content, film_mb: float, *, seconds_between_reads: float = 0.0) -> str:
-    """The page as HTML.
+    """Returns the page as HTML.
 
     Args:
-        content: what it shows.
-        film_mb: how many megabytes of films are in the page; it names those that are not.
-        seconds_between_reads: of a served page, which takes films and news from its server; 0 makes
-            a page that stands alone.
+        content: the content of the page.
+        film_mb: largest size of all films in the page, in megabytes; the page names the others.
+        seconds_between_reads: interval of a served page, which gets films and new data from its
+            server. 0 makes a page without a server.
     """
     live = seconds_between_reads > 0
     films = {} if live else dict(_within(content.films, int(film_mb * MEGABYTE)))
@@ -68,8 +68,7 @@ def build(content: Content, film_mb: float, *, seconds_between_reads: float = 0.
 def values(
     content: Content, films: Mapping[int, bytes], seconds_between_reads: float
 ) -> dict[str, Any]:
-    """The page's data; "films" says of each whether it is in the "page", at the "server" or in
-    neither, ""."""
+    """The page's data; "films" holds the place of each film: "page", "server", or "" for none."""
     live = seconds_between_reads > 0
     where = ["server" if live else "page" if i in films else "" for i in range(len(content.films))]
     types = [type_of(film) for film in content.films]
@@ -77,18 +76,20 @@ def values(
 
 
 def inert(plain: Any) -> str:
-    """JSON that cannot end the script element it is in; ASCII, so that no separator of lines is
-    in it."""
+    """JSON that cannot end the script element around it.
+
+    It is ASCII, so it holds no separator of lines.
+    """
     try:
         text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
     except ValueError:
-        # One number of one dataset must not lose the page.
+        # A number that is not finite must not prevent the page.
         text = json.dumps(finite(plain), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def finite(value: Any) -> Any:
-    """The same JSON value with null for NaN and infinities, which JSON does not have."""
+    """The JSON value with null in place of NaN and infinities, which JSON lacks."""
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -97,7 +98,7 @@ def finite(value: Any) -> Any:
 
 
 def policy(live: bool) -> str:
-    """The content security policy: what is not named is forbidden."""
+    """The content security policy, which forbids everything that it does not name."""
     # Plotly adds an empty style element and fills it through the DOM.
     styles = f"'{_hash(style())}' '{_hash('')}'"
     return "; ".join(
@@ -120,17 +121,20 @@ def _hash(text: str) -> str:
 
 @cache
 def library() -> str:
+    """The script of the plotting library."""
     return (ASSETS / LIBRARY).read_text("utf-8")
 
 
 @cache
 def script() -> str:
+    """The page's own script."""
     parts = [(ASSETS / name).read_text("utf-8") for name in SCRIPTS]
     return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
 
 
 @cache
 def style() -> str:
+    """The page's style sheet."""
     return (ASSETS / "page.css").read_text("utf-8")
 
 
@@ -140,7 +144,7 @@ def type_of(film: Film) -> str:
 
 
 def read_film(film: Film, most: int) -> bytes:
-    """The bytes of a film; none where its file is gone, is larger than `most` or is a link."""
+    """The bytes of a film; b"" if its file is missing, larger than `most` bytes, or a link."""
     if isinstance(film, bytes):
         return film
     if not is_film(film):
@@ -152,16 +156,17 @@ def read_film(film: Film, most: int) -> bytes:
 
 
 def is_film(path: Path) -> bool:
-    """Whether a film can be shown: a regular file of a film's size, in a folder that is no link."""
+    """Whether a film can be shown: a regular file of at most `MOST_FILM_BYTES`, not in a link."""
     regular = is_directory(path.parent) and is_regular(path)
     return regular and 0 < _size(path) <= MOST_FILM_BYTES
 
 
 def _within(films: list[Film], most: int) -> Iterator[tuple[int, bytes]]:
-    """The films that fit into so many bytes, with their numbers; the first ones go first."""
+    """Yields the first films that fit into `most` bytes, with their numbers."""
     for number, film in enumerate(films):
         size = len(film) if isinstance(film, bytes) else _size(film)
-        if 0 < size <= most and (data := read_film(film, most)):
+        data = read_film(film, most) if 0 < size <= most else b""
+        if data:
             most -= len(data)
             yield number, data
 

@@ -1,4 +1,4 @@
-"""The files of a run as they are: half-written, damaged, foreign or missing ones raise nothing."""
+"""Parses the files of a run; half-written, damaged, foreign or missing files raise no error."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from envs.files import open_regular, read_regular
 from envs.text import MOST_CHARACTERS, plain
 
 LARGEST = 1e100
-"""Of a value: axes, sums and products of such numbers are finite too."""
+"""Largest value of a metric; sums and products of such values are still finite."""
 
 LARGEST_STEP = 2**53
-"""The largest that JavaScript counts to."""
+"""Largest step; JavaScript counts no further."""
 
 LARGEST_SECONDS = 1e10
-"""Three centuries."""
+"""Largest time, three centuries."""
 
 MOST_JSON_BYTES = 16 << 20
 MOST_METRICS_BYTES = 256 << 20
-"""Two million lines of metrics."""
+"""Largest file of metrics, enough for two million lines."""
 
 MOST_LINE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One metric of a run: float64 (N,) each, by ascending step; all values are finite."""
+    """One metric of a run: three arrays float64 (N,), sorted by step, with finite values."""
 
     step: np.ndarray
     seconds: np.ndarray
@@ -46,18 +46,18 @@ class Series:
 
 
 class Metrics(NamedTuple):
-    """What `metrics.jsonl` holds."""
+    """The content of `metrics.jsonl`."""
 
     series: dict[str, Series]
-    """By the metric's name."""
+    """The series by the metric's name."""
     problems: list[str]
-    """What is left out, in words."""
+    """Descriptions of what was left out."""
     written: float
-    """When it was last written, seconds since the epoch; 0.0 for never."""
+    """Time of the last write in seconds since the epoch; 0.0 without a file."""
 
 
 def is_number(value: Any, largest: float = LARGEST) -> TypeGuard[float]:
-    """Whether a value is an int or a float that can be drawn; true is none."""
+    """Whether a value is an int or a float, not a bool, that can be drawn."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -largest <= value <= largest
@@ -69,9 +69,9 @@ def is_count(value: Any) -> TypeGuard[float]:
 
 
 def printable(value: Any) -> str:
-    """A name or text from a file as one harmless line, as `envs.text.plain`.
+    """A name or text from a file as one safe line, as `envs.text.plain`.
 
-    A text that is cut ends in a digest of all of it: different names stay different.
+    A long text is cut and ends in a digest of the whole text, so different names stay different.
     """
     text = str(value)
     if len(text) <= MOST_CHARACTERS:
@@ -81,7 +81,12 @@ def printable(value: Any) -> str:
 
 
 def read_json(path: Path, *, needed: bool = True) -> tuple[dict[str, Any], str]:
-    """A JSON object and "", or {} and what is wrong with the file."""
+    """Reads a file with a JSON object.
+
+    Returns:
+        The object and "", or {} and a description of the fault. A missing file that is not needed
+        is no fault.
+    """
     try:
         values = json.loads(read_regular(path, MOST_JSON_BYTES))
     except FileNotFoundError:
@@ -94,9 +99,9 @@ def read_json(path: Path, *, needed: bool = True) -> tuple[dict[str, Any], str]:
 
 
 def read_metrics(path: Path) -> Metrics:
-    """The metrics of a run.
+    """Reads the metrics of a run.
 
-    A last line without its end is being written and is no damage.
+    A last line without a line end is still being written, so it does not count as damaged.
     """
     columns: dict[str, array[float]] = {}
     damaged = too_large = 0
@@ -121,13 +126,15 @@ def read_metrics(path: Path) -> Metrics:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file; of a line that is too long its parts, none of which is JSON."""
-    while line := file.readline(MOST_LINE_BYTES):
-        yield line
+    """Yields the lines of a file; a line that is too long comes in parts that are not JSON."""
+    yield from iter(lambda: file.readline(MOST_LINE_BYTES), b"")
 
 
 def _take(line: bytes, columns: dict[str, array[float]]) -> int | None:
-    """Add a line to the columns; how many values are too large, None where it is damaged."""
+    """Adds a line to the columns.
+
+    Returns how many of its values are too large, or None if the line is damaged.
+    """
     try:
         record = json.loads(line)
         step = record.pop("step")

@@ -1,7 +1,7 @@
-"""What runs have written, whatever state it is in: nothing here raises because a file is damaged.
+"""Reads runs in any state; a damaged file raises no error.
 
-A run is a directory that has a config.json of Joystick's or a metrics.jsonl, or is named like one.
-What cannot be read is left out and named in `RunRecord.problems`.
+A run is a directory with Joystick's config.json or a metrics.jsonl, or with the name of a run.
+Unreadable parts are left out, and `RunRecord.problems` names them.
 """
 
 from __future__ import annotations
@@ -23,78 +23,85 @@ from envs import EnvSpec, UserError
 from envs.files import entries, is_regular
 
 NAME = re.compile(r".+__\w+__\d+__\d{8}-\d{6}(-\d+)?")
-"""`<env>__<algorithm>__<seed>__<time>`, as `Run.create` names a directory."""
+"""The name of a run's directory, `<env>__<algorithm>__<seed>__<time>`, as `Run.create` makes it."""
 
 DEPTH = 4
-"""Folders between the directory that is given and a run."""
+"""Largest number of folders between the given directory and a run."""
 
 RECENT_SECONDS = 600.0
-"""Where no lock tells, a run is running when it has written something within these."""
+"""A run without a lock counts as running if it wrote metrics within this time."""
 
 WRITTEN = ("config.json", "metrics.jsonl", "eval.json", "videos")
-"""What is read of a run."""
+"""The files and folders of a run that are read."""
 
 MOST_FRAMESKIP = 10_000
 
 MOST_TIMES_HUMAN = 1e6
+"""A larger human-normalized score is taken for damage."""
 
 FILMS = (".mp4", ".webm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What whole episodes of some of its weights returned."""
+    """The mean return over whole episodes, with the weights of one step."""
 
     mean: float
     ci95: float | None = None
-    """Half of the mean's 95% interval."""
+    """Half the width of the mean's 95% interval."""
     human: float | None = None
-    """Human-normalized: 0 is random play, 1 a person."""
+    """Human-normalized score: 0 is random play, 1 is a person."""
     step: int = 0
-    """Of the weights."""
+    """Step of the weights."""
     episodes: int | None = None
+    """Number of episodes."""
     how: str = ""
-    """How it explored: "temperature 0.5"."""
+    """The exploration, such as "temperature 0.5"."""
     final: bool
-    """From eval.json; else the last evaluation during training."""
+    """The score is from eval.json; otherwise it is from an evaluation during training."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunRecord:
-    """All there is to know of one run."""
+    """The facts that a run's directory holds."""
 
     path: Path
     name: str
-    """Its path below the directory that was given."""
+    """Path of the run below the given directory."""
     algo: str
     env_id: str
     protocol: str
     seed: int | None
     frameskip: int
-    """Frames of an environment step; 1 where steps are of demonstrations."""
+    """Frames per environment step; 1 if the steps are of demonstrations."""
     config: dict[str, Any]
     series: dict[str, Series]
     score: Score | None
     videos: tuple[Path, ...]
-    """Oldest first."""
+    """Films, oldest first."""
     problems: tuple[str, ...]
+    """Descriptions of unreadable parts."""
     written: float
-    """When it last wrote metrics, seconds since the epoch; 0.0 for never."""
+    """Time of the last write of metrics in seconds since the epoch; 0.0 without metrics."""
 
     @property
     def last(self) -> tuple[float, float]:
-        """The last step with a metric, and its seconds of training."""
+        """The last step with a metric, and the seconds of training until then."""
         ends = [(float(s.step[-1]), float(s.seconds[-1])) for s in self.series.values()]
         return max(ends, default=(0.0, 0.0))
 
     def score_at(self, step: int | None) -> Score | None:
-        """The score of the weights of a step; None where they were not scored."""
+        """The score of the weights at a step; None if they were not scored."""
         if self.score is not None and self.score.final and self.score.step == step:
             return self.score
         return None if step is None else _evaluation(self.series, step)
 
     def state(self, now: float | None = None) -> str:
-        """One of "finished", "running", "stopped" and "damaged" (no config can be read)."""
+        """The state: "finished", "running", "stopped", or "damaged" without a readable config.
+
+        Args:
+            now: the current time in seconds since the epoch; None asks the clock.
+        """
         if not self.config:
             return "damaged"
         total = self.config.get("total_steps")
@@ -108,14 +115,14 @@ class RunRecord:
 
 
 class Reader:
-    """Reads the runs of a directory again and again, those that have not changed only once."""
+    """Reads the runs of a directory repeatedly, and each unchanged run only once."""
 
     def __init__(self, root: Path):
         self.root = root
         self._known: dict[Path, tuple[list[tuple[int, int]], RunRecord]] = {}
 
     def read(self) -> tuple[list[RunRecord], list[Path]]:
-        """The runs, and the folders that are none; as `find`."""
+        """Returns the runs, and the folders without a run, as `find`."""
         paths, foreign = find(self.root)
         known = self._known
         self._known = {}
@@ -127,7 +134,7 @@ class Reader:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file does; (0, 0) where there is none."""
+    """The time of change and the size of a file; (0, 0) if it is missing."""
     try:
         status = path.lstat()
     except OSError:
@@ -136,12 +143,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def find(root: Path) -> tuple[list[Path], list[Path]]:
-    """The run directories at or below `root`, and its folders in which there is none.
+    """Finds the run directories at or below `root`, and the folders of `root` without a run.
 
-    A link is not followed, because a page must hold nothing from elsewhere.
+    It follows no link, because a page must not show files from elsewhere.
 
     Raises:
-        UserError: there is no directory.
+        UserError: `root` is not a directory.
     """
     if not root.is_dir():
         raise UserError(f"no directory at {root}")
@@ -169,7 +176,7 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a directory is a run, damaged ones included."""
+    """Whether a directory is a run, possibly a damaged one."""
     if is_regular(folder / "metrics.jsonl") or NAME.fullmatch(folder.name):
         return True
     values, _ = read_json(folder / "config.json")
@@ -177,7 +184,11 @@ def is_run(folder: Path) -> bool:
 
 
 def read_run(path: Path, root: Path) -> RunRecord:
-    """What a run directory holds; `root` is what its name is relative to."""
+    """Reads a run directory.
+
+    Args:
+        root: the directory to which the run's name is relative.
+    """
     saved, problem = read_json(path / "config.json")
     problems = [problem] if problem else []
     config, fields = (_dictionary(saved, name, problems) for name in ("config", "env_spec"))
@@ -219,7 +230,11 @@ def _dictionary(saved: dict[str, Any], name: str, problems: list[str]) -> dict[s
 
 
 def protocol_of(fields: dict[str, Any], otherwise: str) -> str:
-    """What scores of an environment are labeled with, from its spec as JSON."""
+    """The label of an environment's scores, from its spec as JSON.
+
+    Args:
+        otherwise: the label if the spec is damaged and names no environment.
+    """
     try:
         return printable(EnvSpec.from_json(fields).protocol)
     except (UserError, TypeError):
@@ -227,13 +242,13 @@ def protocol_of(fields: dict[str, Any], otherwise: str) -> str:
 
 
 def videos_of(path: Path) -> tuple[Path, ...]:
-    """The films of a run, which are named by the step of the weights that played."""
+    """The films of a run; the name of a film is the step of the weights that played."""
     found = [each for each in entries(path / "videos") if each.suffix in FILMS]
     return tuple(each for each in found if is_regular(each) and each.name[0] != ".")
 
 
 def _final_score(values: dict[str, Any]) -> Score | None:
-    """The score of eval.json; None where there is none."""
+    """The score in eval.json, or None if there is none."""
     known = {
         earlier_names.metric(name): value for name, value in values.items() if is_number(value)
     }
@@ -253,12 +268,12 @@ def _final_score(values: dict[str, Any]) -> Score | None:
 
 
 def _human(value: float | None) -> float | None:
-    """A human-normalized score, which is shown in percent; None where it is absurd."""
+    """A human-normalized score, or None if it is absurdly large."""
     return value if value is not None and abs(value) <= MOST_TIMES_HUMAN else None
 
 
 def step_of(video: Path) -> int | None:
-    """The step of the weights that play in a film; None where its name is no step."""
+    """The step of the weights that play in a film; None if the film's name is not a step."""
     return int(video.stem) if re.fullmatch(r"[0-9]{1,18}", video.stem) else None
 
 
@@ -268,7 +283,7 @@ def _last_evaluation(series: dict[str, Series]) -> Score | None:
 
 
 def _evaluation(series: dict[str, Series], step: float) -> Score | None:
-    """The last evaluation at a step; None where there is none."""
+    """The last evaluation at a step, or None if there is none."""
 
     def value(name: str) -> float | None:
         metric = series.get(name)

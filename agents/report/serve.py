@@ -1,4 +1,4 @@
-"""The page on 127.0.0.1, kept up to date: runs are read again when one of them has written."""
+"""Serves the page on 127.0.0.1 and keeps it up to date while runs write."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 MISSING = "--serve needs starlette and uvicorn: pip install -e '.[report]'"
 
 SHARE = 0.1
-"""Of the time that reading takes at most: the rest is for those who train."""
+"""Largest share of the time that is spent on reading runs, so that training is not slowed."""
 
 
 class Source:
-    """What is served, made anew at most every so many seconds, by one thread at a time."""
+    """The served content; one thread at a time makes it anew, at most every so many seconds."""
 
     def __init__(self, make: Callable[[], Content], seconds: float):
         self._make = make
@@ -42,6 +42,7 @@ class Source:
         self._content: Content | None = None
 
     def content(self) -> Content:
+        """The current content, at most some seconds old."""
         with self._lock:
             if self._content is None or time.monotonic() - self._made > self._pause:
                 start = time.monotonic()
@@ -52,12 +53,12 @@ class Source:
 
 
 def application(make: Callable[[], Content], seconds: float, folder: Path) -> Starlette:
-    """The web application: the page, its data, and its films by number: nobody asks for a path.
+    """Returns the web application: the page, its data, and its films by number, not by path.
 
     Args:
         make: reads the runs.
-        seconds: between two readings.
-        folder: where films go that are no files yet.
+        seconds: smallest time between two readings.
+        folder: directory for films that are not files yet.
 
     Raises:
         UserError: starlette is not installed.
@@ -78,7 +79,7 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
 
     def data(request: Request) -> Response:
         values = page.values(source.content(), {}, seconds)
-        # To have been read again is no news.
+        # Another time of reading alone is not a change.
         news = page.inert(values | {"made": ""}).encode()
         headers = {**HEADERS, "ETag": f'"{hashlib.blake2b(news, digest_size=12).hexdigest()}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
@@ -89,7 +90,7 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
         films = source.content().films
         number = request.path_params["number"]
         path = on_disk(films[number], folder) if number < len(films) else None
-        # Nor does it wait for a FIFO, or follow a link, that has taken the film's place.
+        # A FIFO or a link may have replaced the film.
         if path is None or not page.is_film(path):
             return Response("no such film", status_code=404, headers=HEADERS)
         return FileResponse(path, media_type=page.type_of(path), headers=HEADERS)
@@ -100,13 +101,13 @@ def application(make: Callable[[], Content], seconds: float, folder: Path) -> St
             Route("/data.json", data),
             Route("/film/{number:int}", film),
         ],
-        # Another site must not read the page by a name of its own that leads here.
+        # Another site must not read the page through a host name that resolves to this address.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
 
 
 def on_disk(film: Path | bytes, folder: Path) -> Path:
-    """The file of a film: a server sends parts of files, which a browser needs to go back in it."""
+    """The file of a film, because a server can send parts of a file, which seeking needs."""
     if isinstance(film, Path):
         return film
     path = folder / f"{hashlib.blake2b(film, digest_size=12).hexdigest()}.mp4"
@@ -116,7 +117,7 @@ def on_disk(film: Path | bytes, folder: Path) -> Path:
 
 
 def serve(make: Callable[[], Content], port: int, seconds: float) -> None:
-    """Serve until Ctrl-C.
+    """Serves the page until Ctrl-C.
 
     Raises:
         UserError: a package is missing, or the port is taken.
@@ -131,7 +132,7 @@ def serve(make: Callable[[], Content], port: int, seconds: float) -> None:
         try:
             listener = config.bind_socket()
         except SystemExit:
-            raise UserError(f"--port {port}: it is taken, choose another") from None
+            raise UserError(f"--port {port}: the port is taken, choose another") from None
         with listener:
             tell(f"http://{HOST}:{listener.getsockname()[1]} (Ctrl-C ends it)")
             uvicorn.Server(config).run([listener])

@@ -17,14 +17,18 @@ import scipy.stats
 CONFIDENCE = 0.95
 
 RESAMPLES = 2_000
-"""Of a single number; figures of hundreds of points draw fewer."""
+"""Number of bootstrap resamples for a single number."""
 
 RESAMPLES_OF_CURVE = 400
+"""Number of bootstrap resamples for each point of a curve, fewer because a curve has many."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A statistic and its interval, (...,) each; without two runs anywhere it has no width."""
+    """A statistic and its interval, three arrays (...,).
+
+    The interval has no width if no stratum has two runs.
+    """
 
     value: np.ndarray
     low: np.ndarray
@@ -32,7 +36,7 @@ class Estimate:
 
 
 def iqm(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean of what is left without the lowest and the highest quarter, rounded down."""
+    """The mean without the lowest and the highest quarter; each quarter is rounded down."""
     return scipy.stats.trim_mean(values, 0.25, axis=axis)
 
 
@@ -42,11 +46,11 @@ def estimate_iqm(strata: Sequence[np.ndarray], resamples: int = RESAMPLES) -> Es
 
 
 def estimate_share(strata: Sequence[np.ndarray], taus: np.ndarray) -> Estimate:
-    """A performance profile: which share of all runs scored more than each τ.
+    """A performance profile: the share of all runs that scored more than each τ.
 
     Args:
-        strata: scores, (runs,) each.
-        taus: (K,).
+        strata: arrays (runs,) of scores.
+        taus: the thresholds τ, (K,).
     """
     above = [(scores[:, None] > taus).astype(float) for scores in strata]
     return _estimate(above, lambda values, axis: np.mean(values, axis=axis), RESAMPLES_OF_CURVE)
@@ -59,7 +63,7 @@ def _estimate(
     varied = [each for each in strata if len(each) > 1]
     if not varied:
         return Estimate(value, value, value)
-    # SciPy resamples no single run; drawn from itself it is always the same.
+    # SciPy does not resample a single run, which would always give the same run.
     single = [np.moveaxis(each, 0, -1) for each in strata if len(each) == 1]
 
     def of_all(*drawn: np.ndarray, axis: int) -> np.ndarray:
@@ -87,19 +91,20 @@ def _estimate(
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """An aggregate along an axis, (N,) each."""
+    """An aggregated curve of N points."""
 
     x: np.ndarray
+    """(N,), ascending."""
     estimate: Estimate
+    """Arrays (N,)."""
     runs: np.ndarray
-    """How many runs each point is of: those that have got so far."""
+    """int (N,), the number of runs that reach each point."""
 
 
 def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points: int) -> Curve:
     """The interquartile mean of curves (x, y) and its interval, at `points` evenly spaced x.
 
-    A point is of the runs that have begun before it and have got so far, so that a run in progress
-    hides nothing of the others.
+    A point aggregates only the runs that reach it. So a run in progress does not shorten the curve.
     """
     curves = [curve for stratum in strata for curve in stratum]
     first = min(x[0] for x, _ in curves)
@@ -126,11 +131,12 @@ def aggregate(strata: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], points:
 
 
 def resampled(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """A curve at evenly spaced x: the mean of the points nearest to each, between them a line.
+    """Resamples a curve at evenly spaced x: takes the mean of the nearest points, or interpolates.
 
     Args:
         x: ascending, (N,), as `y`.
-        grid: (K,); what is further from the curve's ends than half a space is NaN.
+        grid: the new x, (K,). The result is NaN at grid points further than half a space outside
+            the curve.
     """
     space = grid[1] - grid[0] if len(grid) > 1 else 1.0
     nearest = np.clip(np.rint((x - grid[0]) / space).astype(int), 0, len(grid) - 1)
@@ -143,8 +149,13 @@ def resampled(x: np.ndarray, y: np.ndarray, grid: np.ndarray) -> np.ndarray:
 
 
 def thinned(y: np.ndarray, most: int) -> np.ndarray:
-    """Indices of at most `most` points, at least 4, that look like all of them: of each bucket its
-    lowest and its highest, and both ends."""
+    """Indices of at most `most` points that look like the whole curve.
+
+    The indices are both ends, and the lowest and the highest point of each bucket.
+
+    Args:
+        most: at least 4.
+    """
     count = len(y)
     if count <= most:
         return np.arange(count)
