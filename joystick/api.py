@@ -25,6 +25,7 @@ from agents.core.training.callbacks import Callback, Callbacks
 from agents.core.training.demonstrator import load_policy
 from agents.core.training.evaluation import Evaluation
 from agents.core.training.reporting import SCORE_SEED
+from demos.metadata import FILE as METADATA_FILE
 from demos.shipped import shipped
 from envs import UserError, plugins
 from joystick.player import Player
@@ -151,7 +152,8 @@ def run_of(source: Source) -> Run:
     if isinstance(source, Run):
         return source
     path = Path(source).expanduser()
-    if not path.exists() and str(source) in shipped():
+    is_shipped = not path.exists() and str(source) in shipped()
+    if is_shipped or (path / METADATA_FILE).exists():
         raise UserError(
             f"'{source}' is a dataset, which keeps the actions and not the policy;"
             f" joystick.train('bc', demos='{source}') makes a policy of it"

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import joystick
+from demos.shipped import located
 from envs import signals
 
 QUIET: dict[str, Any] = {
@@ -100,11 +101,11 @@ def test_errors_are_exceptions(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dataset_is_no_policy() -> None:
-    with pytest.raises(
-        joystick.UserError, match=r"joystick\.train\('bc', demos='pong-expert-v1'\)"
-    ):
-        joystick.load("pong-expert-v1")
+@pytest.mark.parametrize("source", ["cartpole-expert-v1", located("cartpole-expert-v1")])
+def test_a_dataset_is_no_policy(source: str | Path) -> None:
+    for asked in (joystick.load, joystick.evaluate):
+        with pytest.raises(joystick.UserError, match=r"joystick\.train\('bc', demos="):
+            asked(source)
 
 
 def test_the_program_keeps_its_settings(run: joystick.Run, tmp_path: Path) -> None:
