@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 
+import joystick
 from agents.core import types
 from agents.core.training import algorithms, help
 from agents.core.types.settings import names
@@ -98,6 +99,13 @@ def test_the_page_of_an_algorithm_has_the_equation_of_its_file(algo: str) -> Non
     equation = [line.strip() for line in lines if line.startswith("  ")]
     assert equation
     assert "\n".join(equation) in (ROOT / "docs" / "algorithms" / f"{algo}.md").read_text()
+
+
+def test_the_page_of_the_api_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    shown = re.findall(r"^      heading: joystick\.(\w+)$", page, re.MULTILINE)
+    # A run is a directory, which has a page of its own.
+    assert sorted(shown) == sorted(set(joystick.__all__) - {"Run"})
 
 
 def test_the_page_of_concepts_has_every_shape_letter() -> None:
