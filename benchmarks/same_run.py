@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +158,15 @@ def checked_out(commit: str) -> Iterator[Path]:
             subprocess.run([*git, "remove", "--force", str(tree)], capture_output=True)
 
 
+def require_possible(only: Iterable[str], cases: Collection[str]) -> None:
+    """Pass if all named cases are known and an older commit can be checked out."""
+    known = ", ".join(cases)
+    for name in only:
+        require(name in cases, "only", name, f"one of {known}{did_you_mean(name, cases)}")
+    if shutil.which("git") is None:
+        raise UserError("git is not installed: the older commit cannot be checked out")
+
+
 def started(tree: Path, algo: str, arguments: list[str], folder: Path) -> str:
     """Run an algorithm's command line with the code of a tree; returns what it prints.
 
@@ -285,11 +294,7 @@ def main(args: list[str] | None = None) -> None:
         arguments = command_line.parse(
             Arguments, args=args, prog="python -m benchmarks.same_run", description=__doc__
         )
-        for name in arguments.only:
-            known = ", ".join(CASES)
-            require(name in CASES, "only", name, f"one of {known}{did_you_mean(name, CASES)}")
-        if shutil.which("git") is None:
-            raise UserError("git is not installed: the older commit cannot be checked out")
+        require_possible(arguments.only, CASES)
         result = measure(arguments)
         show(result)
         print(f"wrote {write_result('same-run', result)}")

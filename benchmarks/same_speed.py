@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import resource
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,9 @@ from rich.table import Table
 
 from agents.core.training.config import require
 from benchmarks.machine import write_result
-from benchmarks.same_run import TREE, checked_out, spelled, started
-from envs import UserError, command_line
+from benchmarks.same_run import TREE, checked_out, require_possible, spelled, started
+from envs import command_line
 from envs.entry import command as one_line_errors
-from envs.errors import did_you_mean
 
 THREADS = 2
 
@@ -181,11 +179,7 @@ def main(args: list[str] | None = None) -> None:
             Arguments, args=args, prog="python -m benchmarks.same_speed", description=__doc__
         )
         require(arguments.pairs >= 2, "pairs", arguments.pairs, "at least 2")
-        for name in arguments.only:
-            known = ", ".join(CASES)
-            require(name in CASES, "only", name, f"one of {known}{did_you_mean(name, CASES)}")
-        if shutil.which("git") is None:
-            raise UserError("git is not installed: the older commit cannot be checked out")
+        require_possible(arguments.only, CASES)
         result = measure(arguments)
         show(result)
         print(f"wrote {write_result('same-speed', result)}")
