@@ -84,7 +84,7 @@ def of_algorithm(name: str) -> str:
         for each in settings:
             allowed = presets_of(module) if each == "preset" else value(hints[each])
             about = cell(help.explanation(module.Config, each))
-            default = "auto" if each == "preset" else help.shown(getattr(config, each))
+            default = "auto" if each == "preset" else shown(getattr(config, each))
             rows.append((code(typed_as(each, hints[each])), allowed, about, code(default)))
         parts += [f"### {title}", table(HEAD, rows)]
     return "\n\n".join(parts)
@@ -103,8 +103,8 @@ def of_presets(module: ModuleType) -> str:
         if name != "preset" and any(other != first for other in others):
             # 8 is a float's value too, and reads as another beside 8.0.
             alike = [float(each) if isinstance(first, float) else each for each in others]
-            differing = ["" if other == first else code(help.shown(other)) for other in alike]
-            rows.append((code(flag(name)), code(help.shown(first)), *differing))
+            differing = ["" if other == first else code(shown(other)) for other in alike]
+            rows.append((code(flag(name)), code(shown(first)), *differing))
     head = ("Flag", *(code(each) for each in presets))
     return table(head, rows) + "\n\nAn empty cell is the first preset's value."
 
@@ -144,9 +144,9 @@ def spelled_out(metavar: str) -> str:
 def default(field: dataclasses.Field[Any]) -> str:
     """The default of a command's flag, as `--help` has it."""
     if field.default is not dataclasses.MISSING:
-        return code("None" if field.default is None else help.shown(field.default))
+        return code("None" if field.default is None else shown(field.default))
     if field.default_factory is not dataclasses.MISSING:
-        return code(help.shown(field.default_factory()))
+        return code(shown(field.default_factory()))
     return "required"
 
 
@@ -160,6 +160,12 @@ def prose(text: str) -> str:
         else:
             parts.append(block)
     return "\n\n".join(parts)
+
+
+def shown(value: Any) -> str:
+    """A value as a person types it; a large number in groups of three digits, `50_000_000`."""
+    grouped = isinstance(value, int) and abs(value) >= 10_000
+    return f"{value:_}" if grouped else help.shown(value)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -79,6 +79,7 @@ def test_a_preset_has_a_cell_only_where_it_differs_from_the_first() -> None:
     assert "| Flag | `atari` | `atari-gpu` | `control` | `continuous` | `baselines` |" in presets
     assert "| `--epochs` | `4` |  | `6` | `10` |  |" in presets
     assert "`--seed`" not in presets
+    assert "| `--total-steps` | `2_500_000` | `10_000_000` |" in presets
 
 
 def test_the_example_of_a_docstring_is_a_block_on_the_page() -> None:
