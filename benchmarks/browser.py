@@ -1,4 +1,4 @@
-"""A real browser without a window, for tests and benchmarks of pages."""
+"""Opens a real browser without a window, for tests and benchmarks of pages."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-"""Nothing is fetched from anywhere; only pages of our own are opened, so that no sandbox is needed,
-which root in a container does not have."""
+"""Flags that prevent all downloads. The browser opens only our own pages, so it needs no sandbox;
+root in a container has none."""
 
 
 def chromium() -> str | None:
-    """The program that the variable JOYSTICK_CHROMIUM names, or one of the usual names."""
-    if named := os.environ.get("JOYSTICK_CHROMIUM"):
+    """The program in the variable JOYSTICK_CHROMIUM, or else the first of `NAMES` that exists."""
+    named = os.environ.get("JOYSTICK_CHROMIUM")
+    if named:
         return shutil.which(named)
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def until(tab: Page, expression: str, seconds: float = 30.0) -> None:
-    """Wait until an expression is true in a page. Playwright's own waits for one run `eval` in the
-    page, which a content security policy forbids.
+    """Waits until an expression is true in a page.
+
+    Playwright's own wait runs `eval` in the page, which a content security policy forbids.
 
     Raises:
-        TimeoutError: it stays false.
+        TimeoutError: the expression stays false.
     """
     end = time.monotonic() + seconds
     while not tab.evaluate(expression):
@@ -47,10 +49,10 @@ def until(tab: Page, expression: str, seconds: float = 30.0) -> None:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """An open browser.
+    """Yields an open browser.
 
     Raises:
-        UserError: there is no Chromium, or no Playwright.
+        UserError: Chromium or Playwright is missing.
     """
     program = chromium()
     if program is None:

@@ -1,8 +1,8 @@
-"""How good a clone is after so many demonstrations: behavior cloning at several fractions.
+"""Measures how good a clone is after more or fewer demonstrations: clones several fractions.
 
     python -m benchmarks.cloning --env Pong -- --num-threads 1
 
-A fifth of the dataset's episodes is held out. What follows `--` goes to `agents.bc`.
+A fifth of the dataset's episodes is held out. The options after `--` go to `agents.bc`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Arguments:
 
 
 def clone(arguments: Arguments, fraction: float, seed: int, passed_on: list[str]) -> dict[str, Any]:
-    """Train one clone and score it over whole games."""
+    """Trains one clone and scores it over whole games."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         command = ["--env", arguments.env_id, "--demos", arguments.demos, "--seed", str(seed)]

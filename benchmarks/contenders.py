@@ -1,4 +1,4 @@
-"""The contenders of a measurement: our agent, and its bounds, which only learn or only act."""
+"""The contenders of a benchmark: our agent, and its upper bounds, which only learn or only act."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ T = TypeVar("T")
 
 
 class Contender(Protocol):
-    """An agent in training, whose speed is measured.
-
-    `about` says what distinguishes it. `counts` are its environment steps and updates so far.
-    `advance` trains for at least that many steps and returns the seconds it took.
-    """
+    """An agent in training, whose speed is measured."""
 
     @property
-    def about(self) -> dict[str, Any]: ...
+    def about(self) -> dict[str, Any]:
+        """The facts that distinguish it, as JSON values."""
+        ...
 
     @property
-    def counts(self) -> tuple[int, int]: ...
+    def counts(self) -> tuple[int, int]:
+        """Its environment steps and its updates so far."""
+        ...
 
-    def advance(self, steps: int) -> float: ...
+    def advance(self, steps: int) -> float:
+        """Trains for at least so many steps; returns the seconds that this takes."""
+        ...
 
 
 class UpdateCounter:
-    """Counts updates of any optimizer or function."""
+    """Counts the updates of an optimizer or the calls of a function."""
 
     def __init__(self) -> None:
         self.updates = 0
 
     def add(self, *call: object) -> None:
-        """One more; a hook of any optimizer's steps."""
+        """Counts one update; serves as a hook of an optimizer."""
         self.updates += 1
 
     def counting(self, update: Callable[..., T]) -> Callable[..., T]:
-        """The function, its calls counted: a step that a GPU repeats runs no optimizer's hook."""
+        """Wraps a function to count its calls, because a CUDA graph calls no optimizer's hook."""
 
         def counted(*args: Any) -> T:
             self.add()
@@ -91,13 +93,13 @@ class Joystick:
         total_steps = self.training.step + steps
         self.training.config = dataclasses.replace(self.config, total_steps=total_steps)
         start = time.perf_counter()
-        # Training ends by copying the mean losses to the host, so no work is left on a GPU.
+        # Training ends with a copy of the mean losses to the host, so the GPU has no work left.
         self.training.train(SilentReporter())
         return time.perf_counter() - start
 
 
 def acting(algo: str, config: Any) -> Joystick:
-    """Our agent in the same loop, acting and emulating: it neither keeps nor learns anything."""
+    """Our agent in the same loop, which only acts: it neither stores nor learns anything."""
     contender = Joystick(algo, config)
     contender.agent.observe = lambda step: None
     contender.agent.update = dict
@@ -105,7 +107,7 @@ def acting(algo: str, config: Any) -> Joystick:
 
 
 def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
-    """The optimization step that a tutorial shows, with all cores on each operation."""
+    """The optimization step of a tutorial, with all cores on each operation."""
     compute = agent.policy.compute
     part = agent.learner.parts["policy"]
     torch.set_num_threads(compute.shards * compute.threads_per_shard)
@@ -122,14 +124,14 @@ def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
 
 
 def learner_update(agent: Any, batch: Any) -> Callable[[], object]:
-    """The optimization step of our learner, which shares out the batch to the cores."""
+    """The optimization step of our learner, which splits the batch between the cores."""
     return partial(agent.learner.update, agent.loss, batch)
 
 
 class TrainingLimit:
-    """Our network, loss and optimizer on one fixed batch: no emulator, memory or logging.
+    """Our network, loss and optimizer on one fixed batch, without emulator, memory or logging.
 
-    An agent that learns so, in turns with the rest, cannot be faster.
+    An agent that learns in this way, and acts in between, cannot be faster.
     """
 
     def __init__(self, algo: str, config: Any, how: Callable[[Any, Any], Callable[[], object]]):
@@ -138,7 +140,7 @@ class TrainingLimit:
         while self.contender.counts[1] == 0:
             self.contender.advance(1)
         agent = self.contender.agent
-        # The weights stay, so that a batch seen thousands of times cannot make them diverge.
+        # The learning rate is 0, because thousands of updates on one batch would diverge.
         agent.learner.set_learning_rate(0.0)
         self.update = how(agent, workload.batch(agent))
         self.device = agent.policy.device

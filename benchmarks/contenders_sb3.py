@@ -1,4 +1,4 @@
-"""Stable-Baselines3's agents, told to do the work that a config of ours describes."""
+"""Stable-Baselines3's agents, set up for the work that a config of ours describes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.workloads import NEVER
 
 
 def dqn(config: Any) -> dict[str, Any]:
-    """Arguments of its DQN; `train_freq` counts steps of the vector of environments."""
+    """Arguments of Stable-Baselines3's DQN; `train_freq` counts steps of the vector environment."""
     steps_per_update = round(config.batch_size / config.samples_per_step)
     return {
         "batch_size": config.batch_size,
@@ -25,9 +25,9 @@ def dqn(config: Any) -> dict[str, Any]:
 
 
 def actor_critic(config: Any) -> dict[str, Any]:
-    """What its PPO and A2C share.
+    """The common arguments of Stable-Baselines3's PPO and A2C.
 
-    Their value loss is (V - R)², ours ½ (V - R)²: half of our coefficient makes them the same.
+    Their value loss is (V - R)², and ours is ½ (V - R)², so half of our coefficient is the same.
     """
     return {
         "n_steps": config.horizon_steps,
@@ -39,7 +39,7 @@ def actor_critic(config: Any) -> dict[str, Any]:
 
 
 def ppo(config: Any) -> dict[str, Any]:
-    """Arguments of its PPO."""
+    """Arguments of Stable-Baselines3's PPO."""
     return {
         **actor_critic(config),
         "batch_size": config.batch_size,
@@ -49,7 +49,7 @@ def ppo(config: Any) -> dict[str, Any]:
 
 
 def a2c(config: Any) -> dict[str, Any]:
-    """Arguments of its A2C."""
+    """Arguments of Stable-Baselines3's A2C."""
     eps = config.optimizer_epsilon
     return {**actor_critic(config), "use_rms_prop": True, "rms_prop_eps": eps}
 
@@ -58,9 +58,9 @@ ARGUMENTS = {"dqn": dqn, "ppo": ppo, "a2c": a2c}
 
 
 class StableBaselines:
-    """Stable-Baselines3's agent, set up for Atari as its documentation does.
+    """An agent of Stable-Baselines3, set up for Atari as its documentation shows.
 
-    Its optimizers are ours by default: Adam, and for A2C RMSProp that is not centered, α = 0.99.
+    Its default optimizers equal ours: Adam, and for A2C RMSProp without centering and α = 0.99.
     """
 
     def __init__(self, algo: str, config: Any):

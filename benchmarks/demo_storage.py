@@ -1,10 +1,10 @@
-"""What demonstrations cost on disk, beside Minari: seeds and actions against observations.
+"""Compares the disk space of demonstrations with Minari: seeds and actions against observations.
 
     python -m benchmarks.demo_storage --env Pong
 
-Both write the same random episodes, Minari with its defaults: as the stacks of frames that the
-environment emits, and as the newest frame of each alone, which Minari makes a JPEG of. The ratio is
-to the smaller of the two.
+Both write the same random episodes, Minari with its default settings. Minari writes them twice: as
+the stacks of frames that the environment emits, and as only the newest frame of each stack, which
+it stores as JPEG. The ratio compares with the smaller of the two.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Arguments:
 
 
 def measure(arguments: Arguments, folder: Path) -> dict[str, Any]:
-    """Bytes per step of both, and steps per second of verifying and decoding on all cores."""
+    """Returns bytes per step of both, and steps per second of verifying and decoding."""
     cache = folder / "cache"
     dataset = recorded(arguments, folder / "ours")
     episodes = dataset.episodes()
@@ -76,6 +76,7 @@ def measure(arguments: Arguments, folder: Path) -> dict[str, Any]:
 
 
 def recorded(arguments: Arguments, path: Path) -> Dataset:
+    """Records a dataset of random episodes."""
     spec = envs.spec(arguments.env_id)
     policy = resolve("random", spec, arguments.seed, None)
     episodes = list(record(spec, policy, arguments.episodes, arguments.seed))
@@ -90,6 +91,7 @@ def recorded(arguments: Arguments, path: Path) -> Dataset:
 
 
 def newest_frames(episode: Episode) -> np.ndarray:
+    """The newest frame of each observation, (T + 1, ...)."""
     return np.stack(list(observations_of(episode)))
 
 
@@ -98,7 +100,7 @@ def write(
     folder: Path,
     observations: Callable[[Episode], np.ndarray] = minari.emitted,
 ) -> Path:
-    """The episodes as a dataset of Minari's, all of its settings at their defaults."""
+    """Writes the episodes as a Minari dataset with default settings; returns its folder."""
     space, action_space = envs.spaces_of(episodes[0].spec)
     if observations is newest_frames:
         assert space.shape is not None
@@ -118,12 +120,12 @@ def write(
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files."""
+    """The bytes of all files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def rate(steps: int, work: Callable[[], object]) -> int:
-    """Steps per second of what is done to all episodes, on all cores."""
+    """Does some work on all episodes; returns its steps per second."""
     start = time.perf_counter()
     work()
     return round(steps / (time.perf_counter() - start))

@@ -1,9 +1,9 @@
-"""What the tapes cost: our vector environment beside the bare AtariVectorEnv it is built on.
+"""Measures the cost of tapes: compares our vector environment with ale-py's bare AtariVectorEnv.
 
     python -m benchmarks.env_throughput --game Pong
 
-Both play the same game in the same process in turns, a block of steps each, so that whatever else
-the machine does falls on both.
+Both play the same game in the same process, and take turns by blocks of steps. So other work on the
+machine affects both.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from envs.entry import command as one_line_errors
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    game: str = "Pong"  # Atari game, at the protocol of its name.
-    num_envs: int = 8  # Environments stepped together.
+    game: str = "Pong"  # Atari game, with the protocol that its name implies.
+    num_envs: int = 8  # Environments that step together.
     num_threads: int = 1  # Threads of the emulator.
-    blocks: int = 40  # Blocks of each contender, after one that does not count.
-    steps_per_block: int = 250  # Steps of the vector of environments.
+    blocks: int = 40  # Blocks of each contender, after a first block that does not count.
+    steps_per_block: int = 250  # Steps of the vector environment in a block.
 
 
 def compare(arguments: Arguments) -> dict[str, Any]:
-    """Environment steps per second of both contenders by block, and the median of the ratios."""
+    """Returns the environment steps per second of both contenders, and the median of the ratios."""
     num_envs = arguments.num_envs
     num_threads = arguments.num_threads
     ours = envs.make(arguments.game, num_envs, num_threads=num_threads)
@@ -49,7 +49,7 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         contenders = list(zip(rates, (bare.step, ours.step), strict=True))
         for name, step in contenders if block % 2 else reversed(contenders):
             seconds = _seconds(step, actions)
-            # The first block warms both up.
+            # The first block only warms up.
             if block:
                 rates[name].append(actions.size / seconds)
     ours.close()

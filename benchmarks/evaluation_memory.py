@@ -1,10 +1,10 @@
-"""Resident memory of a training after each of its evaluations, films included.
+"""Measures the resident memory of a training after each of its evaluations, with films.
 
     python -m benchmarks.evaluation_memory --evaluations 50
 
-Trains PPO on CartPole as a person would, in a process of its own, and reads the memory that its
-metrics have from each evaluation to the next. Memory is flat where the later evaluations add
-nothing: the first ones load libraries, and the first film its codec.
+It trains PPO on CartPole in a separate process, and reads the memory in the metrics from each
+evaluation to the next. The first evaluations load libraries, and the first film loads its codec.
+The later evaluations must not add memory.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from envs.entry import command as one_line_errors
 from envs.errors import Failure
 
 SETTLED = 5
-"""Evaluations after which memory must not grow."""
+"""Number of evaluations after which memory must not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     env: str = "CartPole-v1"  # Environment.
     algo: str = "ppo"  # Algorithm.
-    evaluations: int = 50  # Evaluations of the training.
-    every_steps: int = 8_192  # Steps between two of them.
+    evaluations: int = 50  # Number of evaluations during the training.
+    every_steps: int = 8_192  # Environment steps between two evaluations.
 
 
 def train(arguments: Arguments, folder: Path) -> Path:
-    """Train in a process of its own; returns the run's directory."""
-    # Half an interval more: memory is reported before an evaluation, so after the last one too.
+    """Trains in a separate process; returns the run's directory."""
+    # Half an interval more gives a report of memory after the last evaluation.
     steps = arguments.evaluations * arguments.every_steps + arguments.every_steps // 2
     command = [
         *(sys.executable, "-m", f"agents.{arguments.algo}", "--env", arguments.env),
@@ -66,12 +66,15 @@ def memories(run: Path) -> list[float]:
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
+    """Returns the memory after each evaluation, in MB, and its growth once it has settled."""
     with tempfile.TemporaryDirectory() as folder:
         run = train(arguments, Path(folder))
         films = len(list((run / "videos").glob("*.mp4")))
         after = memories(run)
     if len(after) <= SETTLED:
-        raise Failure(f"only {len(after)} evaluations were measured")
+        raise Failure(
+            f"only {len(after)} evaluations were measured, more than {SETTLED} are needed"
+        )
     settled = after[SETTLED:]
     return {
         "protocol": __doc__,

@@ -1,12 +1,12 @@
-"""Damage files of runs, datasets and sweeps in many ways, and count what commands make of them.
+"""Damages files of runs, datasets and sweeps in many ways, and counts the faults of commands.
 
     python -m benchmarks.fuzz --calls 2000
     python -m benchmarks.fuzz --calls 2000 --against ../before
 
-A small run of each kind, a dataset and a sweep are made; then, call by call, one file of a copy is
-changed (`benchmarks.fuzz_files`) and a command that reads it is called. A command must end with
-exit code 0, 1 or 2, in a few seconds, print no traceback and nothing that acts on a terminal, and
-leave alone what it only reads. With --against the commands of another source tree are called.
+It makes a small run of each kind, a dataset and a sweep. Each call changes one file of a copy
+(`benchmarks.fuzz_files`) and runs a command that reads the file. The command must end with exit
+code 0, 1 or 2 in a few seconds. It must print no traceback and no control characters, and must not
+change the files that it only reads. --against takes the commands of another source tree.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from envs.text import plain
 ROOT = Path(__file__).parents[1]
 
 IMPORT_SECONDS = 120.0
-"""A call of a file that is whole may import, and start a training."""
+"""Time limit of calls on intact files; they may import modules and start a training."""
 
 MOST_HASHED_BYTES = 1 << 26
-"""Of larger files only the size is compared."""
+"""Largest file whose content is compared; of a larger file, only the size is compared."""
 
 ENV = ("--env", "CartPole-v1", "--device", "cpu", "--num-threads", "1", "--precision", "fp32")
 
@@ -75,12 +75,12 @@ command: [python, -m, agents.a2c, --env, CartPole-v1, --num-envs=2, --horizon-st
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    calls: int = 2000  # Commands that are called, each on a changed copy.
-    seed: int = 0  # Of what is changed, and of the commands.
+    calls: int = 2000  # Number of calls, each on a changed copy.
+    seed: int = 0  # Seed of the changes and of the choice of commands.
     against: Path | None = None  # Source tree whose commands are called; None is this one.
-    only: tuple[str, ...] = ()  # Of dqn, ppo, bc, demos and sweep; all by default.
-    hang_seconds: float = 10.0  # What takes longer hangs; on whole files it takes two at most.
-    keep: Path | None = None  # Directory to keep the copies in that a fault was found with.
+    only: tuple[str, ...] = ()  # Some of dqn, ppo, bc, demos and sweep; all by default.
+    hang_seconds: float = 10.0  # Time limit of a call; on intact files it takes at most 2 seconds.
+    keep: Path | None = None  # Directory for the copies that revealed a fault.
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Command:
     """A command that reads a run, a dataset or a sweep.
 
     Attributes:
-        module: its `main` is called.
-        arguments: what `main` is given; {at} stands for the copy and {base} for what is whole.
-        reads: names below the copy that it reads, files or directories.
-        writes: the names among `reads` that it may change.
-        code: its exit code where all is whole.
+        module: the module whose `main` is called.
+        arguments: arguments of `main`; {at} stands for the copy and {base} for the originals.
+        reads: files or directories below the copy that the command reads.
+        writes: the names among `reads` that the command may change.
+        code: exit code of the command on intact files.
     """
 
     module: str
@@ -194,21 +194,21 @@ VICTIMS: dict[str, dict[str, Command]] = {
     "demos": of_demos(),
     "sweep": of_sweep(),
 }
-"""Commands by the name of what they read."""
+"""Commands by the name of the thing that they read."""
 
 WEIGHTS = {"dqn": 5, "ppo": 4, "bc": 2, "demos": 5, "sweep": 2}
-"""How likely a call is of one of them."""
+"""Relative frequencies of calls."""
 
 
 @dataclass
 class Found:
-    """What the calls of one command came to.
+    """The outcomes of the calls of one command.
 
     Attributes:
-        calls: how many there were.
-        refused: how many ended with exit code 1 or 2.
-        slowest: seconds of the longest.
-        faults: how many were not as they must be, by kind.
+        calls: number of calls.
+        refused: number of calls that ended with exit code 1 or 2.
+        slowest: seconds of the longest call.
+        faults: number of faulty calls, by kind of fault.
     """
 
     calls: int = 0
@@ -219,7 +219,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Fault:
-    """One call that was not as it must be, with what it takes to do it again."""
+    """One faulty call, with the facts that repeat it."""
 
     number: int
     victim: str
@@ -232,19 +232,20 @@ class Fault:
 
 
 class Fuzz:
-    """What is whole, and the calls on changed copies of it.
+    """Makes the intact originals, and calls commands on changed copies of them.
 
     Args:
         caller: calls the commands.
         folder: an existing, empty directory.
-        hang_seconds: what takes longer hangs.
-        only: names of victims; all where it is empty.
+        hang_seconds: time limit of a call.
+        only: names of victims; () takes all.
     """
 
     def __init__(
         self, caller: Caller, folder: Path, hang_seconds: float, only: tuple[str, ...] = ()
     ) -> None:
-        if unknown := sorted(set(only) - VICTIMS.keys()):
+        unknown = sorted(set(only) - VICTIMS.keys())
+        if unknown:
             raise UserError(f"--only {unknown[0]}: must be one of {', '.join(VICTIMS)}")
         self.caller = caller
         self.base = folder / "base"
@@ -255,15 +256,15 @@ class Fuzz:
         self.base.mkdir()
 
     def prepare(self) -> None:
-        """Make what is whole, and leave out commands that the tree does not have.
+        """Makes the originals, and leaves out the commands that the tree lacks.
 
         Raises:
-            UserError: it cannot be made.
+            UserError: the originals cannot be made.
         """
         play = ("record", "--env", "CartPole-v1", "--policy", "random", "--episodes", "2")
         self._make("demos.__main__", (*play, "--out", "{base}/demos/D"))
         for algo in ("dqn", "ppo", "bc"):
-            # A page of demonstrations shows a run too.
+            # The page of demonstrations also shows a run of PPO.
             if algo in self.victims or (algo == "ppo" and "demos" in self.victims):
                 self._train(algo)
         if "sweep" in self.victims:
@@ -321,7 +322,7 @@ class Fuzz:
         return self.caller.call(each.module, each.given(self.at, self.base), seconds)
 
     def one(self, number: int, seed: int) -> tuple[str, str, Ended, Fault | None]:
-        """One call on a changed copy: the victim, the command, how it ended, and its fault."""
+        """Calls a command on a changed copy; returns victim, command, end and fault of the call."""
         chance = Random(f"{seed} {number}")
         victim = chance.choices(list(self.victims), [WEIGHTS[each] for each in self.victims])[0]
         name = chance.choice(sorted(self.victims[victim]))
@@ -334,9 +335,10 @@ class Fuzz:
         ended = self._call(each, self.hang_seconds)
         kind = ended.fault
         what = ended.what
-        if not kind and (wrong := altered(before, fingerprints(self.at), each, ended)):
+        wrong = "" if kind else altered(before, fingerprints(self.at), each, ended)
+        if wrong:
             kind = "altered"
-            what = f"{wrong} is not what it was"
+            what = f"{wrong} was changed"
         fault = None
         if kind:
             fault = Fault(number, victim, name, file, plain(done), kind, plain(what), ended.where)
@@ -344,9 +346,9 @@ class Fuzz:
 
 
 def chosen(at: Path, each: Command, chance: Random) -> Path:
-    """What is to be changed: one file that a command reads, or seldom a directory of it.
+    """Chooses the file to change among those that a command reads, or rarely a directory.
 
-    Each kind of file is as likely as others.
+    All kinds of files are equally likely.
     """
     named = [(path, str(path.relative_to(at))) for path in sorted(at.rglob("*"))]
     read = [path for path, name in named if any(within(name, reads) for reads in each.reads)]
@@ -362,7 +364,7 @@ def chosen(at: Path, each: Command, chance: Random) -> Path:
 
 
 def fingerprints(at: Path) -> dict[str, str]:
-    """What each file and directory below a directory is, by its path; nothing is followed."""
+    """The kind and content of each file and directory below a directory; follows no link."""
     found: dict[str, str] = {}
     for path in sorted(at.rglob("*")):
         status = path.lstat()
@@ -380,9 +382,9 @@ def fingerprints(at: Path) -> dict[str, str]:
 def altered(
     before: dict[str, str], after: dict[str, str], each: Command, ended: Ended | None = None
 ) -> str:
-    """The first file that a command changed and must not; "" is right.
+    """The first file that a command must not change but did; "" if there is none.
 
-    A command that ends with exit code 2 changes nothing but locks; another one what it writes.
+    A command that ends with exit code 2 may change only locks.
     """
     refused = ended is not None and ended.code == 2
     for name in sorted(before.keys() | after.keys()):
@@ -395,16 +397,17 @@ def altered(
 
 
 def within(name: str, folder: str) -> bool:
+    """Whether a name is a folder or lies in it."""
     return name == folder or name.startswith(f"{folder}/")
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """Make what is whole, and do all calls."""
+    """Makes the originals, does all calls and returns their outcomes."""
     if not hasattr(signal, "setitimer"):
-        raise UserError("the fuzzer needs Linux or macOS: Windows limits no process's time")
+        raise UserError("the fuzzer needs Linux or macOS: Windows has no timer for calls")
     tree = (arguments.against or ROOT).resolve()
     if not (tree / "agents").is_dir():
-        raise UserError(f"--against {tree}: it has no agents, so it is no source tree of Joystick")
+        raise UserError(f"--against {tree}: must be a source tree of Joystick, but has no agents")
     found: dict[str, Found] = {}
     faults: list[Fault] = []
     with tempfile.TemporaryDirectory(prefix="joystick-fuzz-") as name:
@@ -437,9 +440,8 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def keep(at: Path, fault: Fault, folder: Path | None) -> None:
-    """Copy what a fault was found with, where a person asked for it."""
+    """Moves the copy that revealed a fault into a folder, if the user named one."""
     if folder is not None:
-        # cp copies a FIFO and a sparse file as what they are.
         place = folder / f"{fault.number:06d}"
         shutil.rmtree(place, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -447,7 +449,7 @@ def keep(at: Path, fault: Fault, folder: Path | None) -> None:
 
 
 def distinct(faults: list[Fault]) -> list[dict[str, Any]]:
-    """Each kind of fault at its place, the most frequent first, with how often and an example."""
+    """The distinct faults by kind and place, most frequent first, with a count and an example."""
     groups: dict[tuple[str, str, str], list[Fault]] = {}
     for fault in faults:
         kind_of_error = fault.what.partition(":")[0] if fault.kind == "traceback" else ""
@@ -457,6 +459,7 @@ def distinct(faults: list[Fault]) -> list[dict[str, Any]]:
 
 
 def show(result: dict[str, Any]) -> None:
+    """Prints the outcomes as a table, and the faults below it."""
     kinds = sorted(result["faults"])
     table = Table(box=None, pad_edge=False)
     for name in ("", "calls", "refused", "slowest", *kinds):

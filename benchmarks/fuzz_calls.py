@@ -1,8 +1,9 @@
-"""Calls commands in one process, one after another, and tells how each call ended.
+"""Calls commands one after another in one process, and reports how each call ended.
 
 `Caller` starts a copy of this file as a program, with the commands of any source tree on its path.
-The program reads a line of JSON for each call and writes one back. So commands are imported once,
-and a process that dies or hangs takes nothing else with it. Only the standard library is used.
+The program reads a line of JSON for each call and writes one back. So commands are imported only
+once, and a process that dies or hangs does not affect the caller. This file uses only the standard
+library.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from types import FrameType, ModuleType
 from typing import IO, Any
 
 MOST_BYTES = 16 << 30
-"""Address space of the process: a file that claims more is found out, and the machine lives."""
+"""Limit of the process's address space, which protects the machine from files that claim more."""
 
 CALLS_OF_A_PROCESS = 250
-"""Then a new one takes over, so that what one call leaves behind does not add up."""
+"""A new process starts after so many calls, so that leftovers of calls do not add up."""
 
 GRACE_SECONDS = 20.0
-"""After a hang, until a process that cannot be interrupted is killed."""
+"""Time from a hang until a process that cannot be interrupted is killed."""
 
 START_SECONDS = 120.0
-"""Of the calls that warm up a process: they import."""
+"""Time limit of the calls that warm up a process; they import modules."""
 
 FORMERLY = {"agents.core.training.launch": "agents.core.launch"}
-"""Modules that are called, and where older commits have them."""
+"""The names of called modules in older commits."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x9b]")
-"""What acts on a terminal; carriage returns too, which hide the line before them."""
+"""Characters that act on a terminal. A carriage return counts, because it hides a line."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Ended:
     """How a call ended.
 
     Attributes:
-        fault: "" where it ended as a command must; else "traceback", "hang", "died", "exit code"
-            or "terminal", which is output that acts on a terminal.
-        code: its exit code; None where it had none.
-        what: the exception in one line, or what is wrong otherwise.
-        where: file, line and function of the tree that raised it.
-        said: the last lines that it printed.
-        seconds: how long it took.
+        fault: "" for a correct end; otherwise "traceback", "hang", "died", "exit code" or
+            "terminal", which means output that acts on a terminal.
+        code: the exit code, or None if there was none.
+        what: the exception or another fault in one line.
+        where: file, line and function of the tree that raised the exception.
+        said: the last lines of the output.
+        seconds: the duration of the call.
     """
 
     fault: str
@@ -67,7 +68,7 @@ class Ended:
 
 
 class Hung(BaseException):
-    """A call took longer than it may."""
+    """A call exceeded its time limit."""
 
 
 class Caller:
@@ -75,11 +76,11 @@ class Caller:
 
     Args:
         tree: the directory that holds the packages `agents`, `demos` and `envs`.
-        folder: an existing directory; the process works in it.
+        folder: an existing directory, the working directory of the process.
 
     Attributes:
-        first: modules and arguments of calls that import what later ones need: else an import on a
-            busy machine would look like a hang.
+        first: modules and arguments of first calls, which import the modules that later calls need.
+            Otherwise an import on a busy machine would look like a hang.
     """
 
     def __init__(self, tree: Path, folder: Path) -> None:
@@ -98,12 +99,12 @@ class Caller:
     def call(
         self, module: str, arguments: Sequence[Any], seconds: float, *, programs: bool = False
     ) -> Ended:
-        """Call `main` of a module.
+        """Calls `main` of a module.
 
         Args:
-            arguments: its positional arguments, as JSON.
-            seconds: what takes longer hangs.
-            programs: it may start Python; else every Python that it starts fails at once.
+            arguments: positional arguments of `main`, as JSON.
+            seconds: time limit; a longer call counts as a hang.
+            programs: the call may start Python; otherwise each Python that it starts fails at once.
         """
         if self._process is None or self._calls >= CALLS_OF_A_PROCESS:
             self._begin()
@@ -134,7 +135,7 @@ class Caller:
         return json.loads(line) if line else None
 
     def _dead(self) -> Ended:
-        """What is told of a process that does not answer."""
+        """The end of a call whose process does not answer."""
         assert self._process is not None
         try:
             code = self._process.wait(1.0)
@@ -146,7 +147,7 @@ class Caller:
 
     def _begin(self) -> None:
         self._end()
-        # Beside the original lie modules that are called like some of Python's.
+        # The folder of the original has modules with the names of Python's own modules.
         program = self.folder / "calls" / "program.py"
         program.parent.mkdir(exist_ok=True)
         shutil.copyfile(__file__, program)
@@ -173,9 +174,9 @@ class Caller:
 
 
 def serve() -> None:
-    """The program: answer calls until standard input ends."""
+    """Answers calls until standard input ends; this is the program."""
     assert sys.platform != "win32"
-    # Windows has no such module, and imports this one for its names.
+    # Imported here, because Windows lacks this module but imports this file.
     import resource
 
     answers = os.fdopen(os.dup(1), "wb")
@@ -196,7 +197,7 @@ def serve() -> None:
 
 
 def _found(module: str) -> ModuleType:
-    """The module of that name, or what an older commit calls it."""
+    """The module of that name, or the module with its earlier name."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
@@ -204,14 +205,14 @@ def _found(module: str) -> ModuleType:
 
 
 def _called(module: str, arguments: list[Any], seconds: float, said: IO[bytes]) -> Ended:
-    """Call `main` of a module and describe the end."""
+    """Calls `main` of a module and describes the end."""
     assert sys.platform != "win32"
     said.seek(0)
     said.truncate()
     error: BaseException | None = None
     main = _found(module).main
     try:
-        # Again and again: some code catches everything.
+        # The alarm repeats, because some code catches every exception.
         signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
         try:
             main(*arguments)
@@ -226,7 +227,7 @@ def _called(module: str, arguments: list[Any], seconds: float, said: IO[bytes]) 
 
 
 def judged(error: BaseException | None, said: str) -> Ended:
-    """How a call ended that raised this, or nothing, and printed that."""
+    """Describes the end of a call from its exception, if any, and its output."""
     last = said[-400:]
     if isinstance(error, Hung):
         return Ended("hang", None, "it takes too long", _where(error), last)
@@ -239,13 +240,14 @@ def judged(error: BaseException | None, said: str) -> Ended:
         return Ended("exit code", None, f"exit code {code!r}"[:300], "", last)
     if "Traceback (most recent call last)" in said:
         return Ended("traceback", code, said.strip().splitlines()[-1][:300], "printed", last)
-    if found := CONTROL.search(said):
+    found = CONTROL.search(said)
+    if found:
         return Ended("terminal", code, f"it prints {found[0]!r}", "", last)
     return Ended("", code, "", "", last)
 
 
 def _where(error: BaseException) -> str:
-    """The innermost place of the tree in a traceback, by its path from there."""
+    """The innermost line of a traceback within the tree, with its path relative to the tree."""
     tree = os.environ["PYTHONPATH"]
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if frame.filename.startswith(tree)]

@@ -1,12 +1,12 @@
-"""Everything that is to be measured on a GPU, in under nine minutes.
+"""Runs all benchmarks of a GPU in under nine minutes.
 
     python -m benchmarks.gpu
-    python -m benchmarks.gpu --dry-run      # the same commands on a CPU, with hardly any steps
+    python -m benchmarks.gpu --dry-run      # the same commands on a CPU, with few steps
 
-It runs the tests of what only a GPU does; then profiles of DQN at 8 samples a step and of PPO at 4
-epochs, with the share of a step in which the GPU computes and in which the emulator is waited for;
-and then trains PPO on Pong and Breakout for as many steps as fit, at the speed that was measured.
-Each command keeps a result of its own; what they printed is shown as they end.
+First come the tests of code that only a GPU runs. Then come profiles of DQN with 8 samples a step
+and of PPO with 4 epochs; they show the shares of time in which the GPU computes and in which it
+waits for the emulator. Last comes the training of PPO on Pong and Breakout, with as many steps as
+fit into the time at the measured speed. Each command writes its own result.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ TESTS = ("tests/test_capture.py", "tests/test_no_waiting.py", "tests/test_learne
 NATURE = ("--preset", "atari-gpu", "--torso", "nature", "--hidden", "512")
 
 SPEED_AT_TARGET = 20_000.0
-"""Steps per second to plan with where PPO's profile failed."""
+"""Assumed speed in steps per second, if PPO's profile failed."""
 
 EVALUATION_SHARE = 0.3
-"""Of a training's time what evaluations take."""
+"""Share of a training's time that evaluations take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    pong_seconds: float = 120.0  # Training of PPO on Pong.
-    breakout_seconds: float = 150.0  # Training of PPO on Breakout.
-    dry_run: bool = False  # On a CPU, to see that every command works.
+    pong_seconds: float = 120.0  # Duration of PPO's training on Pong.
+    breakout_seconds: float = 150.0  # Duration of PPO's training on Breakout.
+    dry_run: bool = False  # Run on a CPU with few steps, to check that every command works.
 
 
 def profile(algo: str, arguments: Arguments) -> list[str]:
@@ -57,7 +57,7 @@ def profile(algo: str, arguments: Arguments) -> list[str]:
 
 
 def training(env_id: str, target: float, steps: int, arguments: Arguments) -> list[str]:
-    """The command that trains PPO for so many steps and looks when it reached the target."""
+    """The command that trains PPO for so many steps and measures the time to the target."""
     options = ["--preset", "atari-gpu", *device(arguments), "--no-video"]
     options += ["--total-steps", str(steps), "--eval-every-steps", str(max(1, steps // 4))]
     if arguments.dry_run:
@@ -68,11 +68,12 @@ def training(env_id: str, target: float, steps: int, arguments: Arguments) -> li
 
 
 def device(arguments: Arguments) -> list[str]:
+    """The flags that choose the device."""
     return ["--device", "cpu" if arguments.dry_run else "cuda"]
 
 
 def run(command: list[str]) -> dict[str, Any]:
-    """Run a command of Python; what it printed, its result if it kept one, and its seconds."""
+    """Runs Python with a command; returns its exit code, duration, result file and last lines."""
     print(f"$ python {shlex.join(command)}", flush=True)
     start = time.perf_counter()
     lines = []
@@ -96,7 +97,7 @@ def run(command: list[str]) -> dict[str, Any]:
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """Run everything, one after the other; a command that fails does not end the others."""
+    """Runs all commands one after the other; a failed command does not stop the others."""
     runs = [run(["-m", "pytest", "-q", *TESTS])]
     runs += [run(profile(algo, arguments)) for algo in ("dqn", "ppo")]
     speed = speed_of(runs[-1])
@@ -110,7 +111,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def speed_of(profiled: dict[str, Any]) -> float:
-    """Steps per second of a profile that `run` made."""
+    """The steps per second in a result of `run` for a profile."""
     if profiled["result"] is None:
         return SPEED_AT_TARGET
     return json.loads(Path(profiled["result"]).read_text())["result"]["steps_per_second"]["plain"]

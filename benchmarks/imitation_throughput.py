@@ -1,9 +1,9 @@
-"""DemoBatch steps per second that behavior cloning trains on, beside what its learner could.
+"""Measures the demonstrated steps per second of behavior cloning, and the limit of its learner.
 
     python -m benchmarks.imitation_throughput --env Pong
 
-"limit" only learns, on a fixed batch, in the loop that a tutorial shows, "learner" with our
-learner's update; "clone" also gathers, moves and weighs every batch. The three take turns.
+"limit" and "learner" only learn, on a fixed batch: "limit" with the loop of a tutorial, "learner"
+with our learner's update. "clone" also gathers, moves and weighs every batch. The three take turns.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ class Arguments:
     demos: str = "auto"  # Dataset.
     torso: Literal["nature", "data_efficient"] = "nature"  # Network.
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Number format of the networks.
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # Where the clone trains.
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # Device of the network.
     seconds: float = 10.0  # Length of a turn.
-    rounds: int = 3  # Turns of each contender, after one that does not count.
+    rounds: int = 3  # Turns of each contender, after a first turn that does not count.
 
     def config(self) -> bc.Config:
+        """The config of the clone."""
         names = ("env_id", "demos", "torso", "precision", "device")
         return bc.Config(**{name: getattr(self, name) for name in names}, hidden=512)
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """The speeds of all contenders over the rounds, and the clone's share of the faster limit."""
+    """Returns the speeds of all contenders, and the clone's share of the faster limit."""
     config = arguments.config()
     device = resolve_device(config.device)
     policy = bc.make_policy(config, spaces_of(spec(config.env_id)), device)
     agent = bc.make_algorithm(config, policy)
-    # The weights stay, so that a batch seen thousands of times cannot make them diverge.
+    # The learning rate is 0, because thousands of updates on one batch would diverge.
     agent.learner.set_learning_rate(0.0)
     batch = agent.batches.draw()
     contenders: dict[str, Callable[[], Callable[[], object]]] = {
@@ -72,7 +73,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def rate(update: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Updates per second."""
+    """Repeats an update for so many seconds; returns updates per second."""
     start = time.perf_counter()
     updates = 0
     while time.perf_counter() - start < seconds:

@@ -1,4 +1,4 @@
-"""Runs each measurement in a process of its own, so that none affects another's memory."""
+"""Runs each measurement in a separate process, so that none affects the memory of another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from envs import UserError
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a module's function in a new process, which ends after it, and return its result.
+    """Calls a module's function in a new process and returns its result.
 
     Raises:
         UserError: the function raised it, or the process ended before the function returned.
@@ -25,7 +25,8 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
         result = answers.recv()
     except EOFError:
         child.join()
-        why = "killed, as for want of memory" if child.exitcode == -9 else "it says why above"
+        killed = child.exitcode == -9
+        why = "killed, probably for lack of memory" if killed else "see its error above"
         raise UserError(f"a measurement's process ended with {child.exitcode}: {why}") from None
     finally:
         child.terminate()
@@ -38,7 +39,7 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def answer(
     connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    """Call the function and send what it returns, or the UserError that it raises."""
+    """Calls the function and sends its result, or the UserError that it raises."""
     try:
         result = function(*arguments)
     except UserError as error:

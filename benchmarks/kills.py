@@ -1,12 +1,12 @@
-"""Kill trainings and recordings at random moments, and count what finished work was lost.
+"""Kills trainings and recordings at random moments, and counts the finished work that is lost.
 
     python -m benchmarks.kills --kills 100
 
-Small trainings of every agent on CartPole with frequent checkpoints, and a `demos record`, end by
-SIGKILL, again and again; each start but the first goes on with what the kill left. After a kill
-every checkpoint that was finished must be whole, and every recorded episode as it was; each start
-must then get further than the one before. Half of the kills wait until it has, so that they strike
-while files are written; the others strike at any moment, at start-up and restoring too.
+The victims are small trainings of every agent on CartPole with frequent checkpoints, and a `demos
+record`. Each is killed by SIGKILL repeatedly, and each later start continues from the remains.
+After a kill, each finished checkpoint must be intact, and each recorded episode unchanged. Each
+start must make progress. Half of the kills wait for progress, so that they strike during writing.
+The others strike at any moment, such as start-up or restoring.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from envs.entry import command as one_line_errors
 ENV_ID = "CartPole-v1"
 
 FOREVER = "1000000000"
-"""Steps or episodes: a kill comes first."""
+"""A number of steps or episodes that no start reaches, because a kill comes first."""
 
 EVERY_STEPS = 200
-"""Between two checkpoints, and two evaluations."""
+"""Steps between two checkpoints, and between two evaluations."""
 
 PATIENCE_SECONDS = 120.0
-"""What a start has to get further."""
+"""Time limit for a start to make progress."""
 
 STARTING_SECONDS = 6.0
-"""Within so long a kill at any moment comes."""
+"""A kill without waiting comes within this time after a start."""
 
 WRITING_SECONDS = 1.0
-"""Within so long a kill comes that waited for a first checkpoint."""
+"""A kill that waits comes within this time after the first progress."""
 
 SMALL = (
     *("--env", ENV_ID, "--precision", "fp32", "--num-threads", "1", "--total-steps", FOREVER),
@@ -72,42 +72,42 @@ AGENTS: dict[str, tuple[str, ...]] = {
     "ppo lstm": ("ppo", *ROLLOUT, "--batch-size", "32", "--core", "lstm", "--hidden", "32"),
     "reinforce": ("reinforce", *ROLLOUT),
 }
-"""A module and its settings, by the name of what is killed."""
+"""A module and its settings, by the name of the victim."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    kills: int = 100  # Kills over all agents and the recording.
-    jobs: int = 2  # Processes beside each other.
-    seed: int = 0  # Of the moments.
-    only: tuple[str, ...] = ()  # Names of what is killed; all by default.
+    kills: int = 100  # Number of kills of all victims.
+    jobs: int = 2  # Processes that run at the same time.
+    seed: int = 0  # Seed of the moments of kills.
+    only: tuple[str, ...] = ()  # Names of victims; all by default.
 
 
 class Victim(Protocol):
-    """What is killed and goes on."""
+    """A command that is killed and started again."""
 
     def command(self) -> list[str]:
-        """How to start it, or to go on with what is there."""
+        """The command that starts it, or continues from the remains."""
         ...
 
     def finished(self) -> set[str]:
-        """Names of the work that is finished."""
+        """Names of the finished work."""
         ...
 
     def damages(self, before: set[str]) -> list[str]:
-        """What is not as it must be, after work `before` was finished; [] is right."""
+        """Descriptions of lost or damaged work, if the work `before` was finished; [] if none."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainingVictim:
-    """A training with its run in a folder of its own."""
+    """A training with its run in a separate folder."""
 
     settings: tuple[str, ...]
     folder: Path
 
     def run(self) -> Path | None:
-        """Its run that has a checkpoint: an earlier one was killed before it had."""
+        """The run that has a checkpoint; earlier runs were killed before their first one."""
         found = self.folder.glob("*/checkpoints/[0-9]*")
         return next((each.parents[1] for each in found), None)
 
@@ -127,16 +127,16 @@ class TrainingVictim:
         found = self.finished()
         path = self.run()
         if path is None:
-            return ["the run has no checkpoint any more"] if before else []
+            return ["the run has no checkpoint left"] if before else []
         wrong = []
-        # A checkpoint makes way for newer ones, never for nothing: the newest two are kept.
+        # Only newer checkpoints replace a checkpoint, and the newest two stay.
         if before and max(found, default="") < max(before):
             wrong.append(f"checkpoint {max(before)} is gone")
         if len(found) < min(2, len(before)):
             wrong.append(f"of checkpoints {sorted(before)} only {sorted(found)} are left")
         run = Run.open(path)
         best = list(path.glob("best/[0-9]*"))
-        # Two evaluations were over when the second checkpoint was.
+        # Two evaluations come before the second checkpoint.
         if len(before) > 1 and not best:
             wrong.append("the best weights are gone")
         for snapshot in (*path.glob("checkpoints/[0-9]*"), *best):
@@ -145,12 +145,12 @@ class TrainingVictim:
             except DamagedCheckpoint as damage:
                 wrong.append(str(damage))
         if found and run.restore()[0] != int(max(found)):
-            wrong.append(f"the newest checkpoint {max(found)} is passed over")
+            wrong.append(f"the newest checkpoint {max(found)} is ignored")
         return wrong
 
 
 def load(run: Run, snapshot: Path) -> None:
-    """Read all files and chunks of a snapshot; DamagedCheckpoint where one is not what it was."""
+    """Reads all files and chunks of a snapshot; raises DamagedCheckpoint if one is damaged."""
     manifest = snapshots.read_manifest(snapshot)
     for name in manifest["files"]:
         snapshots.read_tensors(snapshot, manifest, name)
@@ -160,7 +160,7 @@ def load(run: Run, snapshot: Path) -> None:
 
 @dataclass(frozen=True)
 class RecordingVictim:
-    """A `demos record` into a dataset."""
+    """A `demos record` that adds to a dataset."""
 
     path: Path
 
@@ -171,7 +171,7 @@ class RecordingVictim:
     def finished(self) -> set[str]:
         if not (self.path / "dataset.json").exists():
             return set()
-        # An episode that is listed may not have got its name yet.
+        # A listed episode may still have its temporary name.
         files = Dataset.open(self.path).files()
         return {re.sub(r"^\.tmp-[0-9a-f]+-", "", file.name) for file in files}
 
@@ -188,14 +188,14 @@ class RecordingVictim:
 
 @dataclass
 class Outcome:
-    """What happened to one victim.
+    """The outcome of the kills of one victim.
 
     Attributes:
-        kills: how often it was killed.
-        while_writing: how many of the kills waited until the start had got further.
-        finished: how many finished checkpoints or episodes were there at the kills, in all.
-        resumed: how many starts got further than what they found.
-        problems: what was lost, or did not go on.
+        kills: number of kills.
+        while_writing: number of kills that waited for progress.
+        finished: total number of finished checkpoints or episodes at all kills.
+        resumed: number of starts that made progress.
+        problems: descriptions of lost work, and of starts without progress.
     """
 
     kills: int = 0
@@ -206,7 +206,7 @@ class Outcome:
 
 
 def haunt(victim: Victim, kills: int, chance: random.Random) -> Outcome:
-    """Kill it so often; then it must get further once more."""
+    """Kills a victim so often; the last start must still make progress."""
     outcome = Outcome()
     for number in range(kills):
         waits = number % 2 == 0
@@ -218,7 +218,7 @@ def haunt(victim: Victim, kills: int, chance: random.Random) -> Outcome:
 
 
 def one_kill(victim: Victim, outcome: Outcome, waits: bool, chance: random.Random) -> None:
-    """Start it, kill it and look at what is left."""
+    """Starts a victim, kills it and checks the remains."""
     found = victim.finished()
     got_further = True
     with tempfile.TemporaryFile("w+") as said:
@@ -236,13 +236,13 @@ def one_kill(victim: Victim, outcome: Outcome, waits: bool, chance: random.Rando
         if ended is not None or not got_further:
             said.seek(0)
             lines = said.read().strip().splitlines() or [""]
-            outcome.problems.append(f"it got no further (exit code {ended}): {lines[-1]}")
+            outcome.problems.append(f"it made no progress (exit code {ended}): {lines[-1]}")
     outcome.finished += len(before)
     outcome.problems += victim.damages(before)
 
 
 def until(true: Callable[[], Any], process: subprocess.Popen[bytes]) -> bool:
-    """Wait until it is true; False where the process ends or the patience does."""
+    """Waits until `true` returns a true value; returns False if the process or the time ends."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not true():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -252,12 +252,13 @@ def until(true: Callable[[], Any], process: subprocess.Popen[bytes]) -> bool:
 
 
 def victims(folder: Path, only: tuple[str, ...]) -> dict[str, Victim]:
-    """All that is to be killed, by name; each has a folder of its own."""
+    """The victims by name; each has a separate folder."""
     made: dict[str, Victim] = {
         name: TrainingVictim(settings, folder / name) for name, settings in AGENTS.items()
     }
     made["record"] = RecordingVictim(folder / "record")
-    if unknown := sorted(set(only) - made.keys()):
+    unknown = sorted(set(only) - made.keys())
+    if unknown:
         raise UserError(f"--only {unknown[0]}: must be one of {', '.join(made)}")
     chosen = {name: victim for name, victim in made.items() if not only or name in only}
     if "bc" in chosen:
@@ -266,18 +267,18 @@ def victims(folder: Path, only: tuple[str, ...]) -> dict[str, Victim]:
 
 
 def with_demonstrations(settings: tuple[str, ...], folder: Path) -> Victim:
-    """A clone of random play."""
+    """A cloning of random play as a victim."""
     path = folder / "demonstrations"
     record = RecordingVictim(path).command()
     record[record.index(FOREVER)] = "5"
     done = subprocess.run(record, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"no demonstrations: {done.stderr.strip()}")
+        raise UserError(f"demos record failed: {done.stderr.strip()}")
     return TrainingVictim((*settings, "--demos", str(path)), folder / "bc")
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """Kill all victims; the kills are shared out evenly."""
+    """Kills all victims, each about equally often; returns the outcomes."""
     with tempfile.TemporaryDirectory(prefix="joystick-kills-") as name:
         chosen = victims(Path(name), arguments.only)
         each, more = divmod(arguments.kills, len(chosen))
@@ -302,6 +303,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
+    """Prints the outcomes as a table, and the problems below it."""
     table = Table(box=None, pad_edge=False)
     names = [each.name for each in dataclasses.fields(Outcome)]
     for name in ("", *names):

@@ -1,4 +1,4 @@
-"""What a figure was measured on, and the file that keeps both."""
+"""Describes the machine of a measurement, and writes the result file with both."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from envs.machine import available_cores
 RESULTS = Path(__file__).with_name("results")
 
 WIDTH = 100
-"""Columns of a result file."""
+"""Width of a result file in columns."""
 
 PACKAGES = ("torch", "numpy", "ale-py", "gymnasium", "stable-baselines3")
 
 LOAD_AT_START = psutil.getloadavg()[0]
-"""Above a few tenths, something else was running and the figures are too low."""
+"""System load at the start; above a few tenths, other work ran and the figures are too low."""
 
 
 def describe() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def describe() -> dict[str, Any]:
 
 
 def cpu_flags() -> list[str]:
-    """The processor's features that decide how fast bf16 and wide vectors are."""
+    """The processor's features that decide the speed of bf16 and wide vectors."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
@@ -60,7 +60,7 @@ def cpu_flags() -> list[str]:
 
 
 def version(package: str) -> str | None:
-    """The installed version of a package, None when there is none."""
+    """The installed version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -68,9 +68,9 @@ def version(package: str) -> str | None:
 
 
 def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write `<name>-<date>.json` with the command line and the machine; returns its path.
+    """Writes `<name>-<date>.json` with the result, command line and machine; returns its path.
 
-    The file appears only when it is whole.
+    The file appears only when it is complete.
     """
     record = {
         "benchmark": name,
@@ -85,7 +85,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
 
 
 def compact_json(value: Any, indent: int = 0) -> str:
-    """JSON whose lines hold as much as fits in `WIDTH` columns: a curve is not a number a line.
+    """JSON with lines filled up to `WIDTH` columns, so that a long curve needs few lines.
 
     Args:
         value: JSON values.
@@ -108,7 +108,7 @@ def compact_json(value: Any, indent: int = 0) -> str:
 
 
 def _filled(items: list[str], width: int) -> list[str]:
-    """Items joined to lines of at most `width` columns; an item of several lines stands alone."""
+    """Joins items into lines of at most `width` columns; an item of several lines stays alone."""
     lines: list[str] = []
     for item in items:
         line = f"{lines[-1]}, {item}" if lines else item

@@ -1,10 +1,10 @@
-"""Memory of a full Atari replay, filled for real, beside Stable-Baselines3's and the arithmetic.
+"""Compares the memory of a full Atari replay with Stable-Baselines3's and with the arithmetic.
 
     python -m benchmarks.memory
 
-Every page is written, because reserved memory costs nothing until it is. Stable-Baselines3's replay
-holds as many transitions as fit in a share of the free memory, and its bytes per transition are
-scaled to the size of ours. Each replay is filled in a process of its own.
+The replays are really filled, because reserved memory costs nothing until it is written.
+Stable-Baselines3's replay holds as many transitions as fit into a share of the free memory; its
+bytes per transition are scaled to the size of ours. Each replay is filled in a separate process.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PEERS = {
     "Stable-Baselines3, optimized": STACK,
     "Stable-Baselines3": 2 * STACK,
 }
-"""Frames that each keeps for a transition."""
+"""Frames that each set-up of a peer stores per transition."""
 
 FRAMES_KEPT = {
     "single frames": 1,
@@ -49,7 +49,7 @@ FRAMES_KEPT = {
 }
 
 PEER_ENVS = 8
-"""Environments that fill a peer's replay; more would leave larger copies behind."""
+"""Number of environments that fill a peer's replay; more would add larger temporary copies."""
 
 PIECES = 10
 
@@ -57,12 +57,12 @@ PIECES = 10
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     transitions: int = 1_000_000  # Capacity of the replay.
-    num_envs: int = 1_000  # Environments that fill it; the memory does not depend on it.
-    memory_share: float = 0.25  # Of the free memory, what a peer's replay may fill.
+    num_envs: int = 1_000  # Environments that fill it; they do not change the memory.
+    memory_share: float = 0.25  # Share of the free memory that a peer's replay may fill.
 
 
 def make_replay(arguments: Arguments) -> Replay:
-    """An empty Atari replay; a UserError when it would not fit."""
+    """Makes an empty Atari replay; raises a UserError if it does not fit into the memory."""
     num_envs = arguments.num_envs
     spaces = Spaces(num_envs, (STACK, 84, 84), torch.uint8, STACK, num_actions=6, atari=True)
     config = Config(buffer_size=arguments.transitions, num_envs=num_envs, n_step=constant(1))
@@ -70,9 +70,9 @@ def make_replay(arguments: Arguments) -> Replay:
 
 
 def fill(arguments: Arguments) -> dict[str, Any]:
-    """Fill a replay in pieces; raises a UserError when it would not fit.
+    """Fills a replay in pieces; raises a UserError if it does not fit into the memory.
 
-    Returns bytes: the growth of the resident set after each piece, and what others ask for.
+    Returns the growth of the resident set after each piece, and the bytes of other layouts.
     """
     num_envs = arguments.num_envs
     generator = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def fill(arguments: Arguments) -> dict[str, Any]:
 
 
 def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:
-    """Fill Stable-Baselines3's replay of so many transitions: how many it took, and bytes."""
+    """Fills Stable-Baselines3's replay; returns its number of transitions and its bytes."""
     from stable_baselines3.common.buffers import (  # pyright: ignore[reportMissingImports]
         ReplayBuffer,
     )
@@ -125,7 +125,7 @@ def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:
         device="cpu",
         n_envs=PEER_ENVS,
         optimize_memory_usage=optimized,
-        # It refuses both.
+        # Stable-Baselines3 refuses both options together.
         handle_timeout_termination=not optimized,
     )
     while not replay.full:
@@ -140,13 +140,13 @@ def fill_peer(transitions: int, optimized: bool) -> dict[str, Any]:
 
 
 def measure_peers(arguments: Arguments) -> dict[str, dict[str, Any]]:
-    """What `fill_peer` says of each peer, or why it was skipped."""
+    """The result of `fill_peer` for each peer, or the reason why the peer was skipped."""
     if importlib.util.find_spec("stable_baselines3") is None:
         why = "stable-baselines3 is not installed: pip install -e '.[bench]'"
         return {name: {"skipped": why} for name in PEERS}
     measured: dict[str, dict[str, Any]] = {}
     for name, frames in PEERS.items():
-        # What one process used, the next finds free again.
+        # The memory of an ended process is free again for the next one.
         share = arguments.memory_share * psutil.virtual_memory().available
         transitions = min(arguments.transitions, int(share / (frames * FRAME_BYTES)))
         try:
@@ -157,7 +157,7 @@ def measure_peers(arguments: Arguments) -> dict[str, dict[str, Any]]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print bytes per transition, and the GB of a replay of as many as ours holds."""
+    """Prints bytes per transition, and the GB of a replay as large as ours."""
     held = result["transitions"][-1]
     table = Table("replay", "filled with", "bytes each", f"GB of {held:,}", box=None)
     rows = {"ours": result | {"transitions": held}, **result["peers"]}

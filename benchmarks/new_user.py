@@ -1,10 +1,10 @@
-"""A new user's first minutes, timed: install, train, open the page, compare, export.
+"""Times a new user's first minutes: install, train, open the page, compare, export.
 
     python -m benchmarks.new_user
 
-Everything happens in a fresh virtual environment and directory, with the README's command: two
-seeds of PPO train on CartPole beside each other until a minute is over, as a person's Ctrl-C would
-end them; then a real browser opens the page, and does with it what a person does.
+It uses a fresh virtual environment and directory, and the README's command. Two seeds of PPO train
+on CartPole at the same time, until Ctrl-C stops them after a minute. Then a real browser opens the
+page and uses it as a person does.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ SEEDS = ("1", "2")
 TRAIN = ("-m", "agents.ppo", "--env", "CartPole-v1", "--wandb", "disabled", "--no-video")
 
 SAVE_SECONDS = 60.0
-"""What a training that is told to stop has to save itself."""
+"""Time limit for a stopped training to save its state."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    seconds: float = 60.0  # Training, from the command to Ctrl-C.
-    screenshot: Path | None = None  # Where to keep a picture of the compared runs.
-    install: bool = True  # Without it, this Python's packages are used.
+    seconds: float = 60.0  # Duration of the training, from the command to Ctrl-C.
+    screenshot: Path | None = None  # File for a picture of the compared runs.
+    install: bool = True  # Install into a fresh environment; otherwise use this Python's packages.
 
 
 class Clock:
-    """Seconds of each thing that was done, in order."""
+    """The seconds of each step, in order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -63,17 +63,18 @@ class Clock:
 
 
 def install_command() -> str:
-    """What the README tells a new user to type before anything else."""
+    """The README's command that installs Joystick."""
     (command,) = re.findall(r"^(pip install .*) && python -m agents", read_me(), re.MULTILINE)
     return command
 
 
 def read_me() -> str:
+    """The text of the README."""
     return (HERE / "README.md").read_text("utf-8")
 
 
 def run(command: list[str], **options: Any) -> None:
-    """Run a command; a UserError with its last line when it fails."""
+    """Runs a command; raises a UserError with its last line if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [""]
@@ -81,9 +82,9 @@ def run(command: list[str], **options: Any) -> None:
 
 
 def train(python: str, runs: Path, seconds: float) -> None:
-    """Train all seeds beside each other, and stop them when the time is over."""
+    """Trains all seeds at the same time, and stops them after so many seconds."""
     command = [python, *TRAIN, "--runs-dir", str(runs), "--eval-every-steps", "20000"]
-    # Of a progress bar nobody reads anything.
+    # The output is only a progress bar.
     to = subprocess.DEVNULL
     said = subprocess.STDOUT
     started = [
@@ -102,7 +103,7 @@ def train(python: str, runs: Path, seconds: float) -> None:
 
 
 def look(page: Path, clock: Callable[[str], Any], screenshot: Path | None) -> dict[str, Any]:
-    """Open the page, see both runs, compare them and save a plot; returns what was seen."""
+    """Opens the page, compares both runs and saves a plot; returns what the page showed."""
     with browser() as opened:
         tab = opened.new_context(viewport={"width": 1366, "height": 860}).new_page()
         with clock("open the page"):
@@ -125,14 +126,14 @@ def look(page: Path, clock: Callable[[str], Any], screenshot: Path | None) -> di
 
 
 def download(tab: Any, kind: str) -> bytes:
-    """What the plot's button saves."""
+    """The bytes that a button of the plot saves."""
     with tab.expect_download() as download:
         tab.locator(f'#panels button[title="Save as {kind}"]').first.click()
     return Path(download.value.path()).read_bytes()
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
-    """Go the whole way in a directory that is gone after it."""
+    """Does all steps in a temporary directory; returns their seconds and results."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -161,7 +162,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def last_of(run: Path) -> dict[str, float]:
-    """The last step of a run, and its last returns."""
+    """The last step and the last returns of a run."""
     last: dict[str, float] = {}
     for line in (run / "metrics.jsonl").read_text("utf-8").splitlines():
         last |= json.loads(line)

@@ -1,7 +1,7 @@
-"""Where training's time goes: the main thread's wall clock, by phase, measured from outside.
+"""Measures how the main thread's wall-clock time splits into phases of training.
 
-Methods of an agent, its parts and its environments are wrapped for a turn, and are themselves again
-after it: agents know nothing of it.
+Methods of an agent, its parts and its environments are wrapped during a turn and restored after it.
+So agents need no code for this.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from envs import UserError, spec
 ELSE = "everything else"
 
 Point = tuple[str, Any, str]
-"""A phase, an object or module, and the name of its function whose time is the phase's."""
+"""A phase, an object or module, and the name of its function whose time counts for the phase."""
 
 END = object()
 
 
 class Phases:
-    """Seconds of the thread that made it, by phase: of phases within each other the innermost's.
+    """The seconds of one thread by phase; nested phases count for the innermost one.
 
-    On a GPU they are the host's, which goes on while kernels run and waits in whichever phase needs
-    what they compute.
+    With a GPU they are the seconds of the host, which continues while kernels run. The host waits
+    in the phase that needs their results.
 
     Args:
-        mark: makes of a phase's name a context around each of its calls, for a profiler's trace.
-        clock: seconds since any moment.
+        mark: makes a context from a phase's name, around each call, for a profiler's trace.
+        clock: returns seconds since some fixed moment.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Phases:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of all seconds, by phase, the largest first."""
+        """The share of each phase in all seconds, largest first."""
         total = sum(self.seconds.values())
         largest_first = sorted(self.seconds.items(), key=lambda item: -item[1])
         return {name: seconds / total for name, seconds in largest_first}
 
     @contextmanager
     def attached(self, points: Iterable[Point]) -> Iterator[None]:
-        """Inside it all time counts: in the functions of the points as theirs, else as `ELSE`."""
+        """Counts time inside the context, for the phase of the running point, or for `ELSE`."""
         with ExitStack() as stack:
             for phase, owner, name in points:
                 self.seconds.setdefault(phase, 0.0)
@@ -78,7 +78,7 @@ class Phases:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time inside it for this phase, without the phases inside it."""
+        """Counts the time inside the context for this phase, except for nested phases."""
         self._count(self._open[-1])
         self._open.append(name)
         try:
@@ -88,18 +88,18 @@ class Phases:
             self._count(self._open.pop())
 
     def _count(self, phase: str) -> None:
-        """The time since the last change of phase was this one's."""
+        """Counts the time since the last change of phase for this phase."""
         now = self.clock()
         if phase:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._since
         self._since = now
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its calls counted as the phase's; of a generator each of its items."""
+        """Wraps a function to count its calls for a phase; for a generator, each of its items."""
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            # A worker's time passes beside the main thread's, which waits for it.
+            # Other threads do not count: the main thread's wait for them does.
             if threading.get_ident() != self._thread:
                 return function(*args, **kwargs)
             with self.phase(phase):
@@ -119,17 +119,17 @@ class Phases:
 
 
 def points(contender: Joystick) -> Iterator[Point]:
-    """The phases of our agents, and what is timed for each.
+    """Yields the timed functions of our agents, with these phases:
 
-    - emulator: handing actions over and waiting for what they led to, new tapes included;
-    - waiting for learning: where that is beside acting, in a thread that is not measured here;
+    - emulator: sending actions and waiting for the outcome, including new tapes;
+    - waiting for learning: if learning runs in another thread, which is not measured here;
     - acting: choosing actions;
-    - storing: keeping a step, or valuing what lies beyond a rollout's end, and emptying it;
-    - sampling: drawing and gathering minibatches, of a rollout its advantages too;
-    - forward, backward: an update, all waiting for its shards included;
+    - storing: storing a step, bootstrapping at a rollout's end, and clearing the rollout;
+    - sampling: drawing and gathering minibatches, and the advantages of a rollout;
+    - forward, backward: an update, including the wait for its shards;
     - optimizer: clipping gradients, and the optimizer's step;
-    - priorities, target copies, validation: where an algorithm has them;
-    - learning: what is none of these, and all of it where it is one CUDA graph.
+    - priorities, target copies, validation: if the algorithm has them;
+    - learning: the rest of an update; or all of it, if it is one CUDA graph.
     """
     agent = contender.agent
     trainer = contender.training.trainer
@@ -155,15 +155,15 @@ def points(contender: Joystick) -> Iterator[Point]:
 
 
 def settings(algo: str, env_id: str, options: list[str]) -> Any:
-    """The config that a command line of the algorithm asks for, without what interrupts training.
+    """The config of an algorithm's command line, without logs, checkpoints and evaluations.
 
     Raises:
-        UserError: for bad options, or those that go on from another run.
+        UserError: an option is wrong, or continues from another run.
     """
     command = parse(algorithm(algo), ["--env", env_id, *options])
     config = command.config
     if command.resumed is not None or config.init_from:
-        raise UserError("--resume and --init-from: a measurement begins with an agent of its own")
+        raise UserError("--resume and --init-from: a measurement needs a new agent; omit them")
     spec(config.env_id)
     resolve_device(config.device)
     never = {"log_every_steps": NEVER, "checkpoint_every_steps": NEVER, "eval_every_steps": 0}
@@ -173,8 +173,8 @@ def settings(algo: str, env_id: str, options: list[str]) -> Any:
 
 
 def warm_up(contender: Joystick) -> None:
-    """Train until updates are made as they will be from then on."""
+    """Trains until updates have their final speed."""
     while contender.counts[1] == 0:
         contender.advance(1)
-    # A GPU's update is recorded at its fourth call.
+    # The fourth call of an update on a GPU captures its CUDA graph.
     contender.advance(4 * contender.config.batch_size)

@@ -1,10 +1,10 @@
-"""Where the time of an environment step goes: by phase, and by torch's operators.
+"""Splits the time of an environment step by phase, and by torch's operators.
 
     python -m benchmarks.profile --algo dqn --env Pong -- --num-threads 1
 
-The agent trains in its own loop, with the options after `--`, in turns with and without its phases
-being timed (`benchmarks.phases` says what they are), and then once more under torch's profiler. For
-behavior cloning a step is a demonstrated step.
+The agent trains in its own loop, with the options after `--`. Turns with timed phases alternate
+with turns without (`benchmarks.phases` describes the phases). Then the agent trains once more under
+torch's profiler. For behavior cloning, a step is a demonstrated step.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from envs import command_line, spec
 from envs.entry import command as one_line_errors
 
 TURNS = 4
-"""Turns of each kind, which alternate so that a machine that slows down does so for both."""
+"""Number of turns of each kind; they alternate, so that other work on the machine affects both."""
 
 OPERATORS = 12
-"""Rows of the table of operators."""
+"""Number of rows in the table of operators."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     algo: str = "dqn"  # Algorithm.
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"  # Environment.
-    steps: int = 20_000  # Steps that are timed, and as many that are not.
+    steps: int = 20_000  # Steps with timed phases; as many steps run without.
     operator_steps: int = 1_000  # Steps under torch's profiler.
-    trace: Path | None = None  # Where to write the latter's trace, for chrome://tracing.
+    trace: Path | None = None  # File for the profiler's trace, for chrome://tracing.
 
 
 class Turns:
-    """Steps and seconds of some turns of training."""
+    """The total steps and seconds of some turns of training."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.seconds = 0.0
 
     def add(self, contender: Joystick, steps: int) -> None:
-        """Train for at least as many steps."""
+        """Trains for at least so many steps."""
         before = contender.training.step
         self.seconds += contender.advance(steps)
         self.steps += contender.training.step - before
@@ -62,7 +62,7 @@ class Turns:
 
 
 def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
-    """Microseconds a step by phase and by operator, their shares, and speeds of all turns."""
+    """Returns microseconds a step by phase and by operator, their shares, and all speeds."""
     contender = Joystick(arguments.algo, config)
     warm_up(contender)
     phases = Phases()
@@ -91,10 +91,11 @@ def measure(arguments: Arguments, config: Any) -> dict[str, Any]:
 
 
 def trace(contender: Joystick, steps: int, path: Path | None) -> tuple[dict[str, Any], Turns]:
-    """A turn under torch's profiler: the main thread's operators, and the GPU's kernels."""
+    """Trains under torch's profiler; returns the main thread's operators and the GPU's kernels."""
     activities = [ProfilerActivity.CPU]
     turns = Turns()
-    if cuda := contender.agent.policy.device.type == "cuda":
+    cuda = contender.agent.policy.device.type == "cuda"
+    if cuda:
         activities.append(ProfilerActivity.CUDA)
     phases = Phases(mark=record_function)
     with profile(activities=activities) as profiler, phases.attached(points(contender)):
@@ -117,7 +118,7 @@ def trace(contender: Joystick, steps: int, path: Path | None) -> tuple[dict[str,
 
 
 def largest(rows: list[Any], time: str, turns: Turns) -> list[dict[str, Any]]:
-    """The rows of the most self time, with it and the calls of each in a step."""
+    """The rows with the most self time, each with its self time and calls per step."""
     rows = sorted(rows, key=lambda row: -getattr(row, time))[:OPERATORS]
     return [
         {
@@ -131,7 +132,7 @@ def largest(rows: list[Any], time: str, turns: Turns) -> list[dict[str, Any]]:
 
 
 def covered(spans: list[tuple[float, float]]) -> float:
-    """Length of what at least one of the spans (start, end) covers."""
+    """The total length that the spans (start, end) cover."""
     total = 0.0
     reached = -float("inf")
     for start, end in sorted(spans):
@@ -141,7 +142,7 @@ def covered(spans: list[tuple[float, float]]) -> float:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print phases, speeds and operators; µs a step are ms of 1,000 steps."""
+    """Prints phases, speeds and operators."""
     console = Console()
     where = f"{result['device']}, {result['threads']} threads, {result['precision']}"
     console.print(f"{result['protocol']} ({where}), {result['steps']:,} steps")
@@ -176,7 +177,8 @@ def main(args: list[str] | None = None) -> None:
         arguments = command_line.parse(Arguments, args=args[:split], prog=prog, description=__doc__)
         for name in ("steps", "operator_steps"):
             require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
-        if (path := arguments.trace) is not None:
+        path = arguments.trace
+        if path is not None:
             writable = path.parent.is_dir() and not path.is_dir()
             require(writable, "trace", path, "a file in a folder that exists")
         config = settings(arguments.algo, arguments.env_id, args[split + 1 :])

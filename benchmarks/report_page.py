@@ -1,10 +1,10 @@
-"""How large the page of many runs is and how fast it opens, in a real browser.
+"""Measures the size of the page of many runs, and how fast a real browser opens it.
 
     python -m benchmarks.report_page
 
-The runs are made up: three agents with as many seeds as it takes, on four games, each with so many
-lines of metrics. A page is opened at its learning curves: it is there when its table is filled and
-every plot on the screen is drawn.
+The runs are artificial: three agents on four games with enough seeds, each with so many lines of
+metrics. The browser opens the page at its learning curves. The page counts as open once its table
+is filled and every plot on the screen is drawn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from envs.scores import human_normalized
 
 GAMES = ("Breakout", "Pong", "Seaquest", "SpaceInvaders")
 AGENTS = {"dqn": 0.75, "ppo": 1.0, "a2c": 0.5}
-"""What they reach, as a share of a person's score."""
+"""The human-normalized score that each agent reaches."""
 
 TOTAL_STEPS = 10_000_000
 
@@ -50,13 +50,13 @@ OPEN = """() => {
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    runs: tuple[int, ...] = (1, 20, 200)  # Numbers of runs.
+    runs: tuple[int, ...] = (1, 20, 200)  # Numbers of runs in a page.
     points: int = 10_000  # Lines of metrics of a run.
-    openings: int = 3  # Times a page is opened; the median counts.
+    openings: int = 3  # Number of times that a page is opened; the median counts.
 
 
 def make_runs(folder: Path, count: int, points: int, seed: int = 0) -> None:
-    """Write so many runs, seed by seed of all agents on all games."""
+    """Writes so many runs of all agents on all games, seed by seed."""
     rng = np.random.default_rng(seed)
     kinds = [(game, algo) for game in GAMES for algo in AGENTS]
     for number in range(count):
@@ -67,7 +67,7 @@ def make_runs(folder: Path, count: int, points: int, seed: int = 0) -> None:
 def make_run(
     folder: Path, game: str, algo: str, seed: int, points: int, rng: np.random.Generator
 ) -> Path:
-    """Write one run that has learned along a noisy S."""
+    """Writes one run whose returns follow a noisy S-shaped curve."""
     spec = envs.spec(game)
     random, human = (_score(spec.game, level) for level in (0.0, 1.0))
     path = folder / f"{spec.env_id.replace('/', '-')}__{algo}__{seed}__20260101-{len(game):06d}"
@@ -113,7 +113,7 @@ def make_run(
 
 
 def _score(game: str | None, level: float) -> float:
-    """The return that is so much of a person's."""
+    """The return with this human-normalized score."""
     zero = human_normalized(game, 0.0)
     one = human_normalized(game, 1.0)
     assert zero is not None and one is not None
@@ -121,7 +121,7 @@ def _score(game: str | None, level: float) -> float:
 
 
 def measure(arguments: Arguments) -> list[dict[str, Any]]:
-    """Of each number of runs the size of the page, and the seconds to make and to open it."""
+    """Returns, for each number of runs, the page's size and the seconds to make and to open it."""
     results = []
     with tempfile.TemporaryDirectory() as name, browser() as opened:
         for count in arguments.runs:
@@ -149,8 +149,12 @@ def measure(arguments: Arguments) -> list[dict[str, Any]]:
 
 
 def _open(opened: Any, file: Path) -> tuple[float, float, float]:
-    """Seconds until DOMContentLoaded, until the plots on the screen are drawn, and those that the
-    page's thread has computed until then: what is left when nothing else runs on the machine."""
+    """Opens a page in the browser and measures seconds.
+
+    Returns the seconds until DOMContentLoaded, the seconds until the plots on the screen are drawn,
+    and the seconds that the page's thread computed until then. Other work on the machine changes
+    the last figure least.
+    """
     context = opened.new_context(viewport={"width": 1366, "height": 860})
     tab = context.new_page()
     devtools = context.new_cdp_session(tab)

@@ -1,13 +1,13 @@
-"""Whether the working tree still trains exactly as an older commit does.
+"""Checks that the working tree trains exactly as an older commit does.
 
     python -m benchmarks.same_run --against e0864da
 
 The older commit is checked out beside the working tree. Both train the same short runs: every
 algorithm on CartPole, a continuous task and Pong, in fp32, with one thread and with two, with an
-LSTM, and resumed. A run is the same where its final weights are equal bit for bit, its metrics are
-equal number for number, and its evaluations return the same. What the clock or the memory of the
-process says is not compared. Weights are compared by content, so that they may be renamed.
-Settings and metrics that were renamed stand in `FLAGS` and `METRICS`.
+LSTM, and resumed. Two runs are the same if their final weights are equal bit for bit, and their
+metrics and evaluations are equal number for number. Times and memory are not compared. Weights are
+compared by content, so they may be renamed. `FLAGS` and `METRICS` list renamed settings and
+metrics.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ FLAGS = tuple(
     ("--" + earlier.replace("_", "-"), "--" + now.replace("_", "-"))
     for earlier, now in earlier_names.SETTINGS.items()
 )
-"""Spellings of one setting; a tree is given the one that its help has."""
+"""The two spellings of a setting; a tree gets the spelling that its help contains."""
 
 METRICS = earlier_names.METRICS
-"""Names of metrics in the older commit, and what the working tree calls them."""
+"""The working tree's names of metrics, by their names in the older commit."""
 
 NOT_COMPARED = {"time", "charts/SPS", "charts/memory_gb"}
-"""Values of a line of metrics that no two runs share."""
+"""Values of a line of metrics that always differ between two runs."""
 
 QUIET = (
     *("--wandb", "disabled", "--no-video", "--precision", "fp32"),
@@ -69,10 +69,10 @@ class Case:
     """A short run.
 
     Attributes:
-        settings: of the command line, as the working tree or the older commit spells them.
+        settings: settings of the command line, in the spelling of either tree.
         steps: environment steps of the whole run.
-        threads: of the network and the emulator.
-        resumed: it stops half-way, and a second command goes on.
+        threads: number of threads of the network and the emulator.
+        resumed: the run stops half-way, and a second command resumes it.
     """
 
     algo: str
@@ -124,11 +124,11 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left that must be the same.
+    """The results of a run that must be the same.
 
     Attributes:
         weights: a digest of each tensor of the last checkpoint, by name.
-        metrics: the lines of metrics, in order, without what no two runs share.
+        metrics: the lines of metrics, in order, without `NOT_COMPARED`.
         score: the returns of the final evaluation.
     """
 
@@ -139,7 +139,7 @@ class Trained:
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """The tree of a commit of this repository, in a folder that goes away.
+    """Yields the tree of a commit of this repository, in a temporary folder.
 
     Raises:
         UserError: there is no such commit.
@@ -168,10 +168,10 @@ def require_possible(only: Iterable[str], cases: Collection[str]) -> None:
 
 
 def started(tree: Path, algo: str, arguments: list[str], folder: Path) -> str:
-    """Run an algorithm's command line with the code of a tree; returns what it prints.
+    """Runs an algorithm's command line with the code of a tree; returns its standard output.
 
     Raises:
-        UserError: it failed.
+        UserError: the command failed.
     """
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", f"agents.{algo}", *arguments]
@@ -183,7 +183,7 @@ def started(tree: Path, algo: str, arguments: list[str], folder: Path) -> str:
 
 
 def spelled(settings: tuple[str, ...], known: str) -> list[str]:
-    """Settings as the tree whose help is `known` spells them."""
+    """The settings in the spelling of the tree with the help `known`."""
     words: list[str] = []
     for word in settings:
         prefix = "--no-" if word.startswith("--no-") else "--"
@@ -195,7 +195,7 @@ def spelled(settings: tuple[str, ...], known: str) -> list[str]:
 
 
 def train(tree: Path, case: Case, folder: Path) -> Trained:
-    """Train a case with the code of a tree."""
+    """Trains a case with the code of a tree."""
     known = started(tree, case.algo, ["--help"], folder).replace("--[no-]", "--")
     half = case.steps // 2
     arguments = [
@@ -214,7 +214,7 @@ def train(tree: Path, case: Case, folder: Path) -> Trained:
 
 
 def what_is_left(run: Path) -> Trained:
-    """What is compared of a run's directory."""
+    """Reads the compared results from a run's directory."""
     newest = max((run / "checkpoints").iterdir())
     tensors = safetensors.torch.load_file(newest / "weights.safetensors")
     weights: dict[str, str] = {}
@@ -231,7 +231,7 @@ def what_is_left(run: Path) -> Trained:
 
 
 def differences(older: Trained, now: Trained) -> list[str]:
-    """How two runs differ, in words; nothing where they are the same."""
+    """Descriptions of the differences of two runs; [] if they are the same."""
     found: list[str] = []
     if sorted(older.weights.values()) != sorted(now.weights.values()):
         other = [name for name, each in now.weights.items() if each not in older.weights.values()]
@@ -250,7 +250,7 @@ def differences(older: Trained, now: Trained) -> list[str]:
 
 
 def compared(older: Path, case: Case) -> list[str]:
-    """Train a case with both trees, side by side where each has one thread."""
+    """Trains a case with both trees, at the same time if each has one thread."""
     with tempfile.TemporaryDirectory(prefix="same-run-") as folder:
         places = [Path(folder) / "older", Path(folder) / "now"]
         for place in places:
@@ -261,6 +261,7 @@ def compared(older: Path, case: Case) -> list[str]:
 
 
 def measure(arguments: Arguments) -> dict[str, Any]:
+    """Compares all chosen cases and returns their differences."""
     chosen = {name: CASES[name] for name in arguments.only or CASES}
     outcomes: dict[str, list[str]] = {}
     with checked_out(arguments.against) as older:
@@ -280,6 +281,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
+    """Prints the differences as a table."""
     table = Table(box=None, pad_edge=False)
     table.add_column("case")
     table.add_column("against " + result["arguments"]["against"])

@@ -1,10 +1,10 @@
-"""Steps per second against the number of environments, the batch size and how much is learned.
+"""Measures how speed scales with the number of environments, the batch size and the updates.
 
     python -m benchmarks.scaling --algo ppo --env Pong -- --num-threads 1
 
-One setting at a time differs from the algorithm's defaults or from what follows `--`. Each point is
-a process of its own, which warms up, and then trains once with its phases timed. Its resident
-memory counts a replay only as full as it is by then.
+At each point, one setting differs from the algorithm's defaults and from the options after `--`. A
+point runs in a separate process, which warms up and then trains once with timed phases. The
+resident memory includes only the filled part of a replay.
 """
 
 from __future__ import annotations
@@ -46,22 +46,26 @@ AXES: dict[str, dict[str, tuple[float, ...]]] = {
 }
 
 WIDTH = 120
-"""Columns of the table at least, however narrow the terminal is."""
+"""Smallest width of the table in columns, also on a narrower terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     algo: Literal["dqn", "ppo"] = "dqn"  # Algorithm.
     env_id: Annotated[str, tyro.conf.arg(name="env")] = "Pong"  # Environment.
-    seconds: float = 10.0  # Length of a point's turn; of PPO one rollout at least.
-    # Without a list, all of the algorithm's axes are measured at values that suit it.
+    seconds: float = 10.0  # Length of a point's turn; for PPO at least one rollout.
+    # If all lists are empty, all axes of the algorithm are measured with default values.
     num_envs: tuple[int, ...] = ()  # Numbers of environments.
     batch_size: tuple[int, ...] = ()  # Samples in an update.
-    samples_per_step: tuple[float, ...] = ()  # Of DQN: transitions trained on per step.
-    epochs: tuple[int, ...] = ()  # Of PPO: passes over a rollout.
+    samples_per_step: tuple[float, ...] = ()  # DQN: transitions trained on per step.
+    epochs: tuple[int, ...] = ()  # PPO: passes over a rollout.
 
     def axes(self) -> dict[str, tuple[float, ...]]:
-        """The settings to vary, with their values; a UserError for another algorithm's."""
+        """The settings to vary, with their values.
+
+        Raises:
+            UserError: the algorithm does not have a given setting.
+        """
         known = AXES[self.algo]
         names = {name for axes in AXES.values() for name in axes}
         given = {name: getattr(self, name) for name in names if getattr(self, name)}
@@ -72,7 +76,7 @@ class Arguments:
 
 
 def varied(axes: dict[str, tuple[float, ...]], default: Any) -> list[tuple[str, float, Any]]:
-    """Each axis with each of its values and the config of that, which is valid."""
+    """Triples of an axis, a value and the config with this value; raises if one is invalid."""
     configs = [
         (axis, value, dataclasses.replace(default, **{axis: value}))
         for axis, values in axes.items()
@@ -84,7 +88,7 @@ def varied(axes: dict[str, tuple[float, ...]], default: Any) -> list[tuple[str, 
 
 
 def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
-    """Speed, shares of the phases and memory of one point, in the process that calls it."""
+    """Measures speed, shares of the phases and memory of one point, in the current process."""
     contender = Joystick(algo, config)
     warm_up(contender)
     speed, _ = turn(contender, CALIBRATION_STEPS)
@@ -106,9 +110,12 @@ def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
 
 
 def measure_all(arguments: Arguments, default: Any) -> list[dict[str, Any]]:
-    """All points, of which those at the same settings are measured once.
+    """Measures all points; points with the same settings are measured once.
 
-    One that cannot be, for want of memory, says so; a UserError when none can.
+    A point that does not fit into the memory is skipped.
+
+    Raises:
+        UserError: all points were skipped.
     """
     known: dict[Any, dict[str, Any]] = {}
     records = []
@@ -126,7 +133,7 @@ def measure_all(arguments: Arguments, default: Any) -> list[dict[str, Any]]:
 
 
 def show(records: list[dict[str, Any]]) -> None:
-    """Print a row for each point, with the percentage of its time that each phase took."""
+    """Prints a row for each point, with the share of each phase."""
     phases = list(next(record["shares"] for record in records if "shares" in record))
     columns = ("axis", "value", "steps/s", "samples/s", "GB", *phases)
     table = Table(*columns, box=None, padding=(0, 1, 0, 0))

@@ -1,15 +1,15 @@
-"""Steps per second of our agent beside a peer's, at the same work per step.
+"""Compares the steps per second of our agent with a peer's, at the same work per step.
 
     python -m benchmarks.throughput --algo ppo --against sb3
 
-`benchmarks.workloads` says what the work is. Each contender lives in a process of its own, with the
-allocator and the threads that its users get, and the contenders take turns, so that a machine that
-slows down does so for all. The peer counts at its faster set-up.
+`benchmarks.workloads` defines the work. Each contender runs in a separate process, with the
+allocator and the threads that its users get. The contenders take turns, so that other work on the
+machine affects all of them. The peer counts with its faster set-up.
 
-Two contenders only learn, on a fixed batch. "limit" runs the loop that a tutorial shows, "learner"
-our learner's update. Our speed as a share of the faster one shows what the rest of training costs.
-The contender "acting" only acts and emulates. Learning and acting one after the other is a second
-limit, and our share of it shows what is lost apart from the emulator.
+Two contenders only learn, on a fixed batch: "limit" with the loop of a tutorial, "learner" with our
+learner's update. Our share of the faster one shows the cost of the rest of training. The contender
+"acting" only acts and emulates. Learning and acting one after the other is a second limit. Our
+share of it shows the cost of everything except learning, acting and the emulator.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PEERS: dict[str, Make] = {"sb3": StableBaselines}
 MAKERS = CONTENDERS | PEERS
 
 CALIBRATION_STEPS = 256
-"""Steps after the warm-up that tell how many fill a turn."""
+"""Steps after the warm-up from which the number of steps in a turn is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,12 @@ class Arguments:
     algo: Literal["dqn", "ppo", "a2c"] = "dqn"  # The algorithm to measure.
     against: Literal["sb3"] = "sb3"  # The peer: Stable-Baselines3.
     game: str = "Pong"  # Atari game; its protocol is <game>NoFrameskip-v4.
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # Ours; the peer's is fp32.
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # Where both contenders train.
-    num_envs: int = 0  # Our environments; 0 is the algorithm's: 8, A2C's 16.
-    env_splits: Literal[1, 2] = 1  # Ours: of two groups one steps while the other is served.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # Our precision; the peer's is fp32.
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # Device of all contenders.
+    num_envs: int = 0  # Number of our environments; 0 is the default: 16 for A2C, otherwise 8.
+    env_splits: Literal[1, 2] = 1  # Groups of our environments; of 2, one steps at a time.
     seconds: float = 20.0  # Length of a turn.
-    rounds: int = 3  # Turns of each contender, after one that does not count.
+    rounds: int = 3  # Turns of each contender, after a first turn that does not count.
 
     def config(self) -> Any:
         """The config of our contenders."""
@@ -70,7 +70,7 @@ class Arguments:
 
 
 def turn(contender: Contender, steps: int) -> tuple[float, float]:
-    """Train for about that many steps; return steps per second, and updates per step."""
+    """Trains for about so many steps; returns steps per second, and updates per step."""
     before = contender.counts
     seconds = contender.advance(steps)
     steps, updates = np.subtract(contender.counts, before).tolist()
@@ -78,7 +78,7 @@ def turn(contender: Contender, steps: int) -> tuple[float, float]:
 
 
 def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
-    """A contender's process: set up, warm up, then run a turn for each duration received."""
+    """Runs in a contender's process: warms up, then trains a turn for each received duration."""
     contender = make(algo, config)
     contender.advance(WORKLOADS[algo].warm_up_steps)
     steps_per_second, _ = turn(contender, CALIBRATION_STEPS)
@@ -92,7 +92,7 @@ def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
 def process(make: Make, algo: str, config: Any) -> Iterator[Connection]:
     """The connection to a contender's process, which ends with the context."""
     context = multiprocessing.get_context("spawn")
-    # Windows has a class of its own, which does the same.
+    # Windows has another class with the same methods.
     connection, theirs = cast("tuple[Connection, Connection]", context.Pipe())
     child = context.Process(target=serve, args=(make, algo, config, theirs), daemon=True)
     child.start()
@@ -143,7 +143,7 @@ def measure(arguments: Arguments) -> dict[str, Any]:
 
 
 def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians, our ratio to the faster of the peer's set-ups and our share of the limits."""
+    """The median speeds, our ratio to the peer's faster set-up, and our shares of the limits."""
     for contender in contenders:
         contender["steps_per_second"] = statistics.median(contender["rounds"])
     speed = {contender["side"]: contender["steps_per_second"] for contender in contenders}
@@ -166,7 +166,7 @@ def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the contenders as a table and the ratio below it."""
+    """Prints the contenders as a table, and the ratio below it."""
     columns = ("side", "num_envs", "precision", "device", "samples_per_step", "steps_per_second")
     table = Table(*(name.replace("_", " ") for name in columns), "rounds", box=None)
     for contender in result["sides"]:
@@ -190,7 +190,7 @@ def main(args: list[str] | None = None) -> None:
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
         if importlib.util.find_spec("stable_baselines3") is None:
             raise UserError("stable-baselines3 is not installed: pip install -e '.[bench]'")
-        # What cannot work is said here in a line, not by a contender's process in a traceback.
+        # Errors are found here, because a contender's process would print a traceback.
         config = arguments.config()
         config.validate()
         envs.spec(config.env_id)

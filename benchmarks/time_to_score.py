@@ -1,10 +1,10 @@
-"""How long a training run, as a person starts it, takes to reach a score, and what it needs.
+"""Measures the time, steps and memory that a training run needs to reach a score.
 
     python -m benchmarks.time_to_score --env Pong --target 18 --seed 1 -- --total-steps 500000
     python -m benchmarks.time_to_score --algo ppo --env CartPole-v1 --target 475
-    python -m benchmarks.time_to_score --resume runs/<folder>/<run>     # one that was stopped
+    python -m benchmarks.time_to_score --resume runs/<folder>/<run>     # a stopped run
 
-What follows `--` goes to the algorithm's own command line.
+The options after `--` go to the algorithm's own command line.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from envs import UserError, command_line
 from envs.entry import command as one_line_errors
 
 GAMES = 20
-"""A training return is the mean of this many games, with several processes of the first one's."""
+"""A training return is the mean of so many games; with several processes, of the first one's."""
 
 CURVE_POINTS = 200
-"""Points of the training curve that a result keeps."""
+"""Largest number of points of the training curve in a result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +45,14 @@ class Arguments:
     seed: int = 1  # Seed of the run.
     algo: str = "dqn"  # Algorithm.
     processes: int = 1  # Processes that train together, started by torchrun.
-    runs_dir: Path = Path("runs")  # Where a directory for the run is made.
-    resume: Path | None = None  # A run to go on with, instead of all of these but the target.
+    runs_dir: Path = Path("runs")  # Directory in which the run's directory is made.
+    resume: Path | None = None  # A run to resume; of the other settings, only the target counts.
 
 
 def peak_memory(process: subprocess.Popen[bytes], every_seconds: float = 0.5) -> int:
-    """Wait for a process; returns the largest resident set of it and its children, in bytes.
+    """Waits for a process; returns the largest resident set of it and its children, in bytes.
 
-    Pages that they share count once for each.
+    A shared page counts once for each process.
     """
     tree = psutil.Process(process.pid)
     peak = 0
@@ -68,7 +68,7 @@ def peak_memory(process: subprocess.Popen[bytes], every_seconds: float = 0.5) ->
 
 
 def collect(run: Run, target: float) -> dict[str, Any]:
-    """Curves of [step, minutes, return, ...], when the target was reached, and the score."""
+    """Returns curves of [step, minutes, return, ...], the time of the target, and the score."""
     training: list[list[float]] = []
     evaluation: list[list[float | None]] = []
     for line in run.metrics_path.read_text().splitlines():
@@ -78,7 +78,7 @@ def collect(run: Run, target: float) -> dict[str, Any]:
             training.append([*at, metrics["charts/episodic_return_20"]])
         if "eval/return_mean" in metrics:
             evaluation.append([*at, metrics["eval/return_mean"], metrics.get("eval/return_ci95")])
-    # The mean of the first games is of fewer than it says.
+    # The first means are over fewer games.
     full = training[GAMES - 1 :]
     score = run.path / "eval.json"
     return {
@@ -101,10 +101,9 @@ def first(curve: list[Any], target: float) -> dict[str, float] | None:
 
 
 def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
-    """Train to the end and collect; a UserError says that the run failed.
+    """Trains to the end and collects the result; raises a UserError if the run failed.
 
-    Minutes count training before and after a resume. Memory and the process's seconds count only
-    what comes after it.
+    Minutes include the training before a resume. Memory and the process's seconds do not.
     """
     algorithm(arguments.algo)
     require(arguments.processes >= 1, "processes", arguments.processes, "at least 1")
@@ -118,7 +117,7 @@ def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
         command += [f"agents.{algo}", "--resume", str(arguments.resume)]
     else:
         arguments.runs_dir.mkdir(parents=True, exist_ok=True)
-        # A directory of its own tells this run from others that start at the same moment.
+        # A separate directory distinguishes this run from others that start at the same moment.
         folder = Path(tempfile.mkdtemp(prefix="time-to-score-", dir=arguments.runs_dir))
         command += [f"agents.{arguments.algo}", "--env", arguments.env_id]
         command += ["--seed", str(arguments.seed), "--wandb", "disabled", "--runs-dir", str(folder)]
@@ -140,7 +139,7 @@ def measure(arguments: Arguments, passed_on: list[str]) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the evaluations as a table, and the figures below it."""
+    """Prints the evaluations as a table, and the figures below it."""
     table = Table("step", "minutes", "evaluation", "± 95%", box=None)
     for step, minutes, mean, ci95 in result["evaluation_curve"]:
         interval = "" if ci95 is None else f"{ci95:.2f}"

@@ -1,9 +1,9 @@
-"""The work that all sides of a comparison do: for each algorithm one config of ours says it all.
+"""Defines the work that all contenders do, with one config of ours per algorithm.
 
-The game is <game>NoFrameskip-v4, the network the Nature CNN with 512 hidden units. DQN trains on
-32 transitions every 4 steps, with plain one-step targets and a target copy every 1,000 steps; PPO
-and A2C as they were published for Atari, but with constant schedules, so that the work does not
-depend on how long is measured.
+The game is <game>NoFrameskip-v4, and the network is the Nature CNN with 512 hidden units. DQN
+trains on 32 transitions every 4 steps, with one-step targets and a target copy every 1,000 steps.
+PPO and A2C have their published settings for Atari. Their schedules are constant, so that the work
+does not depend on the duration of the measurement.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Workload:
     """The work of one algorithm.
 
     Attributes:
-        settings: what its config differs in from the defaults.
-        samples_per_step: from its config, how many samples it trains on per environment step.
-        batch: from an agent that has learned, a minibatch of what it has seen.
-        warm_up_steps: environment steps after which it learns as it will from then on.
-        peer_num_envs: the numbers of environments to measure a peer with; empty for ours.
+        settings: the config's differences from the defaults.
+        samples_per_step: computes the samples per environment step from the config.
+        batch: draws a minibatch from an agent that has learned.
+        warm_up_steps: environment steps until the agent learns at its final speed.
+        peer_num_envs: numbers of environments of a peer; () takes ours.
     """
 
     settings: dict[str, Any]
@@ -112,6 +112,6 @@ WORKLOADS = {
 
 
 def make_config(algo: str, game: str = "Pong", **changed: Any) -> Any:
-    """The algorithm's config for its workload; peers' arguments are read from it."""
+    """The algorithm's config for its workload; the peers' arguments derive from it."""
     settings = EVERYWHERE | WORKLOADS[algo].settings | {"env_id": f"{game}NoFrameskip-v4"}
     return algorithm(algo).Config(**(settings | changed))

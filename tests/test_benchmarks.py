@@ -183,9 +183,9 @@ def test_without_the_peer_its_replay_is_skipped_with_a_line(
 def test_what_ends_a_measurements_process_is_said() -> None:
     with pytest.raises(UserError, match="--buffer-size 10"):
         in_own_process(memory.make_replay, memory.Arguments(transitions=10))
-    with pytest.raises(UserError, match="ended with 3: it says why above"):
+    with pytest.raises(UserError, match="ended with 3: see its error above"):
         in_own_process(os._exit, 3)
-    with pytest.raises(UserError, match="ended with -9: killed, as for want of memory"):
+    with pytest.raises(UserError, match="ended with -9: killed, probably for lack of memory"):
         in_own_process(signal.raise_signal, signal.SIGKILL)
 
 

@@ -130,7 +130,7 @@ def test_a_planted_traceback_hang_and_loss_are_found_by_changing_files(
     assert kinds >= {"traceback", "hang", "altered"}
     assert any(fault is None for fault in first)
     altered = next(each for each in first if each is not None and each.kind == "altered")
-    assert altered.what == "demos/D/other.txt is not what it was"
+    assert altered.what == "demos/D/other.txt was changed"
 
 
 def test_a_command_that_fails_on_what_is_whole_measures_nothing(
@@ -138,7 +138,7 @@ def test_a_command_that_fails_on_what_is_whole_measures_nothing(
 ) -> None:
     with pytest.raises(UserError, match="--only cats"):
         Fuzz(caller, tmp_path, hang_seconds=1.0, only=("cats",))
-    with pytest.raises(UserError, match="it has no agents"):
+    with pytest.raises(UserError, match="but has no agents"):
         fuzz.measure(Arguments(against=tmp_path))
 
 

@@ -55,7 +55,7 @@ def test_what_does_not_go_on_is_a_problem(tmp_path: Path) -> None:
     victim = TrainingVictim(("dqn", "--learning-rate", "-1"), tmp_path)
     outcome = kills.haunt(victim, 1, kills.random.Random(0))
     assert [problem.partition(": ")[0] for problem in outcome.problems] == [
-        "it got no further (exit code 2)"
+        "it made no progress (exit code 2)"
     ] * 2
     assert outcome.resumed == 0
 
