@@ -1,7 +1,7 @@
-"""Changes a file of a run, dataset or sweep as damage does, or a person of bad intent.
+"""Changes a file of a run, dataset or sweep, as damage or an attacker would.
 
-It knows formats as they are on the disk, not the code that reads them: so it suits older trees too.
-A change may be sealed: then every checksum that would tell is right again.
+It depends on the file formats, not on the code that reads them, so it works for older trees too. A
+change may be sealed: then each checksum that would reveal it is corrected.
 """
 
 from __future__ import annotations
@@ -46,16 +46,13 @@ HOSTILE = (
     *('{"$tensor": "none"}', '{"$tuple": 1}', '{"$dict": [[1]]}', "[0, 0, 0, 0, 0, 0, 0, 0, 0]"),
     *("[" * DEPTH + "]" * DEPTH, '{"a": ' * DEPTH + "1" + "}" * DEPTH),
 )
-"""Values as JSON writes them, or as it should not."""
+"""Valid and invalid JSON values."""
 
 TOKEN = "@@changed@@"
 
 
 def change(root: Path, path: Path, chance: Random) -> str:
-    """Change one file or directory below `root`, which is what a person copied.
-
-    Returns what was done, in a few words.
-    """
+    """Changes one file or directory below `root`; returns a short description of the change."""
     if path.is_dir():
         return replace(path, chance)
     kinds = [replace, in_bytes]
@@ -71,11 +68,11 @@ def change(root: Path, path: Path, chance: Random) -> str:
     return f"{name}, sealed" if sealed else name
 
 
-# Another thing in its place.
+# Replacements of a file or directory.
 
 
 def replace(path: Path, chance: Random) -> str:
-    """Put something else where a file or directory is."""
+    """Replaces a file or directory by something else; returns a short description."""
     kind = chance.choice(tuple(REPLACEMENTS))
     if path.is_dir():
         shutil.rmtree(path)
@@ -108,15 +105,15 @@ REPLACEMENTS: dict[str, Callable[[Path], Any]] = {
 
 
 def outside(path: Path) -> Path:
-    """A directory beside all that is changed; nothing may write into it."""
+    """A directory outside the changed files; no command may write into it."""
     return next(each / "outside" for each in path.parents if (each / "outside").is_dir())
 
 
-# Its bytes.
+# Changes of bytes.
 
 
 def in_bytes(path: Path, data: bytes, chance: Random) -> tuple[str, bytes]:
-    """Change bytes without regard to what they mean."""
+    """Changes bytes without regard to the format; returns a description and the new bytes."""
     kind = chance.choice(tuple(BYTES))
     return kind, BYTES[kind](data, chance)
 
@@ -152,14 +149,14 @@ BYTES: dict[str, Callable[[bytes, Random], bytes]] = {
 }
 
 
-# What it means.
+# Changes of values.
 
 
 def in_meaning(path: Path, data: bytes, chance: Random) -> tuple[str, bytes]:
-    """Change a value, in the file's own format; bytes where the format is not what it seems."""
+    """Changes a value in the file's own format, or bytes if the file does not have the format."""
     meaning = meaning_of(path)
     if meaning is not None:
-        # An empty file, or one whose name only looks like it.
+        # The file is empty, or has another format than its name suggests.
         with suppress(ValueError, LookupError, TypeError, struct.error):
             return meaning(data, chance)
     return in_bytes(path, data, chance)
@@ -169,7 +166,7 @@ Meaning = Callable[[bytes, Random], tuple[str, bytes]]
 
 
 def meaning_of(path: Path) -> Meaning | None:
-    """How a file's content is changed; None where nothing is known of it."""
+    """The function that changes a file's content; None for an unknown format."""
     if path.name == MANIFEST:
         return _manifest
     return MEANINGS.get(path.suffix)
@@ -201,7 +198,7 @@ def _manifest(data: bytes, chance: Random) -> tuple[str, bytes]:
 
 
 def _signed(body: str) -> bytes:
-    """A manifest with its own checksum."""
+    """A manifest with its correct checksum."""
     try:
         text = json.dumps(json.loads(body))
     except (RecursionError, ValueError):
@@ -211,7 +208,7 @@ def _signed(body: str) -> bytes:
 
 
 def _changed(values: Any, chance: Random) -> tuple[str, str]:
-    """JSON values with one of them changed: what was done, and the text."""
+    """Changes one of some JSON values; returns a description and the new text."""
     holder: dict[str, Any] = {"all": values}
     where, key, path = _place(holder, chance)
     kind = chance.choice(("another", "another", "another", "near", "near", "missing", "added"))
@@ -232,7 +229,7 @@ def _changed(values: Any, chance: Random) -> tuple[str, str]:
 
 
 def _place(holder: dict[str, Any], chance: Random) -> tuple[Any, Any, str]:
-    """A container in nested values and a key in it: every level is as likely to be met."""
+    """A container in nested values and a key in it; all levels are equally likely."""
     where: Any = holder
     key: Any = "all"
     path = ""
@@ -248,7 +245,7 @@ def _place(holder: dict[str, Any], chance: Random) -> tuple[Any, Any, str]:
 
 
 def _near(value: Any, chance: Random) -> Any:
-    """A value that is almost the same, often of the right type."""
+    """A slightly different value, often of the same type."""
     if isinstance(value, bool):
         return chance.choice((not value, int(value), str(value)))
     if isinstance(value, int | float):
@@ -414,11 +411,11 @@ MEANINGS: dict[str, Meaning] = {
 }
 
 
-# Its checksums.
+# Checksums.
 
 
 def seal(root: Path, path: Path, before: bytes) -> bool:
-    """Make every checksum right that would tell that a file was changed; False where none would."""
+    """Corrects each checksum that would reveal the change; returns False if there is none."""
     if path.name == "dataset.json":
         return _seal_dataset(path)
     if path.suffix == ".parquet":
@@ -435,7 +432,7 @@ def _proof(data: bytes) -> dict[str, int]:
 
 
 def _seal_proofs(manifests: list[Path], path: Path, before: bytes) -> bool:
-    """Replace a changed file's proof in every manifest that holds its former proof."""
+    """Replaces a changed file's proof in each manifest that holds its former proof."""
     former = _proof(before)
     data = path.read_bytes()
     for manifest in manifests:

@@ -292,8 +292,10 @@ class Dataset:
             self._tidy()
 
     def _refresh(self) -> None:
-        """Reads the list that another process may have written, and finishes the work of a killed
-        process. It runs before each write."""
+        """Prepares a write: reads the list that another process may have written.
+
+        It also finishes the work of a killed process.
+        """
         if self._written is not None and self._written == state_of(self.path / FILE):
             return
         self._names = Dataset.open(self.path)._names
@@ -328,16 +330,17 @@ class Dataset:
         return {match["name"]: path for path, match in matches.items() if match}
 
     def _found(self) -> list[str]:
-        """The names of all files that are called like an episode, in order."""
+        """The names of all files with an episode's name, in order."""
         names = [path.name for path in entries(self.path / "episodes")]
         return sorted((name for name in names if EPISODE_FILE.fullmatch(name)), key=number_in)
 
     def _gaps(self) -> list[str]:
-        """Which numbers of a dataset without a list are missing or there twice."""
+        """Descriptions of missing and of duplicate numbers, in a dataset without a list."""
         numbers = [number_in(name) for name in self._names]
         lines = []
         for before, after in pairwise([-1, *sorted(set(numbers))]):
-            first, last = f"{before + 1:06d}", f"{after - 1:06d}"
+            first = f"{before + 1:06d}"
+            last = f"{after - 1:06d}"
             if after == before + 2:
                 lines.append(f"the file of number {first} is missing")
             elif after > before + 2:

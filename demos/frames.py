@@ -172,7 +172,7 @@ def seen(episodes: Mapping[int, Episode], spec: EnvSpec) -> Iterator[tuple[int, 
 
     Raises:
         UserError: a replay differs from its recording in a reward or in the end. Frames are
-            compared too where the preprocessing is the recording's own.
+            compared too if the preprocessing is the recording's own.
     """
     if all(spec.same_life(episode.spec) for episode in episodes.values()):
         yield from frames_of(episodes)

@@ -33,7 +33,7 @@ class Policy(Protocol):
 
         Args:
             obs: a copy; the policy may write to it.
-            start: bool (N,), true where an observation is the first of its episode.
+            start: bool (N,), true for the first observation of an episode.
         """
         ...
 

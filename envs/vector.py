@@ -132,8 +132,10 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._tapes.tapes(np.ones(self.num_envs, bool)).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the open tapes and a summary of where they led: ints, floats, str, lists, one
-        array."""
+        """Returns the open tapes, and digests of the state after them.
+
+        The values are ints, floats, strings, lists and one array.
+        """
         self._refuse_while_pending("state_dict")
         return {
             "env_spec": json.dumps(self.env_spec.to_json()),

@@ -142,7 +142,8 @@ def _encode_gif(container: OutputContainer, frames: Iterable[np.ndarray], fps: F
     stream.pix_fmt = "pal8"
     for frame in _reduced(frames, fps):
         if not stream.codec_context.is_open:
-            stream.height, stream.width = frame.height, frame.width
+            stream.height = frame.height
+            stream.width = frame.width
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
 
