@@ -3,7 +3,7 @@
     joystick watch runs/<run>
 
 A run's agent and a checkpoint of Stable-Baselines3 play new games. The checkpoint needs `--env`.
-The episodes of a dataset are replayed. q, Escape and Ctrl-C end it.
+The episodes of a dataset are replayed. q, Escape and Ctrl-C stop it.
 """
 
 from __future__ import annotations
@@ -43,25 +43,26 @@ from envs.video import fps_of
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    what: tyro.conf.Positional[Path]  # A run's directory, an SB3 zip, or a dataset.
+    what: tyro.conf.Positional[Path]  # Directory of a run, an SB3 zip, or a dataset.
     env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None  # Environment of an SB3 zip.
     episodes: int = 1  # Whole games to play, or recorded episodes to replay.
     seed: int | None = None  # Seed of the games; None is 0.
-    exploration: float | None = None  # ε or temperature; None is the agent's own.
-    checkpoint: Literal["best", "last"] | None = None  # A run's weights; None is the best.
-    device: Literal["auto", "cpu", "cuda"] | None = None  # Of a run's network; None is auto.
-    to: str | None = None  # window, terminal, FILE.mp4 or FILE.gif; None is what there is.
-    speed: float = 1.0  # Times as fast as real time.
-    most_steps: int = 0  # Steps of a game at most; 0 is its own limit.
+    exploration: float | None = None  # ε or temperature; None is the agent's evaluation value.
+    checkpoint: Literal["best", "last"] | None = None  # Weights of a run; None is the best.
+    device: Literal["auto", "cpu", "cuda"] | None = None  # Device of a run's network; None is auto.
+    to: str | None = None
+    """window, terminal, FILE.mp4 or FILE.gif; None takes a window, or else the terminal."""
+    speed: float = 1.0  # Speed of the film; 1 is real time.
+    most_steps: int = 0  # Longest game, in steps; 0 is the environment's own limit.
 
 
 @dataclass(frozen=True)
 class Showing:
-    """What is shown.
+    """A film in progress.
 
     Attributes:
-        spec: the environment that is seen.
-        moments: one a step; closing it closes the environments.
+        spec: the environment.
+        moments: one moment per step; closing the generator closes the environments.
     """
 
     spec: EnvSpec
@@ -69,10 +70,11 @@ class Showing:
 
 
 def watch(arguments: Arguments) -> int:
-    """Play or replay what was named; returns the exit code.
+    """Plays or replays the named agent or dataset; returns the exit code.
 
     Raises:
-        UserError: there is no such thing, an option is not for it, or nowhere shows it.
+        UserError: there is no such agent or dataset, an option does not apply to it, or there is
+            neither a display nor a terminal.
     """
     speed = checked_speed(arguments.speed)
     target = checked_target(arguments.to)
@@ -87,7 +89,7 @@ def watch(arguments: Arguments) -> int:
 
 
 def showing_of(arguments: Arguments) -> Showing:
-    """What the person named; a path wins over the name of a shipped dataset."""
+    """The film of the named agent or dataset; a path wins over the name of a shipped dataset."""
     what = arguments.what
     if (what / FILE).exists() or (not what.exists() and str(what) in shipped()):
         return of_dataset(arguments)
@@ -97,26 +99,26 @@ def showing_of(arguments: Arguments) -> Showing:
 
 
 def of_dataset(arguments: Arguments) -> Showing:
-    """The first episodes of a dataset, as they were recorded."""
+    """The film of the first episodes of a dataset, as they were recorded."""
     why = f"the episodes of {plain(arguments.what)} are recorded, nothing plays them"
     refuse(arguments, ("env_id", "seed", "exploration", "checkpoint", "device"), why)
     dataset = opened(arguments.what)
     found = len(dataset.files())
     if arguments.episodes > max(found, 1):
-        allowed = f"1 to {found}, so many are in {plain(arguments.what)}"
+        allowed = f"1 to {found}, because {plain(arguments.what)} has {found}"
         raise UserError(f"--episodes {arguments.episodes}: must be {allowed}")
     replayed = recorded(dataset, arguments.episodes, arguments.most_steps)
     return Showing(dataset.metadata.spec, replayed)
 
 
 def of_zip(arguments: Arguments) -> Showing:
-    """New games of a checkpoint of Stable-Baselines3."""
+    """The film of new games of a checkpoint of Stable-Baselines3."""
     named = plain(arguments.what)
     refuse(
         arguments, ("checkpoint", "device"), f"{named} is one checkpoint, which plays on the CPU"
     )
     if not arguments.what.expanduser().is_file():
-        raise UserError(f"{named} is no file")
+        raise UserError(f"{named} is not a file")
     if arguments.env_id is None:
         raise UserError(f"{named}: name its environment with --env")
     played = spec(arguments.env_id).bounded(arguments.most_steps)
@@ -126,7 +128,7 @@ def of_zip(arguments: Arguments) -> Showing:
 
 
 def of_run(arguments: Arguments) -> Showing:
-    """New games of a run's agent."""
+    """The film of new games of a run's agent."""
     run = opened_run(arguments.what)
     refuse(arguments, ("env_id",), f"{plain(run.path)} names its own environment")
     run.require_no_links()
@@ -140,7 +142,7 @@ def of_run(arguments: Arguments) -> Showing:
 
 
 def opened_run(path: Path) -> Run:
-    """The run of a path; where there is nothing, the error names what else can be watched."""
+    """Opens the run at a path; if the path is missing, the error names all that can be watched."""
     try:
         return Run.open(path)
     except UserError as error:
@@ -153,7 +155,7 @@ def opened_run(path: Path) -> Run:
 
 
 def refuse(arguments: Arguments, names: tuple[str, ...], why: str) -> None:
-    """Pass where the person gave none of these options: none is ignored in silence."""
+    """Raises a UserError if one of these options was given, because it would have no effect."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None:
@@ -161,7 +163,7 @@ def refuse(arguments: Arguments, names: tuple[str, ...], why: str) -> None:
 
 
 def recorded(dataset: Dataset, episodes: int, most_steps: int) -> Generator[Moment, None, None]:
-    """The moments of a dataset's first episodes, one after the other."""
+    """Yields the moments of a dataset's first episodes, one after the other."""
     for number in range(episodes):
         with closing(moments(one_episode(dataset, number))) as episode:
             for each in islice(episode, most_steps + 1 if most_steps else None):
@@ -172,19 +174,19 @@ def recorded(dataset: Dataset, episodes: int, most_steps: int) -> Generator[Mome
 def games(
     played: EnvSpec, policy: Policy, seed: int, episodes: int
 ) -> Generator[Moment, None, None]:
-    """The moments of whole games, one game after the other."""
+    """Yields the moments of whole games, one game after the other."""
     for number in range(episodes):
         yield from game(played, policy, seed, number)
 
 
 def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Moment]:
-    """The moments of one game, as it is played.
+    """Yields the moments of one game while it is played.
 
-    One environment shows what the policy sees, and a second one beside it, of the same seed and
-    actions, the pictures.
+    One environment gives the policy's observations. A second one, with the same seed and actions,
+    gives the pictures.
 
     Raises:
-        NotReproduced: the two environments differ, so that the pictures would be of another game.
+        NotReproduced: the two environments differ, so the pictures would show another game.
     """
     seeds = np.array([tape_seed(seed, 0, number)])
     both = np.array([True])
@@ -216,7 +218,7 @@ def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Mo
 
 
 def require_same_game(played: EnvSpec, seen: Transition, drawn: Transition) -> None:
-    """Pass where both environments gave the same reward, and ended or went on alike."""
+    """Raises NotReproduced if the two environments differ in a reward or an end."""
     pairs = (
         (seen.reward, drawn.reward),
         (seen.terminated, drawn.terminated),
@@ -224,18 +226,19 @@ def require_same_game(played: EnvSpec, seen: Transition, drawn: Transition) -> N
     )
     if not all(np.array_equal(ours, theirs, equal_nan=True) for ours, theirs in pairs):
         raise NotReproduced(
-            f"{played.env_id} does not repeat itself from seed and actions: its pictures would be"
-            " of another game than the agent plays"
+            f"{played.env_id} does not replay from seed and actions: the pictures would show"
+            " another game than the agent plays"
         )
 
 
 def moment(pictures: np.ndarray, number: int, step: int, total: float, done: str) -> Moment:
-    """What is shown of a step, and written below it."""
+    """The picture and the caption of a step."""
     picture = pictures.reshape(pictures.shape[-3:])
     return Moment(picture, (f"game {number}   step {step}   return {total:g}", f"action {done}"))
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         arguments = command_line.parse(
             Arguments, args=args, prog="joystick watch", description=__doc__

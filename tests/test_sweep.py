@@ -166,11 +166,11 @@ def tried(**entries: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1", "no YAML"),
-        ("- 1", "the file: it must have entries"),
+        ("a: [1", "not YAML"),
+        ("- 1", "the file: must have entries"),
         (changed(metod="bayes"), "did you mean 'method'?"),
-        (changed(method="grid"), "method grid: there is no such one (known: bayes, random)"),
-        (changed(metric={"goal": "maximize"}), "metric: it has no name"),
+        (changed(method="grid"), "method grid: allowed are bayes, random"),
+        (changed(metric={"goal": "maximize"}), "metric: the name is missing"),
         (changed(metric={"name": "x", "goal": "max"}), "(known: maximize, minimize)"),
         (changed(command=None), "command: it must be a list"),
         (changed(command=["python", "-m", "http.server", "${args}"]), "only agents.<algorithm>"),
@@ -181,7 +181,7 @@ def tried(**entries: Any) -> str:
             changed(command=["-m", "agents.dqn", "--stepz=1", "${args}"]),
             "options: --stepz=1",
         ),
-        (changed(parameters=None), "parameters: it must have entries"),
+        (changed(parameters=None), "parameters: must have entries"),
         (changed(early_terminate={"type": "envelope"}), "known: hyperband"),
         (
             changed(early_terminate={"type": "hyperband", "max_iter": 9}),
@@ -204,7 +204,7 @@ def tried(**entries: Any) -> str:
         (tried(gamma={"values": [[1]]}), "a value must be a number"),
         (
             tried(gamma={"distribution": "log_uniform", "min": 0.1, "max": 1}),
-            "distribution log_uniform: there is no such one",
+            "distribution log_uniform: allowed are",
         ),
         (
             tried(gamma={"distribution": "log_uniform_values", "min": 0, "max": 1}),
@@ -307,7 +307,7 @@ def test_ctrl_c_saves_the_training_and_keeps_the_trials_before(
 
     threading.Thread(target=press).start()
     assert run(file, "--trials", 3, "--out", out) == 130
-    assert "stopped after 1 of 3 trials; the same command goes on" in capsys.readouterr().out
+    assert "stopped after 1 of 3 trials; the same command continues" in capsys.readouterr().out
     (run_path,) = (out / "001").glob("CartPole*")
     assert (run_path / "saved").exists()
     toy()
@@ -337,7 +337,7 @@ def test_ctrl_c_waits_for_the_database(
     assert run(toy(), "--trials", 2, "--out", tmp_path / "out") == 130
     assert ended
     printed = capsys.readouterr().out
-    assert "of 2 trials; the same command goes on" in printed
+    assert "of 2 trials; the same command continues" in printed
 
 
 def test_a_trial_that_was_lost_with_its_sweep_is_tried_again(
@@ -392,7 +392,7 @@ def test_a_sweeps_file_alone_imports_no_plugin(
     (tmp_path / "my_sweep_algo.py").write_text("raise SystemExit('imported')")
     assert run(file, "--trials", 1, "--out", "out") == 2
     error = capsys.readouterr().err
-    assert "--plugin my_sweep_algo.py: a file cannot have code imported; give the" in error
+    assert "--plugin my_sweep_algo.py: a file alone must not import code; give the" in error
     assert "my_sweep_algo" not in sys.modules
 
 
@@ -492,7 +492,7 @@ def test_a_plan_is_refused_where_its_file_cannot_be_read(tmp_path: Path) -> None
     with pytest.raises(UserError, match="No such file"):
         plan.read(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is no text"):
+    with pytest.raises(UserError, match="is not UTF-8 text"):
         plan.read(tmp_path / "binary.yaml")
 
 

@@ -277,7 +277,7 @@ def test_pictures_of_another_game_than_the_agent_plays_are_refused(
     run = own(Drawn)
     spec = EnvSpec.from_json(run.config()["env_spec"]).bounded()
     policy = Demonstrator(run, spec, 0, None, "last")
-    with pytest.raises(NotReproduced, match="test/Drawn-v0 does not repeat itself from seed"):
+    with pytest.raises(NotReproduced, match="test/Drawn-v0 does not replay from seed"):
         list(watch.games(spec, policy, 0, 1))
 
 
@@ -315,7 +315,7 @@ def test_a_damaged_zip_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
         ("shipped", ("--exploration", "0"), "--exploration 0"),
         ("dataset", ("--checkpoint", "best"), "--checkpoint best: "),
         ("dataset", ("--device", "auto"), "--device auto: "),
-        ("dataset", ("--episodes", "4"), "--episodes 4: must be 1 to 3, so many are in "),
+        ("dataset", ("--episodes", "4"), "--episodes 4: must be 1 to 3, because "),
         *((kind, ("--episodes", "0"), "--episodes 0: must be at least 1") for kind in KINDS),
         *((kind, ("--most-steps", "-1"), "--most-steps -1: must be at least 0") for kind in KINDS),
         *((kind, ("--speed", "0"), "--speed 0: must be between 0.01") for kind in KINDS),
@@ -349,8 +349,8 @@ def test_an_option_that_cannot_count_is_refused(
     [
         (["nowhere"], ["no run directory at nowhere", "an SB3 zip and a dataset are allowed too"]),
         (["cartpole-expert-v2"], ["shipped are: ", f"did you mean '{SHIPPED}'?"]),
-        (["nowhere.zip", "--env", "CartPole-v1"], ["nowhere.zip is no file"]),
-        (["nowhere.zip"], ["nowhere.zip is no file"]),
+        (["nowhere.zip", "--env", "CartPole-v1"], ["nowhere.zip is not a file"]),
+        (["nowhere.zip"], ["nowhere.zip is not a file"]),
         ([str(ZIP)], ["1.1.0-dqn.zip: name its environment with --env"]),
         (
             [str(ZIP), "--env", "Acrobot-v1"],

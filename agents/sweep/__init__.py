@@ -1,1 +1,1 @@
-"""Sweeps on this machine, with Optuna and without an account: `python -m agents.sweep`."""
+"""`python -m agents.sweep` runs Joystick's sweeps on this machine, with Optuna."""

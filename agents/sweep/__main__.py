@@ -1,8 +1,8 @@
 """`python -m agents.sweep sweeps/dqn.yaml --trials 20` tries settings on this machine, with Optuna.
 
-The file is one of W&B's sweeps, or `dqn` names a sweep that comes with Joystick. Trials run one
-after another, each a training of its own; the same command goes on where an earlier one ended.
-Needs no account: pip install -e ".[sweep]".
+The file is a W&B sweep, or a name such as `dqn` stands for a sweep that comes with Joystick. Trials
+run one after another; each is a separate training. The same command continues an earlier sweep. It
+needs pip install -e ".[sweep]", and no account.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Arguments:
     file: tyro.conf.Positional[
         Path
     ]  # The sweep's YAML, or the name of a shipped sweep, such as dqn.
-    trials: int = 20  # Trials in all, including the trials of earlier calls.
+    trials: int = 20  # Total number of trials, including the trials of earlier calls.
     out: Path | None = None  # Folder of the sweep; None is runs/sweeps/<name of the file>.
     seed: int = 1  # Seed of the sampler, which chooses each trial's settings.
 
 
 def sweep(arguments: Arguments) -> int:
-    """Do the sweep; returns the exit code."""
+    """Runs the sweep; returns the exit code."""
     require(arguments.trials >= 1, "trials", arguments.trials, "at least 1")
     require(arguments.seed >= 0, "seed", arguments.seed, "at least 0")
     try:
@@ -48,6 +48,7 @@ def sweep(arguments: Arguments) -> int:
 
 
 def main(args: list[str] | None = None) -> None:
+    """Runs the command and exits; the exit code is 2 on bad input."""
     with one_line_errors():
         code = sweep(
             command_line.parse(

@@ -1,7 +1,7 @@
-"""A sweep's file, W&B's YAML, read for Optuna: what is tried, what counts, and the command.
+"""Reads a sweep's file, W&B's YAML, for Optuna: the parameters, the metric and the command.
 
-https://docs.wandb.ai/guides/sweeps/define-sweep-configuration, of which what cannot be done here is
-refused by its name.
+https://docs.wandb.ai/guides/sweeps/define-sweep-configuration describes the format. An unsupported
+entry is an error that names it.
 """
 
 from __future__ import annotations
@@ -40,41 +40,41 @@ RANGES = ("uniform", "int_uniform", "q_uniform", "log_uniform_values", "q_log_un
 CHOICES = ("constant", "categorical")
 
 MOST_BYTES = 1 << 20
-"""Of a sweep's file."""
+"""Largest sweep file."""
 
 MOST_PARAMETERS = 100
-"""The most parameters that a sweep varies."""
+"""Largest number of parameters in a sweep."""
 
 MOST_CHOICES = 100
-"""The most choices of a parameter: the command line parses each before the sweep starts."""
+"""Largest number of choices of a parameter; each is parsed before the sweep starts."""
 
 MOST_WHOLE = 2**53
-"""Larger whole numbers are no float, which Optuna takes them for."""
+"""Largest whole number, because Optuna converts whole numbers to floats."""
 
 Value = None | bool | int | float | str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep's file asks for."""
+    """The content of a sweep's file."""
 
     algo: str
     fixed: tuple[str, ...]
-    """The command's arguments before those that are tried."""
+    """The command's arguments that all trials share."""
     plain_booleans: bool
-    """Whether what is on or off is written as `--name` or nothing."""
+    """True is written as `--name`, and False as nothing."""
     method: str
     """ "bayes" or "random"."""
     metric: str
     maximize: bool
     parameters: dict[str, BaseDistribution]
     stop_after: int
-    """Evaluations after which the first trials are stopped; 0 never stops one."""
+    """Number of evaluations after which the first trials may stop; 0 never stops a trial."""
     stop_factor: int
-    """One in so many is not stopped; the next are stopped after so many times the evaluations."""
+    """One trial in so many continues, until so many times the evaluations have passed."""
 
     def arguments(self, values: Mapping[str, Value]) -> list[str]:
-        """The algorithm's command line for some values, as W&B's agent writes it."""
+        """The algorithm's command line for these values, in the form of W&B's agent."""
         written = []
         for name, value in values.items():
             if not (self.plain_booleans and isinstance(value, bool)):
@@ -85,39 +85,39 @@ class Plan:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases, of which a few lines can stand for gigabytes."""
+    """A YAML loader that refuses aliases, because a few lines of them can stand for gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise ComposerError(
-                None, None, "aliases are not taken: write the value out", event.start_mark
+                None, None, "aliases are not allowed: write the value out", event.start_mark
             )
         return super().compose_node(parent, index)
 
 
 def read(path: Path) -> Plan:
-    """The plan of a file, tried on the algorithm's own command line.
+    """Reads the plan of a file, and tries it on the algorithm's own command line.
 
     Raises:
-        UserError: it cannot be read, or asks for what there is not; the file and entry are named.
+        UserError: the file cannot be read, or an entry is wrong; the message names both.
     """
     try:
         values = yaml.load(read_regular(path, MOST_BYTES).decode("utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
+        reason = getattr(error, "strerror", None) or "is not UTF-8 text"
         raise UserError(f"{path}: {reason}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None)
         line = f"line {mark.line + 1}: " if mark else ""
         reason = plain(problem or "it cannot be read")
-        raise UserError(f"{path}: {line}no YAML: {reason}") from None
+        raise UserError(f"{path}: {line}not YAML: {reason}") from None
     except RecursionError:
         raise UserError(f"{path}: it is nested too deeply") from None
     except (ValueError, OverflowError, TypeError, AttributeError) as error:
-        # A date that there is not, or a number of too many digits.
-        raise UserError(f"{path}: no YAML: {plain(error)}") from None
+        # An impossible date or a number of too many digits raises these.
+        raise UserError(f"{path}: not YAML: {plain(error)}") from None
     try:
         plan = parse(values)
         try_arguments(plan)
@@ -127,7 +127,7 @@ def read(path: Path) -> Plan:
 
 
 def parse(values: Any) -> Plan:
-    """The plan that the values of a file describe."""
+    """Makes a plan from the values of a file; raises a UserError for a wrong entry."""
     entries = mapping(values, "the file")
     for name in entries:
         among(str(name), ENTRIES, "entry")
@@ -135,7 +135,7 @@ def parse(values: Any) -> Plan:
     goal = among(str(metric.get("goal", "minimize")), ("maximize", "minimize"), "metric: goal")
     method = among(str(entries.get("method")), ("bayes", "random"), "method")
     if not isinstance(metric.get("name"), str):
-        raise UserError("metric: it has no name")
+        raise UserError("metric: the name is missing")
     algo, fixed, plain_booleans = command(entries.get("command"))
     described = mapping(entries.get("parameters"), "parameters")
     if len(described) > MOST_PARAMETERS:
@@ -182,16 +182,16 @@ def swept(words: list[str]) -> tuple[str, list[str]]:
 
 
 def require_named(file: str) -> None:
-    """Pass if the person named a plugin too: a sweep's file alone cannot have code imported."""
+    """Raises a UserError if the user did not name the plugin too: a file must not import code."""
     if Path(file).expanduser().resolve() not in plugins.files():
         raise UserError(
-            f"command: {plugins.FLAG} {plain(file)}: a file cannot have code imported;"
+            f"command: {plugins.FLAG} {plain(file)}: a file alone must not import code;"
             f" give the sweep's own command {plugins.FLAG} {plain(file)} too"
         )
 
 
 def early_termination(values: Any) -> tuple[int, int]:
-    """Evaluations before the first stop and the factor between two; (0, 3) without any."""
+    """The evaluations before the first stop and the factor between stops; (0, 3) for no stops."""
     if values is None:
         return 0, 3
     entries = mapping(values, "early_terminate")
@@ -206,7 +206,7 @@ def early_termination(values: Any) -> tuple[int, int]:
 
 
 def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
-    """What a parameter is drawn from."""
+    """The distribution of a parameter; raises a UserError for a wrong entry."""
     where = f"parameter {plain(name)}"
     for entry in entries:
         among(str(entry), ("distribution", "value", "values", "min", "max", "q"), f"{where}:")
@@ -228,7 +228,7 @@ def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
     try:
         if kind == "int_uniform":
             return IntDistribution(int(low), int(high))
-        # On a logarithmic scale Optuna takes only steps of whole numbers.
+        # On a logarithmic scale, Optuna supports steps only for whole numbers.
         if kind == "q_log_uniform_values":
             if not whole or step != 1:
                 raise ValueError("min, max and q must be whole numbers and q 1")
@@ -239,31 +239,34 @@ def distribution(name: str, entries: Mapping[str, Any]) -> BaseDistribution:
 
 
 def number(value: Any, where: str) -> float:
+    """Returns a value that must be a number; raises a UserError if it is not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        # YAML takes 1e-4 for a text.
-        hint = "" if value is None else "; powers of ten are written as 1.0e-4"
-        raise UserError(f"{where} is {plain(repr(value))}: it must be a number{hint}")
+        # YAML reads 1e-4 as a text.
+        hint = "" if value is None else "; write a power of ten as 1.0e-4"
+        raise UserError(f"{where} is {plain(repr(value))}, but must be a number{hint}")
     if not abs(value) <= (MOST_WHOLE if isinstance(value, int) else sys.float_info.max):
         raise UserError(f"{where} is {value if isinstance(value, float) else 'too large'}")
     return value
 
 
 def mapping(value: Any, where: str) -> dict[Any, Any]:
+    """Returns a value that must be a dict with entries; raises a UserError if it is not."""
     if not isinstance(value, dict) or not value:
-        raise UserError(f"{where}: it must have entries of the form name: value")
+        raise UserError(f"{where}: must have entries of the form name: value")
     return value
 
 
 def among(value: str, allowed: tuple[str, ...], where: str) -> str:
+    """Returns a value that must be an allowed one; raises a UserError if it is not."""
     if value not in allowed:
         known = ", ".join(allowed)
         near = did_you_mean(value, allowed)
-        raise UserError(f"{where} {plain(value)}: there is no such one (known: {known}){near}")
+        raise UserError(f"{where} {plain(value)}: allowed are {known}{near}")
     return value
 
 
 def try_arguments(plan: Plan) -> None:
-    """Raise a UserError for a parameter or a bound that the algorithm does not take."""
+    """Raises a UserError for a parameter, a choice or a bound that the algorithm refuses."""
     module = algorithms.algorithm(plan.algo)
     names = {*settings.names(module.Config)} - {"env_id"} | {"env"}
     try_one(plan, module, "command", {})
@@ -274,12 +277,13 @@ def try_arguments(plan: Plan) -> None:
             raise UserError(f"parameter {name}: agents.{plan.algo} has no such setting{near}")
         for value in corners(each):
             boolean = isinstance(value, bool) and not plan.plain_booleans
-            cure = "; what is on or off needs ${args_no_boolean_flags}" if boolean else ""
+            cure = "; a boolean needs ${args_no_boolean_flags} in the command" if boolean else ""
             where = f"parameter {name}: {value}{cure}"
             try_one(plan, module, where, first | {name: value})
 
 
 def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) -> None:
+    """Parses the command line of some values; raises a UserError if the algorithm refuses it."""
     said = io.StringIO()
     try:
         require_trusted_environment(plan.arguments(values))
@@ -289,20 +293,20 @@ def try_one(plan: Plan, module: Any, where: str, values: Mapping[str, Value]) ->
         raise UserError(f"{where}: {error}") from None
     except SystemExit:
         line = " ".join(plan.arguments(values))
-        raise UserError(f"{where}: agents.{plan.algo} does not take {line}") from None
+        raise UserError(f"{where}: agents.{plan.algo} does not accept {line}") from None
 
 
 def require_trusted_environment(arguments: list[str]) -> None:
-    """Passes where no environment of a sweep's file would have a module imported.
+    """Checks that no environment in a sweep's file would import an untrusted module.
 
     Raises:
-        UserError: it would (`envs.catalog.require_trusted`), or a run would be resumed.
+        UserError: one would (`envs.catalog.require_trusted`), or a run would be resumed.
     """
     for position, word in enumerate(arguments):
         flag, given, value = word.partition("=")
         flag = flag.replace("_", "-")
         if flag == "--resume":
-            raise UserError("--resume: each trial is a training of its own")
+            raise UserError("--resume: each trial is a new training; remove the flag")
         if flag in ("--env", "--env-id"):
             after = arguments[position + 1 : position + 2]
             for name in [value] if given else after:
@@ -318,7 +322,7 @@ def corners(each: BaseDistribution) -> tuple[Value, ...]:
 
 
 def python_command(plan: Plan, arguments: list[str]) -> list[str]:
-    """What starts it in this Python."""
+    """The command that starts the training with this Python."""
     return [sys.executable, *program_words(plan), *arguments]
 
 

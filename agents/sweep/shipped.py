@@ -1,4 +1,4 @@
-"""The sweeps that come with Joystick: a clone's `sweeps/`, which a wheel has beside this file."""
+"""Finds the sweeps that come with Joystick: in a clone's `sweeps/`, or in a wheel's `plans/`."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from envs.errors import did_you_mean
 from envs.text import plain
 
 FOLDERS = (Path(__file__).with_name("plans"), Path(__file__).parents[2] / "sweeps")
-"""Where a wheel has them, and a clone."""
+"""The folder of the sweeps in a wheel, and in a clone."""
 
 
 def shipped() -> dict[str, Path]:
-    """Their names, such as "dqn", and files."""
+    """The files of the shipped sweeps by name, such as "dqn"."""
     for folder in FOLDERS:
-        if found := sorted(folder.glob("*.yaml")):
+        found = sorted(folder.glob("*.yaml"))
+        if found:
             return {path.stem: path for path in found}
     return {}
 
 
 def located(file: Path) -> Path:
-    """The file of a sweep, given as a path or as a shipped one: `dqn` or `sweeps/dqn.yaml`.
+    """The file of a sweep, given as a path or as a shipped sweep: `dqn` or `sweeps/dqn.yaml`.
 
-    A path wins.
+    If both exist, the path wins.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such sweep; the message lists the shipped ones.
     """
     if os.path.lexists(file):
         return file

@@ -1,8 +1,8 @@
-"""A sweep: trial after trial, chosen by Optuna from those before, kept in a folder to go on with.
+"""Runs a sweep: Optuna chooses each trial from the earlier ones. A folder keeps the sweep:
 
-sweep.yaml        the file it began with
+sweep.yaml        the file of the sweep
 study.db          Optuna's trials, as SQLite: numbers, texts and JSON
-.lock             held by the process that does the sweep: see `envs.locks`
+.lock             lock of the process that runs the sweep, see `envs.locks`
 <trial>/          output.txt and the run
 """
 
@@ -36,14 +36,14 @@ DATABASE = ("study.db", "study.db-journal", "study.db-wal", "study.db-shm")
 MOST_STUDY_BYTES = 1 << 30
 
 ENDED = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
-"""Optuna's words for how a trial ended."""
+"""Optuna's state for each end of a trial."""
 
 
 def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
-    """Do the trials that are missing, and show all; returns the exit code.
+    """Runs the missing trials and shows all trials; returns the exit code.
 
     Raises:
-        UserError: as `open_study`, or another process does a sweep in the folder.
+        UserError: as `open_study`, or another process runs a sweep in the folder.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -54,27 +54,28 @@ def run(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
 
 
 def run_alone(plan: Plan, file: Path, out: Path, trials: int, seed: int) -> int:
-    """As `run`, in a folder that no other sweep writes into."""
+    """As `run`, while the folder is locked."""
     study = open_study(plan, file, out)
     code = 0
-    # An exception inside the database's code would leave a transaction half done.
+    # An exception inside the database's code could leave half a transaction.
     with signals.StopSignal():
         try:
             while len(ended(study)) < trials:
                 signals.check()
                 one_trial(study, plan, out, seed)
         except KeyboardInterrupt:
-            tell(f"stopped after {len(ended(study))} of {trials} trials; the same command goes on")
+            done = len(ended(study))
+            tell(f"stopped after {done} of {trials} trials; the same command continues")
             code = 128 + (signals.received() or signal.SIGINT)
         best = show(study, plan, out)
     return code or (0 if best else 1)
 
 
 def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
-    """The study of a folder, a new one where there is none.
+    """Opens the study in a folder, or makes a new one.
 
     Raises:
-        UserError: the folder holds another sweep, or a damaged one, or cannot be written to.
+        UserError: the folder holds another sweep or a damaged one, or cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kept = out / "sweep.yaml"
@@ -86,7 +87,7 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
         write_atomically(kept, wanted)
         for name in DATABASE:
             if os.path.lexists(out / name):
-                # SQLite would follow a link, and wait for a FIFO.
+                # SQLite would follow a link or wait for a FIFO.
                 open_regular(out / name, MOST_STUDY_BYTES).close()
     except OSError as error:
         raise UserError(f"--out {error.filename or out}: {error.strerror}") from None
@@ -111,26 +112,26 @@ def open_study(plan: Plan, file: Path, out: Path) -> optuna.Study:
 
 
 def require_form(trial: FrozenTrial, place: int, plan: Plan) -> None:
-    """Passes where a trial of a file is one that the plan can have had.
+    """Checks that a trial in the database fits the plan.
 
-    SQLite keeps a value of any type in any column, and the command of the best trial is printed
-    for a person to copy.
+    SQLite stores values of any type in any column, and users copy the printed command of the best
+    trial.
 
     Raises:
-        ValueError: its number, its score or a value that it tried is another.
+        ValueError: the trial's number, its score or one of its values does not fit.
     """
     if type(trial.number) is not int or trial.number != place:
         raise ValueError(f"trial {place} has the number {plain(trial.number)}")
     scores = [trial.value, *trial.intermediate_values.values()]
     if not all(score is None or is_number(score) for score in scores):
-        raise ValueError(f"trial {place} has a score that is no number")
+        raise ValueError(f"trial {place} has a score that is not a number")
     for name, value in trial.params.items():
         if name not in plan.parameters or not possible(value, plan.parameters[name]):
             raise ValueError(f"trial {place} tried {plain(name)} {plain(value)}")
 
 
 def possible(value: object, drawn_from: BaseDistribution) -> bool:
-    """Whether a parameter can have that value."""
+    """Whether a distribution can give this value."""
     if isinstance(drawn_from, CategoricalDistribution):
         return any(value == each and type(value) is type(each) for each in drawn_from.choices)
     first, last = corners(drawn_from)
@@ -138,7 +139,7 @@ def possible(value: object, drawn_from: BaseDistribution) -> bool:
 
 
 def pruner(plan: Plan) -> optuna.pruners.BasePruner:
-    """W&B's Hyperband: at its rungs what is not among the best of those that came there ends."""
+    """The pruner of W&B's Hyperband: at each rung, only the best trials so far continue."""
     if plan.stop_after == 0:
         return optuna.pruners.NopPruner()
     return optuna.pruners.SuccessiveHalvingPruner(
@@ -147,14 +148,14 @@ def pruner(plan: Plan) -> optuna.pruners.BasePruner:
 
 
 def sampler(method: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Of one trial: a sweep that goes on chooses as one that never stopped."""
+    """The sampler of one trial; a continued sweep chooses as an uninterrupted one."""
     drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     kinds = {"bayes": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
     return kinds[method](seed=drawn)
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to an end of their own; a person's interruption is none."""
+    """The trials that ended by themselves, without the trials that the user interrupted."""
     return [
         trial
         for trial in study.get_trials(deepcopy=False)
@@ -163,7 +164,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
-    """Choose, train, and keep how it ended."""
+    """Chooses a trial, runs it and stores its outcome."""
     study.sampler = sampler(plan.method, seed, len(study.get_trials(deepcopy=False)))
     trial = study.ask(plan.parameters)
     folder = out / f"{trial.number:03d}"
@@ -192,21 +193,24 @@ def one_trial(study: optuna.Study, plan: Plan, out: Path, seed: int) -> None:
 
 
 def told(outcome: Outcome, metric: str) -> str:
+    """An outcome as text."""
     if outcome.state == "failed":
         return f"failed: {outcome.error}"
     return f"{outcome.state}, {metric} {outcome.score:g}"
 
 
 def in_words(values: dict[str, object]) -> str:
+    """The values of a trial as text."""
     return ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
 def short(value: object) -> str:
+    """A value as text; a float has four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
-    """Print all trials, the best first, and how to train the best again; returns it."""
+    """Prints all trials, best first, and the command that repeats the best; returns the best."""
     sign = -1 if plan.maximize else 1
     ranks = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
     trials = sorted(
@@ -224,7 +228,7 @@ def show(study: optuna.Study, plan: Plan, out: Path) -> FrozenTrial | None:
         values = [short(each.params.get(name, "")) for name in plan.parameters]
         table.add_row(*map(cell, (each.number, words[each.state], score, seconds, *values)))
     if trials:
-        # Wider than any: a terminal breaks a line, where rich would leave out what does not fit.
+        # A terminal wraps long lines; with its real width, rich would cut them.
         Console(width=1_000).print(table)
     if not trials or trials[0].state != TrialState.COMPLETE:
         tell("no trial has finished")

@@ -1,4 +1,4 @@
-"""One trial: a training of its own, watched while it runs and ended early where that is decided."""
+"""Runs one trial as a separate training, watches its evaluations, and may stop it early."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from envs.files import last_bytes, make_directory, open_new
 from envs.text import plain
 
 LOOK_SECONDS = 1.0
-"""Between two looks at a training."""
+"""Time between two readings of a training's metrics."""
 
 MOST_SAID_BYTES = 1 << 16
-"""Of a training's words, from the end, in which its error is looked for."""
+"""Size of the end of a training's output that is searched for its error."""
 
 SAVE_SECONDS = 60.0
-"""What a training that is told to stop has to save itself."""
+"""Time limit for a stopped training to save its state."""
 
 FINAL = {
     "score": "eval/return_mean",
     "human_normalized": "eval/human_normalized",
     "of_demonstrator": "eval/of_demonstrator",
 }
-"""What the summary calls a run's final score, and what evaluations and `eval.json` call it."""
+"""The names of final scores in evaluations and `eval.json`, by their names in W&B's summary."""
 
 Report = Callable[[int, float], bool]
-"""Is told the number of an evaluation, from 1, and its value; returns whether to go on."""
+"""Gets the number of an evaluation, from 1, and its value; returns whether to continue."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended."""
+    """The end of a trial."""
 
     state: Literal["finished", "stopped", "failed"]
     score: float | None = None
-    """Its last one, also where it was stopped."""
+    """The last score, also of a stopped trial."""
     error: str = ""
 
 
 def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report) -> Outcome:
-    """Train in a process of its own, whose words go to `output.txt`.
+    """Trains in a separate process, whose output goes to `output.txt`.
 
     Args:
-        command: what to start; it puts its run into `folder`.
-        folder: of this trial alone.
-        metric: as W&B's summary calls it: the last value of a metric, or one of `FINAL`.
-        report: hears of each evaluation.
+        command: the command of the training, which makes its run in `folder`.
+        folder: the folder of this trial only.
+        metric: name in W&B's summary: of a metric, whose last value counts, or one of `FINAL`.
+        report: gets each evaluation.
 
     Raises:
-        KeyboardInterrupt: as the person's Ctrl-C; the training has been told to save and stop.
+        KeyboardInterrupt: after Ctrl-C, once the training has saved its state and stopped.
     """
     try:
         make_directory(folder)
@@ -64,7 +64,7 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
         raise UserError(f"{folder}: {error.strerror}") from None
     watched = FINAL.get(metric, metric)
     with opened as output:
-        # In a session of its own it hears Ctrl-C once, from here: twice would end it unsaved.
+        # In a separate session, it gets one Ctrl-C, from here. A second one would end it at once.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -89,10 +89,10 @@ def run_trial(command: Sequence[str], folder: Path, metric: str, report: Report)
 
 
 def watch(process: subprocess.Popen[bytes], folder: Path, metric: str, report: Report) -> bool:
-    """Report each evaluation as it comes; False as soon as one says not to go on.
+    """Reports each evaluation; returns False as soon as `report` stops the training.
 
     Raises:
-        KeyboardInterrupt: a signal was noted since the last look.
+        KeyboardInterrupt: a signal was noted since the last reading.
     """
     heard = 0
     running = True
@@ -112,7 +112,7 @@ def watch(process: subprocess.Popen[bytes], folder: Path, metric: str, report: R
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Have a training save and stop, if it still runs; kill it when it takes too long."""
+    """Stops a training that still runs, after it saves; kills it if that takes too long."""
     if process.poll() is not None:
         return
     process.send_signal(signal.SIGTERM)
@@ -132,7 +132,7 @@ def evaluations(folder: Path, metric: str) -> list[float]:
 
 
 def score_of(folder: Path, metric: str) -> float | None:
-    """What the run has for a metric of W&B's summary; None for nothing."""
+    """The run's value of a metric in W&B's summary, or None if there is none."""
     if metric not in FINAL:
         return next(reversed(evaluations(folder, metric)), None)
     for run in find(folder)[0]:
@@ -142,7 +142,7 @@ def score_of(folder: Path, metric: str) -> float | None:
 
 
 def last_line(folder: Path) -> str:
-    """Why a training failed: its last line, the last error where it names one."""
+    """The reason of a failed training: its last error, or else its last line of output."""
     try:
         text = last_bytes(folder / "output.txt", MOST_SAID_BYTES).decode("utf-8", "replace")
     except OSError:
