@@ -7,8 +7,7 @@
     policy = joystick.load(run)
     action, state = policy.act(obs, state)
 
-Nothing heavy is imported here: `import joystick` takes milliseconds, and the first use of a name
-imports PyTorch.
+`import joystick` takes milliseconds, because only the first use of a name imports PyTorch.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ HOMES = {
     "register_torso": "agents.core.nets.torsos",
     "train": "joystick.api",
 }
-"""The module of each name, which the first use of the name imports."""
+"""The module that defines each name; the first use of the name imports it."""
 
 
 def __getattr__(name: str) -> Any:

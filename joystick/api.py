@@ -1,9 +1,9 @@
 """Train, load and evaluate from Python.
 
-Errors are exceptions: `joystick.UserError` for what was asked, `joystick.Failure` for what went
-wrong meanwhile. Nothing exits, reads `sys.argv` or handles signals, so that all of it works in a
-notebook and in a thread. One training at a time is reproducible: torch's random numbers and
-threads are settings of the whole process.
+A wrong argument raises `joystick.UserError`; a fault during the work raises `joystick.Failure`. No
+function exits, reads `sys.argv` or handles signals, so all of them work in a notebook and in a
+thread. Only one training at a time is reproducible, because the whole process shares torch's random
+numbers and threads.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ def train(
     plugin: str | Path | Sequence[str | Path] = (),
     **settings: Any,
 ) -> Run:
-    """Train an agent; `joystick.train("dqn", env="Pong")` is `joystick dqn --env Pong`.
+    """Trains an agent; `joystick.train("dqn", env="Pong")` equals `joystick dqn --env Pong`.
 
         run = joystick.train("dqn", env="CartPole-v1", total_steps=50_000, seed=1)
 
     Args:
-        algorithm: its name, such as "dqn".
-        callbacks: each told of rounds, evaluations and checkpoints. Where `on_step` returns True,
-            training ends: the checkpoint is written, and the run is scored.
-        progress: whether progress is printed.
-        plugin: Python files with algorithms or networks of yours.
-        settings: as flags of the command line, `total_steps` for `--total-steps`. None is the
-            default. `resume` goes on with a run.
+        algorithm: name of the algorithm, such as "dqn".
+        callbacks: they get each round, evaluation and checkpoint. If `on_step` returns True,
+            training ends: it writes a checkpoint and scores the run.
+        progress: print the progress.
+        plugin: Python files with your own algorithms or networks.
+        settings: the flags of the command line: `total_steps` is `--total-steps`. None takes the
+            default. `resume` continues a run.
 
     Returns:
         The run. `run.path` is its directory.
 
     Raises:
-        UserError: a setting is unknown or cannot work.
-        Failure: a loss was not finite, or the disk did not take the last checkpoint.
+        UserError: a setting is unknown or out of range.
+        Failure: a loss was not finite, or the last checkpoint could not be written.
     """
     for path in [plugin] if isinstance(plugin, str | Path) else plugin:
         plugins.load(path)
     told = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
     for each in told:
         if not isinstance(each, Callback):
-            raise UserError(f"callbacks: {each!r} is no joystick.Callback")
+            raise UserError(f"callbacks: {each!r} must be a joystick.Callback")
     args = [word for name, value in settings.items() for word in flags(name, value)]
     with host_settings_kept():
         trained = launch.train_run(algorithm, args, Callbacks(told), console=progress)
@@ -83,14 +83,14 @@ def load(
     exploration: float | None = None,
     seed: int = 0,
 ) -> Player:
-    """The trained policy of a run.
+    """Loads the trained policy of a run.
 
     Args:
         source: the run, or its directory.
-        checkpoint: which weights.
-        device: where its network runs.
-        exploration: ε or temperature; None is the run's own for evaluations.
-        seed: of its random numbers.
+        checkpoint: the weights to load.
+        device: device of the network.
+        exploration: ε or temperature; None takes the run's evaluation value.
+        seed: seed of the policy's random numbers.
 
     Raises:
         UserError: there is no such run, or its environment cannot be built here as in training.
@@ -111,16 +111,17 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     num_threads: int = 0,
 ) -> Evaluation:
-    """Score a run over full, unclipped games; nothing is written.
+    """Scores a run over full, unclipped games; writes no file.
 
     Args:
         source: the run, or its directory.
-        episodes: games to play.
-        checkpoint: which weights.
-        exploration: ε or temperature; None is the run's own for evaluations.
-        most_steps: steps of a game at most, 0 is its own limit; None is the run's.
-        seed: of the games.
-        device: where the network runs.
+        episodes: number of games to play.
+        checkpoint: the weights to score.
+        exploration: ε or temperature; None takes the run's evaluation value.
+        most_steps: longest game, in steps; 0 is the environment's own limit, None is the run's
+            setting.
+        seed: seed of the games.
+        device: device of the network.
         num_threads: CPU threads; 0 is one per core.
 
     Returns:
@@ -144,10 +145,10 @@ def evaluate(
 
 
 def run_of(source: Source) -> Run:
-    """The run of a directory; a run itself.
+    """Returns a run itself, or opens the run in a directory.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such run.
     """
     if isinstance(source, Run):
         return source
@@ -155,14 +156,14 @@ def run_of(source: Source) -> Run:
     is_shipped = not path.exists() and str(source) in shipped()
     if is_shipped or (path / METADATA_FILE).exists():
         raise UserError(
-            f"'{source}' is a dataset, which keeps the actions and not the policy;"
-            f" joystick.train('bc', demos='{source}') makes a policy of it"
+            f"'{source}' is a dataset, which holds actions and no policy;"
+            f" joystick.train('bc', demos='{source}') trains a policy on it"
         )
     return Run.open(path)
 
 
 def flags(name: str, value: Any) -> list[str]:
-    """A keyword as words of the command line: `video=False` is `--no-video`."""
+    """A keyword as words of the command line: `video=False` becomes `--no-video`."""
     dashed = name.replace("_", "-")
     if value is None:
         return []
@@ -178,7 +179,7 @@ def flags(name: str, value: Any) -> list[str]:
 
 @contextmanager
 def host_settings_kept() -> Iterator[None]:
-    """Inside it torch has our settings; after it, the program's own, and its random numbers."""
+    """Gives torch our settings inside the context, and restores the program's own afterwards."""
     precision = torch.get_float32_matmul_precision()
     threads = torch.get_num_threads()
     with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""The command `joystick`: `joystick dqn --env Pong` is `python -m agents.dqn --env Pong`."""
+"""The command `joystick`; `joystick dqn --env Pong` equals `python -m agents.dqn --env Pong`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FLAGS = {
 }
 
 WIDTH = 80
-"""Columns of the list of commands."""
+"""Width of the list of commands in columns."""
 
 
 def main(called: str = "joystick") -> None:
-    """The command line; exits with 2 on bad input.
+    """Runs a command and exits; the exit code is 2 on bad input.
 
     Args:
-        called: how a person calls this program.
+        called: the name of this program, as the user calls it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until our own signals are imported, Ctrl-C would be a traceback.
+        # Until `envs.signals` is imported, Ctrl-C would print a traceback.
         signal.signal(signal.SIGINT, _leave_with_a_line)
     words = sys.argv[1:]
     if words[:1] == ["--version"]:
@@ -42,9 +42,9 @@ def main(called: str = "joystick") -> None:
 
 
 def take_own_packages() -> None:
-    """Import our packages from beside this one, whatever else has their names.
+    """Makes Python import our packages from beside this one, even if others have the same names.
 
-    Where another package has replaced a file of ours, the program ends with one line.
+    If another package has replaced one of our files, the program ends with a one-line error.
     """
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     from envs import siblings
@@ -59,9 +59,9 @@ def take_own_packages() -> None:
 
 
 def run(called: str, words: list[str]) -> None:
-    """Do what the words ask for."""
+    """Runs the command in the words of a command line."""
     if os.getcwd() not in sys.path:
-        # A person's own modules, `--env my_module:MyEnv-v0`, are found where they work.
+        # The user's modules, as in `--env my_module:MyEnv-v0`, are in the working directory.
         sys.path.append(os.getcwd())
     from envs import entry, plugins, program, signals
     from envs.output import tell
@@ -75,7 +75,7 @@ def run(called: str, words: list[str]) -> None:
         elif first == "--print-completion":
             from joystick import completion
 
-            # Its lines are longer than any that `tell` prints.
+            # `tell` would cut its long lines.
             with signals.importing():
                 print(completion.script(words[1:]))
         else:
@@ -87,7 +87,7 @@ def run(called: str, words: list[str]) -> None:
 
 
 def command(called: str, name: str) -> Callable[[list[str]], None]:
-    """The function of a command.
+    """Returns the function that runs a command.
 
     Raises:
         UserError: there is no such command.
@@ -100,15 +100,15 @@ def command(called: str, name: str) -> Callable[[list[str]], None]:
     if name in known:
         return commands.main_of(name)
     if name in FLAGS:
-        raise UserError(f"{name} comes after a command: {called} --help lists all")
+        raise UserError(f"{name} must follow a command; {called} --help lists all")
     what = "flag" if name.startswith("-") else "command"
     near = did_you_mean(name, [*known, *FLAGS])
-    own = f"; --plugin {name}.py adds it where it is a file of yours" if name.isidentifier() else ""
+    own = f"; --plugin {name}.py adds it if it is your own file" if name.isidentifier() else ""
     raise UserError(f"unknown {what} '{name}'{near or own}; {called} --help lists all")
 
 
 def listing(called: str) -> str:
-    """Every command with a line of what it does."""
+    """The list of all commands, each with one line about it."""
     from textwrap import shorten
 
     from joystick import commands

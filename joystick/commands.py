@@ -13,9 +13,9 @@ class Command(NamedTuple):
     """A command.
 
     Attributes:
-        about: what it does, in a line.
-        module: whose `main(args)` does it; "" for an algorithm, which is trained.
-        settings: the name of the module's settings: a dataclass, or a union of several.
+        about: one line about the command.
+        module: the module whose `main(args)` runs the command; "" for an algorithm.
+        settings: the name of the module's settings: a dataclass, or a union of dataclasses.
     """
 
     about: str
@@ -34,11 +34,11 @@ TOOLS = {
         "record, verify, replay and exchange demonstrations", "demos.__main__", "Command"
     ),
 }
-"""The commands that train nothing."""
+"""The commands that do not train."""
 
 
 def trainings() -> dict[str, Command]:
-    """The algorithms of this package, of other packages and of plugins."""
+    """The commands that train: the algorithms of this package, of other packages and of plugins."""
     return {name: Command(about) for name, about in algorithms.listed().items()}
 
 
@@ -48,7 +48,7 @@ def every() -> dict[str, Command]:
 
 
 def main_of(name: str) -> Callable[[list[str]], None]:
-    """The function that does a command; imports what it needs, PyTorch too."""
+    """Returns the function that runs a command; imports its module, and so PyTorch."""
     module = every()[name].module
     if module:
         return import_module(module).main

@@ -1,4 +1,4 @@
-"""What completes commands and flags in a shell: a script that tyro makes of all settings."""
+"""Makes the shell script that completes commands and flags, with tyro."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from joystick import commands
 SHELLS = ("bash", "zsh")
 
 SUGGESTED = ("CartPole-v1", "LunarLander-v3", "Pendulum-v1", "toy/Catch-v0")
-"""Environments that are completed, beside the Atari games."""
+"""Environments that the script completes, beside the Atari games."""
 
 
 def script(words: Sequence[str]) -> str:
-    """The script of a shell, such as `eval "$(joystick --print-completion bash)"` runs.
+    """Returns the completion script of a shell, for `eval "$(joystick --print-completion bash)"`.
 
     Raises:
-        UserError: the words are not the name of one shell that is known.
+        UserError: the words are not the name of one supported shell.
     """
     if len(words) != 1 or words[0] not in SHELLS:
         given = f" '{' '.join(words)}'" if words else ""
@@ -43,7 +43,7 @@ def settings_of(name: str) -> Any:
 
 
 def settings_of_training(name: str) -> type[Any]:
-    """An algorithm's settings with all flags of its command line, and values to choose from."""
+    """An algorithm's settings with all flags of its command line, and their known values."""
     module = algorithms.algorithm(name)
     presets = ("auto", *module.PRESETS)
     games = sorted(env_id[len("ALE/") : -len("-v5")] for env_id in atari_nicknames().values())

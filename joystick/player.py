@@ -1,4 +1,4 @@
-"""A trained policy for a person's own loop: NumPy in, NumPy out."""
+"""A trained policy for the user's own loop, with NumPy arrays in and out."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from envs.registered import make_env, readable
 
 @dataclass(frozen=True)
 class EpisodeState:
-    """What a policy remembers of the episodes of a loop; `Player.act` makes and takes it.
+    """The state of a policy between two calls of `Player.act`, for N episodes.
 
     Attributes:
-        tensors: the policy's own state of N episodes.
-        rng: their random numbers, which each action draws from.
+        tensors: the state of the policy's network.
+        rng: the random numbers of the episodes.
     """
 
     tensors: State
@@ -43,11 +43,11 @@ class Player:
                 break
 
     Attributes:
-        policy: the policy itself, with tensors in and out.
-        spec: the environment that it was trained in.
-        step: after how many steps its weights were learned.
-        exploration: ε or temperature of its actions; by default the one of evaluations.
-        seed: of the random numbers of the episodes that begin.
+        policy: the underlying policy, with tensors in and out.
+        spec: the environment of the training.
+        step: the environment step at which the weights were saved.
+        exploration: ε or temperature of the actions; by default the run's evaluation value.
+        seed: seed of the random numbers of the next new episodes.
     """
 
     def __init__(self, loaded: Loaded, seed: int = 0, exploration: float | None = None):
@@ -69,21 +69,21 @@ class Player:
         reward: float | np.ndarray = 0.0,
         first: bool | np.ndarray | None = None,
     ) -> tuple[Any, EpisodeState]:
-        """Choose an action for an observation, or an action for each of a batch.
+        """Chooses an action for an observation, or for each observation of a batch.
 
         Args:
             obs: one observation of the environment, or observations (N, ...).
-            state: what the last call returned; None begins the episodes.
-            reward: the reward of the step before, one or (N,); 0 where an episode begins.
-            first: one or bool (N,): the observation is the first of its episode, and what the
-                policy remembers is forgotten. By default it is where `state` is None.
+            state: the state that the last call returned; None begins new episodes.
+            reward: the reward of the previous step, one number or (N,); 0 at an episode's begin.
+            first: bool or (N,); true if the observation is the first of its episode, which resets
+                the policy's memory. By default it is true if `state` is None.
 
         Returns:
-            The action as the environment takes it, or actions (N, ...); and the state for the next
+            The action in the environment's form, or actions (N, ...), and the state for the next
             call.
 
         Raises:
-            UserError: the observation is not one of the environment, or N is another than before.
+            UserError: the observation is not in the environment's space, or N has changed.
         """
         obs_N, single = self._batch(obs)
         num_envs = len(obs_N)
@@ -94,7 +94,9 @@ class Player:
             began = True
             state = EpisodeState(self.policy.initial_state(num_envs), rng)
         elif state.rng.total != num_envs:
-            raise UserError(f"{num_envs} observations, but the state is of {state.rng.total}")
+            raise UserError(
+                f"there are {num_envs} observations, but the state is of {state.rng.total} episodes"
+            )
         inputs = PolicyInputs(
             obs_N,
             np.broadcast_to(np.asarray(reward, np.float32), num_envs),
@@ -105,7 +107,7 @@ class Player:
         return action, EpisodeState(output.state, state.rng)
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
-        """Observations (N, ...) as the network takes them, and whether it was one alone."""
+        """Observations (N, ...) in the network's form, and whether `obs` was a single one."""
         shape = self.policy.spaces.obs_shape
         if isinstance(obs, np.ndarray):
             if obs.shape == shape:
@@ -123,11 +125,11 @@ class Player:
                 raise UserError(f"{unfit} as an observation of {self.spec.env_id}") from None
 
     def _cast(self, obs_N: np.ndarray) -> np.ndarray:
-        """Vectors as float32; images of bytes as they are."""
+        """Converts vectors to float32; images of bytes stay unchanged."""
         return obs_N if obs_N.dtype == np.uint8 else obs_N.astype(np.float32)
 
     def _read(self, observations: list[Any]) -> np.ndarray:
-        """Observations of the environment's own space, such as numbers or dicts."""
+        """Converts observations in the environment's own space, such as numbers or dicts."""
         space = self._reader.space
         rows = np.empty((len(observations), *space.shape), space.dtype)
         for number, each in enumerate(observations):

@@ -90,7 +90,7 @@ def test_keywords_reach_the_run(tmp_path: Path) -> None:
         ("ppo", {"totl_steps": 3}, "did you mean --total-steps?"),
         ("ppo", {"total_steps": 0}, "total-steps"),
         ("ppo", {"env": "CartPole-v9"}, "CartPole"),
-        ("ppo", {"callbacks": [print]}, "is no joystick.Callback"),
+        ("ppo", {"callbacks": [print]}, "must be a joystick.Callback"),
     ],
 )
 def test_errors_are_exceptions(
