@@ -132,7 +132,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._tapes.tapes(np.ones(self.num_envs, bool)).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the open tapes, and digests of the state after them.
+        """Returns the open tapes, and facts that verify the state after them.
 
         The values are ints, floats, strings, lists and one array.
         """
