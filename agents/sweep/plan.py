@@ -71,7 +71,7 @@ class Plan:
     stop_after: int
     """Number of evaluations after which the first trials may stop; 0 never stops a trial."""
     stop_factor: int
-    """At each stop, one trial in so many continues; the next stop comes after so many times longer."""
+    """At each stop one trial in so many continues, for so many times the evaluations."""
 
     def arguments(self, values: Mapping[str, Value]) -> list[str]:
         """The algorithm's command line for these values, in the form of W&B's agent."""
