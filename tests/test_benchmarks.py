@@ -328,7 +328,7 @@ def test_nothing_interrupts_a_measured_training() -> None:
         (profile.main, "--steps 0", "--steps 0: must be at least 1"),
         (profile.main, "--trace /nowhere/at/all", "--trace /nowhere/at/all: must be a file"),
         (profile.main, "-- --num-envs 0", "--num-envs 0: must be at least 1"),
-        (profile.main, "-- --init-from runs/x", "--resume and --init-from: a measurement begins"),
+        (profile.main, "-- --init-from runs/x", "--resume and --init-from: a measurement needs"),
         (profile.main, "--algo bc -- --demos nowhere", "no dataset at 'nowhere'"),
         (scaling.main, "--seconds 0", "--seconds 0.0: must be above 0"),
         (scaling.main, "--num-envs 8 0", "--num-envs 0: must be at least 1"),
