@@ -1,7 +1,7 @@
 """Converts an episode to and from the bytes of a Parquet file.
 
 A row holds the action and the reward of a step. If the episode does not replay, the row begins with
-the bytes of the observation, and one more row holds the last observation.
+the bytes of the observation. Then one more row holds the last observation.
 
 Files may be hostile. Their columns, types and sizes are checked before any data is read, so that a
 small file cannot fill the memory.

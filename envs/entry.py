@@ -21,8 +21,8 @@ MOST_OF_AN_ERROR = 2_000
 def command(*, prints_result: bool = True) -> Iterator[None]:
     """Runs a command and turns its errors into one line and an exit code.
 
-    The exit code is 2 for a mistake of the user, 1 for a failure during the work, and 128 + n after
-    signal n. Any other error is a fault of the program and keeps its traceback.
+    The exit code is 2 for a mistake of the user and 1 for a failure during the work. After signal
+    n it is 128 + n. Any other error is a fault of the program and keeps its traceback.
 
     Args:
         prints_result: the command exists to print its result, so it fails if standard output cannot

@@ -157,8 +157,9 @@ class EnvSpec:
     def scored_game(self) -> str | None:
         """The game whose published scores compare with scores under this protocol, or None.
 
-        They compare if mode, difficulty and the 4 frames a step are the defaults, and if the limit
-        of an episode is in `COMPARABLE_FRAMES`.
+        They compare if mode and difficulty are the defaults and a step has 4 frames. The limit of
+        an episode must be in `COMPARABLE_FRAMES`, with at most 30 no-ops, and sticky actions must
+        be 0 or 0.25.
         """
         usual_game = self.mode is None and self.difficulty is None
         sticky = self.repeat_action_probability in (0.0, 0.25)

@@ -85,8 +85,8 @@ def replay(tape: Tape) -> Iterator[tuple[np.ndarray, float, bool, bool]]:
 
     Yields (observation, reward, terminated, truncated). The first item is the reset: its
     observation, 0.0, False, False. Then each action yields one item. At an episode's end, the item
-    has the final observation, and the automatic reset follows as a separate item, unless the tape
-    ends there. A tape with L actions and E ends before its last action yields 1 + L + E items.
+    has the final observation. If the tape continues, the automatic reset follows as a separate
+    item. A tape with L actions and E ends before its last action yields 1 + L + E items.
 
     Raises:
         UserError: this machine cannot match the tape's spec (the message names the field), or the
