@@ -1,4 +1,4 @@
-"""What a Python program is told while its run trains."""
+"""Callbacks: methods of a Python program that training calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from agents.core.training.evaluation import Evaluation
 
 
 class Training(Protocol):
-    """A training as its callbacks see it (`agents.core.training.loop.Training`).
+    """The attributes of a training that callbacks may use (`agents.core.training.loop.Training`).
 
     Attributes:
         agent: the algorithm; `agent.policy` acts.
-        run: the run's directory; None where nothing is saved.
+        run: the run's directory; None if nothing is saved.
         step: environment steps so far, over all environments.
     """
 
@@ -25,19 +25,20 @@ class Training(Protocol):
 
 
 class Callback:
-    """A base class for what watches a training; override what you need.
+    """Base class of callbacks; override the methods that you need.
 
-    The methods run in the thread that trains, which waits for them. What they raise ends training.
+    The methods run in the training thread, which waits for them. An exception in a method ends
+    training.
     """
 
     def on_step(self, training: Training) -> bool | None:
-        """Called after each round: after as many steps as all environments take between updates.
+        """Called after each round: the steps that all environments take between two updates.
 
         Args:
             training: `training.step`, `training.agent.policy` and `training.run` among others.
 
         Returns:
-            True ends training: the checkpoint is written, and the run is scored.
+            True ends training; then a checkpoint is written and the run is scored.
         """
         return None
 
@@ -49,10 +50,10 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """Several callbacks as one; each is called, and any may end training.
+    """Several callbacks as one; it calls each, and each may end training.
 
     Attributes:
-        watches_steps: some callback has its own `on_step`; else no round calls anything.
+        watches_steps: whether a callback overrides `on_step`; else rounds call no callback.
     """
 
     def __init__(self, callbacks: tuple[Callback, ...] = ()):

@@ -1,4 +1,7 @@
-"""Evaluation: full, unclipped episodes of a seeded, rebuilt environment, one tape per episode."""
+"""Evaluation: plays full episodes with unclipped rewards in a seeded environment of its own.
+
+Each episode has one tape.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +28,34 @@ from envs.files import make_directory
 from envs.scores import human_normalized
 
 MAX_POOL = 10
-"""Environments an evaluation steps together."""
+"""Most environments that an evaluation steps together."""
 
 SAMPLE_EVERY_STEPS = 50
 """An evaluation keeps every 50th observation of each environment."""
 
 MOST_SAMPLES = 16
-"""The most times that an evaluation keeps observations."""
+"""Most samples of observations that an evaluation keeps."""
 
 STRIP_PICTURES = 8
-"""Pictures of a game in its filmstrip."""
+"""Number of pictures in a game's filmstrip."""
 
 GAP_PIXELS = 4
 """Width of the black gap between two pictures of a filmstrip."""
 
 UNLIMITED_STEPS = 2**31
-"""Tape length that no episode reaches: tapes start only where an evaluation says."""
+"""Tape length that no episode reaches, so that a tape holds whole episodes."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Returns of full episodes, with what must be known to trust and repeat them."""
+    """Returns of full episodes, with the environment, seed and tapes that reproduce them.
+
+    Attributes:
+        step: training step of the weights.
+        explores_by: name of `exploration`: "epsilon" or "temperature".
+        lengths: steps of each episode.
+        cut: number of episodes that were truncated at the limit of steps.
+    """
 
     spec: EnvSpec
     seed: int
@@ -56,7 +66,6 @@ class Evaluation:
     lengths: tuple[int, ...]
     tapes: tuple[Tape, ...]
     cut: int = 0
-    """Games that did not end but reached the limit of steps."""
 
     @property
     def mean(self) -> float:
@@ -75,8 +84,10 @@ class Evaluation:
 
     @property
     def human_normalized(self) -> float | None:
-        """(score - random) / (human - random); None outside the 57 games of the table, and
-        under a protocol that cannot be compared."""
+        """(score - random) / (human - random).
+
+        None for a game outside the table of 57, or under a protocol that is not comparable.
+        """
         return human_normalized(self.spec.scored_game, self.mean)
 
     def metrics(self) -> dict[str, float]:
@@ -103,7 +114,7 @@ class Evaluation:
         }
 
     def summary(self) -> dict[str, float]:
-        """What a table of runs shows of a final score."""
+        """The final score's columns in a table of runs."""
         interval = {"score_ci95": self.ci95} if np.isfinite(self.ci95) else {}
         human = {} if self.human_normalized is None else {"human_normalized": self.human_normalized}
         about = {"score_step": self.step, "score_episodes": len(self.returns)}
@@ -113,7 +124,7 @@ class Evaluation:
         human = self.human_normalized
         score = "" if human is None else f", human-normalized {human:.1%}"
         interval = f" ± {self.ci95:.2f} (95%)" if np.isfinite(self.ci95) else ""
-        # A limit that an id is registered with is known with the id.
+        # The environment's id implies its own limit, so that limit is not printed.
         says_limit = self.cut > 0 and self.spec.max_episode_frames > 0
         cut = f", {self.cut} cut off at {self.spec.most_steps:,} steps" if says_limit else ""
         return (
@@ -124,17 +135,20 @@ class Evaluation:
 
 
 class Evaluator:
-    """Plays episodes on an environment of its own, so that training never notices.
+    """Plays episodes in an environment of its own, so that training is not affected.
 
-    Where an environment has no time limit, an episode is truncated after `EnvSpec.bounded`'s steps:
-    a policy that gets nowhere would never end. On Atari too, a game in which nobody serves runs to
-    the protocol's limit.
+    If an environment has no time limit, `EnvSpec.bounded` sets one, because a policy that makes no
+    progress would never end. An Atari game in which nobody serves runs to the protocol's limit.
 
-    Episode k of an evaluation is always the same seeded game, and every game that was
-    started counts: stopping at the first games to end would favor short ones.
+    Episode k of an evaluation is always the same seeded game. Every game that starts counts:
+    stopping at the first games to end would favor short games.
+
+    Args:
+        num_threads: threads that step the environments; None for the default.
+        most_steps: limit of an episode's steps; 0 for the environment's own limit.
 
     Attributes:
-        samples: observations of the last evaluation, a few of many.
+        samples: some observations of the last evaluation, each with the policy's state.
     """
 
     def __init__(
@@ -148,14 +162,14 @@ class Evaluator:
     def evaluate(
         self, policy: Policy, episodes: int, step: int, exploration: float | None = None
     ) -> Evaluation:
-        """Play full episodes.
+        """Plays full episodes.
 
         Args:
-            step: after how many steps the weights were learned.
-            exploration: epsilon or temperature; None is the policy's own.
+            step: training step of the weights.
+            exploration: ε or temperature; None for the policy's default in evaluations.
 
         Raises:
-            Interrupted: a signal asked the process to end.
+            Interrupted: a signal asks the process to end.
         """
         if exploration is None:
             exploration = policy.eval_exploration
@@ -191,7 +205,7 @@ class Evaluator:
     def _play(
         self, policy: Policy, env: TapedVectorEnv, seed: int, exploration: float
     ) -> tuple[list[float], list[Tape], int]:
-        """Each environment's first episode: returns, tapes, and how many were truncated."""
+        """Plays each environment's first episode; returns returns, tapes, and the number cut."""
         pool = env.num_envs
         group = EnvGroup(policy, env, EnvRng(seed, pool))
         group.reset()
@@ -224,10 +238,10 @@ def film_evaluation(
     say: Callable[[str], None],
     max_steps: int | None = None,
 ) -> Path | None:
-    """Film the first episode into the run, with a filmstrip beside the film: as PNG a few pictures
-    at equal distances in a row.
+    """Films the first episode into the run's folder `videos`; returns the film's path.
 
-    A film is an ornament: whatever fails is said in a line, and None is returned.
+    A PNG beside the film shows a few pictures of the episode in a row, equally spaced in time. A
+    film is optional: on any failure, `say` gets one line and the result is None.
     """
     path = run.path / "videos" / f"{evaluation.step:012d}.mp4"
     try:
@@ -237,13 +251,13 @@ def film_evaluation(
     except signals.Interrupted:
         say("no video: it was stopped")
     finally:
-        # An encoder's buffers would stay with the process, a little more of them each time.
+        # Otherwise the process keeps the encoder's buffers, and a few more after each film.
         return_freed_memory()
     return None
 
 
 def _film(evaluation: Evaluation, path: Path, max_steps: int | None) -> Path:
-    """The film of the first episode at `path`, its filmstrip beside it; raises what fails."""
+    """Writes the film of the first episode to `path` and its filmstrip beside it."""
     pictures = evaluation.lengths[0] + 1
     length = min(pictures, max_steps or pictures)
     wanted = {round(each) for each in np.linspace(0, length - 1, STRIP_PICTURES)}

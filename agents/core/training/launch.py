@@ -1,4 +1,4 @@
-"""From a command line to a trained agent: the wiring that all algorithms share."""
+"""Trains an algorithm from a command line. All algorithms share this code."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from envs.signals import Interrupted, StopSignal
 
 
 class Trained(NamedTuple):
-    """How a training ended.
+    """The result of a training.
 
     Attributes:
         code: the exit code of a command: 0, or 128 + n after signal n.
-        run: the run; None on a rank that keeps none.
+        run: the run; None on a rank that saves nothing.
     """
 
     code: int
@@ -43,13 +43,13 @@ class Trained(NamedTuple):
 
 
 def main(algo: str, args: list[str] | None = None) -> None:
-    """The command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
+    """Runs the command line of one algorithm; exits with 2 on bad input, 1 on divergence."""
     with distributed.leaving(), one_line_errors(prints_result=False):
         sys.exit(train(algo, sys.argv[1:] if args is None else args))
 
 
 def train(algo: str, args: list[str]) -> int:
-    """Train as the command line says; returns the exit code, 128 + n after signal n."""
+    """Trains as the command line says; returns the exit code, 128 + n after signal n."""
     tune_process()
     return train_run(algo, args).code
 
@@ -57,10 +57,10 @@ def train(algo: str, args: list[str]) -> int:
 def train_run(
     algo: str, args: list[str], callbacks: Callbacks = NO_CALLBACKS, console: bool = True
 ) -> Trained:
-    """Train as the command line says, under the present settings of the process.
+    """Trains as the command line says, without changing the settings of the process.
 
     Args:
-        console: whether progress is printed.
+        console: whether to print progress.
     """
     args = plugins.taken(args)
     module = algorithm(algo)
@@ -86,14 +86,14 @@ def prepare(
     held: ExitStack,
     callbacks: Callbacks,
 ) -> tuple[Training, list[str]]:
-    """This rank's share of a training, at its first step or the step to go on from.
+    """Prepares this rank's share of a training, at its first step or at the step to resume from.
 
     Args:
-        held: takes the lock of a new run, and what must be closed in the end. It has the lock of
-            a resumed run.
+        held: receives the lock of a new run, and the trainer to close at the end. It already holds
+            the lock of a resumed run.
 
     Returns:
-        The training, and what a person must know of it.
+        The training, and lines to print about it.
     """
     config: Any = command.config
     name = name_of(module)
@@ -102,7 +102,7 @@ def prepare(
     trainer = trainer_of(module)
     trainer.check(name, learning, config, command.fresh_episodes)
     differs = difference_on_any_rank(spec, device) if trainer.steps_environments else ""
-    # Averages are the first rank's affair: it evaluates and saves.
+    # Averaged weights need not be equal: only the first rank evaluates and saves.
     distributed.make_equal(list(learning.policy.network.state_dict().values()))
     run = command.resumed
     if run is None:
@@ -123,7 +123,11 @@ def prepare(
 def make_algorithm(
     module: ModuleType, command: Command, spec: EnvSpec, device: torch.device
 ) -> tuple[Any, str]:
-    """The algorithm with its first weights, and what `--init-from` gave of them, "" for nothing."""
+    """Makes the algorithm with its first weights.
+
+    Returns:
+        The algorithm, and a line that names the weights of `--init-from`, or "".
+    """
     config: Any = command.config
     ours = distributed.share(config.num_envs)
     spaces = spaces_of(spec, ours.stop - ours.start)
@@ -138,7 +142,7 @@ def make_algorithm(
 
 
 def finish(training: Training, logger: Reporter) -> int:
-    """Train to the end, and score the run; returns the exit code, 128 + n after signal n."""
+    """Trains to the end and scores the run; returns the exit code, 128 + n after signal n."""
     config = training.config
     run = training.run
     code = 1
@@ -158,10 +162,10 @@ def finish(training: Training, logger: Reporter) -> int:
 
 
 def spec_of(command: Command) -> EnvSpec:
-    """The environment that is asked for; of a resumed run, the one that it began with.
+    """The environment that the command names, or the original environment of a resumed run.
 
     Raises:
-        UserError: a resumed run's environment cannot be built here as it was.
+        UserError: a resumed run's environment cannot be rebuilt here.
     """
     config = command.config
     resumed = command.resumed
@@ -169,23 +173,23 @@ def spec_of(command: Command) -> EnvSpec:
         return config.spec_of(config.env_id)
     spec = EnvSpec.from_json(resumed.config()["env_spec"])
     spec.check_reproducible()
-    # Only what the spec has was held against what a file may pass on.
+    # `EnvSpec.from_json` checks the arguments of the spec; the config's must be the same.
     if spec.family == "gymnasium" and config.env_kwargs != spec.env_kwargs:
         raise UserError(f"{resumed.path}: config.json has two env_kwargs that differ")
     return spec
 
 
 def new_run(config: BaseConfig, spec: EnvSpec, algo: str, held: ExitStack) -> Run:
-    """A new run, whose lock `held` takes."""
+    """Creates a run; `held` receives its lock."""
     run = Run.create(config.runs_dir, spec.env_id, algo, config.seed)
     held.enter_context(locks.alone(run.path))
     return run
 
 
 def difference_on_any_rank(spec: EnvSpec, device: torch.device) -> str:
-    """How the environment fails to reproduce a tape on some rank, "" where it does not fail.
+    """How the environment fails to reproduce a tape on any rank; "" if it reproduces it.
 
-    All ranks must decide the same.
+    Every rank gets the same answer, because all ranks must act alike.
     """
     found = difference(spec)
     if distributed.largest(int(bool(found)), device):
@@ -194,10 +198,10 @@ def difference_on_any_rank(spec: EnvSpec, device: torch.device) -> str:
 
 
 def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
-    """Go on from the run's newest checkpoint; returns what a person must know about it.
+    """Goes on from the run's newest checkpoint; returns lines to print about it.
 
     Raises:
-        NotReproduced: names the flag that goes on nevertheless.
+        NotReproduced: the environments differ; the error names the flag that goes on nevertheless.
     """
     try:
         training.restore(run, fresh_episodes)
@@ -209,7 +213,7 @@ def restore(training: Training, run: Run, fresh_episodes: bool) -> list[str]:
 
 
 def score(training: Training, logger: Reporter) -> int:
-    """Score the best weights; returns the exit code, 128 + n where signal n stopped it."""
+    """Scores the best weights; returns the exit code, 128 + n if signal n stops it."""
     with StopSignal() as stop:
         try:
             reporting.score_best(training, logger)

@@ -1,6 +1,6 @@
-"""The training loop: the only place that owns time.
+"""The training loop: decides when to train, report, evaluate and save.
 
-Where data comes from, environments or demonstrations, it leaves to a trainer
+A trainer supplies the data, from environments or demonstrations
 (`agents.core.training.trainers`).
 """
 
@@ -33,35 +33,36 @@ from envs.signals import Interrupted, StopSignal
 from envs.text import plain
 
 EVALUATION_SEED = 20_000
-"""Evaluations in training play these games, whatever the run's seed."""
+"""Seed of the evaluations in training; it does not depend on the run's seed."""
 
 TRAINING_VIDEO_STEPS = 900
-"""A minute of Atari: longer films would slow training."""
+"""Most steps of a film in training, a minute of Atari; longer films would slow training."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a checkpoint says of its training, beside the states of algorithm and trainer."""
+    """The training loop's own state in a checkpoint, beside algorithm and trainer."""
 
     best_score: float
     owes_evaluation: bool = False
 
     def __post_init__(self) -> None:
         if math.isnan(self.best_score):
-            raise ValueError("best_score is no number")
+            raise ValueError("best_score is not a number")
 
 
 NO_CALLBACKS = Callbacks()
 
 
 class Training:
-    """An algorithm in training, with everything needed to stop and go on exactly.
+    """An algorithm in training; it stops after any round and resumes exactly.
 
     Attributes:
-        step: the steps trained so far, over all ranks.
-        run: the run's directory; None where nothing is kept.
-        owes_evaluation: the evaluation of this step was not finished; a resumed run begins with it.
-        saved: the state in which training ended is in a checkpoint.
+        step: steps trained so far, over all ranks.
+        run: the run's directory; None if nothing is saved.
+        owes_evaluation: whether the evaluation of this step is unfinished; a resumed run begins
+            with it.
+        saved: whether a checkpoint holds the state in which training ended.
     """
 
     def __init__(
@@ -83,19 +84,22 @@ class Training:
         self.evaluator = Evaluator(
             spec, EVALUATION_SEED, config.num_threads or None, config.eval_most_steps
         )
-        self.step, self.evaluated_step, self.best_score = 0, -1, -float("inf")
+        self.step = 0
+        self.evaluated_step = -1
+        self.best_score = -float("inf")
         self.owes_evaluation = False
         self.saved = False
         self.averages = Averages()
         self.learning_rate = config.learning_rate.until(config.total_steps)
 
     def train(self, logger: Reporter) -> int:
-        """Train to `total_steps`; returns the number of the signal that stopped it, or 0.
+        """Trains to `total_steps`; returns the number of the signal that stopped it, or 0.
 
         Raises:
-            Diverged: a loss or gradient was not finite; the checkpoints kept are from before.
+            Diverged: a loss or gradient is not finite; earlier checkpoints are kept.
         """
-        config, trainer = self.config, self.trainer
+        config = self.config
+        trainer = self.trainer
         self.started_at = (self.step, time.perf_counter())
         with StopSignal() as stop:
             if self.owes_evaluation:
@@ -109,7 +113,7 @@ class Training:
                 if self.due(config.log_every_steps):
                     self.report(logger)
                 self.owes_evaluation = self.due(config.eval_every_steps)
-                # An evaluation can fail, or take long: all that is learned is saved before it.
+                # An evaluation can fail or take long, so training is saved before it.
                 if self.owes_evaluation or self.due(config.checkpoint_every_steps):
                     self.save(logger)
                 if self.owes_evaluation:
@@ -119,22 +123,24 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether there is no more to do."""
+        """Whether training has reached its end."""
         ends = self.step >= self.config.total_steps
         return ends or self.trainer.exhausted or self.stopped_by_callback
 
     def stopped_by(self, stop: StopSignal) -> int:
-        """The signal that some rank received, or 0."""
+        """The number of the signal that any rank received, or 0."""
         return distributed.largest(stop.signum, self.agent.policy.device)
 
     def due(self, every_steps: int) -> bool:
-        """Whether the last round crossed a multiple of `every_steps` (0: never)."""
+        """Whether the last round crossed a multiple of `every_steps`; never if that is 0."""
         before = self.step - self.trainer.round_steps
         return every_steps > 0 and self.step // every_steps > before // every_steps
 
     def report(self, logger: Reporter) -> None:
-        """Log losses and speed since the last report, evaluations and checkpoints left out; and
-        the resident memory."""
+        """Logs losses and steps per second since the last report, and the resident memory.
+
+        The time of evaluations and checkpoints does not count.
+        """
         means = self.averages.flush()
         first_step, start = self.started_at
         if self.step > first_step:
@@ -148,9 +154,9 @@ class Training:
         self.started_at = (self.step, time.perf_counter())
 
     def evaluate(self, logger: Reporter) -> None:
-        """Play full games, keep the weights if they are the best so far, film the first game.
+        """Plays full games, saves the weights if they are the best so far, films the first game.
 
-        A signal ends it early: then nothing is kept, and the evaluation stays owed.
+        A signal ends the evaluation early. Then its result is dropped and a resumed run repeats it.
         """
         self.report(logger)
         if self.run is None or distributed.rank() > 0:
@@ -169,7 +175,7 @@ class Training:
         logger.metrics(self.step, result.metrics() | self.trainer.compared(result.mean))
         logger.message(f"evaluation: {result}")
         self.callbacks.on_evaluation(self, result)
-        # Of equal scores the later wins: its weights are trained for longer.
+        # At equal scores the later weights win, because they are trained for longer.
         if result.mean >= self.best_score:
             self.best_score = result.mean
             weights = self.agent.eval_policy.weights()
@@ -185,16 +191,19 @@ class Training:
         self.started_at = (self.step, time.perf_counter())
 
     def save(self, logger: Reporter) -> bool:
-        """Checkpoint; Diverged is raised before anything is written. Returns whether it is saved.
+        """Writes a checkpoint; returns whether it is saved.
 
-        A disk that does not take it is reported, and training goes on.
+        If the disk is full or fails, a warning is printed and training goes on.
+
+        Raises:
+            Diverged: a loss or gradient is not finite; nothing is written.
         """
         self.report(logger)
         run = self.run
         everywhere = self.trainer.state_dict()
         saved = True
         if run is not None and distributed.rank() == 0:
-            # The agent's state is made under the same protection from a full disk.
+            # A function, because the disk can also be full while the state is made.
             saved = run.checkpoint(
                 self.step,
                 lambda: {
@@ -211,26 +220,26 @@ class Training:
         return saved
 
     def restore(self, run: Run, fresh_episodes: bool = False) -> None:
-        """Go back to the newest checkpoint of the run that is whole and of this agent.
+        """Loads the run's newest checkpoint that is intact and fits this algorithm.
 
         Args:
-            fresh_episodes: new episodes begin in place of those that were under way.
+            fresh_episodes: begin new episodes instead of the interrupted ones.
 
         Raises:
-            NotReproduced: the environments do not lead to where they were.
+            NotReproduced: the environments do not reproduce their saved states.
         """
         run.restore(partial(self.take_up, fresh_episodes))
 
     def take_up(
         self, fresh_episodes: bool, step: int, state: dict[str, Any], weights: dict[str, Tensor]
     ) -> None:
-        """Go on from a checkpoint's content.
+        """Goes on from a checkpoint's content.
 
         Raises:
-            DamagedCheckpoint: it is not what such an agent saves, though its checksums are right.
-                The learner and this object are as before. A replay and environments may not be:
-                whatever is taken up next replaces them.
-            UserError: as the environments or the demonstrations say.
+            DamagedCheckpoint: the content does not fit this algorithm, though its checksums match.
+                The learner and this object are unchanged. The replay and the environments may have
+                changed; loading another checkpoint replaces them.
+            UserError: the environments or the demonstrations cannot be used.
         """
         take_up = self.trainer.begin_anew if fresh_episodes else self.trainer.load_state_dict
         try:
@@ -244,7 +253,7 @@ class Training:
         except (UserError, DamagedCheckpoint):
             raise
         except Exception as error:
-            # Content of any other form: what it breaks in torch or numpy has no common error.
+            # Malformed content breaks torch or numpy, whose errors share no base class.
             why = f"{type(error).__name__}: {plain(first_line(error))}"
             raise DamagedCheckpoint(f"the checkpoint of step {step} does not fit: {why}") from None
         self.step = step

@@ -1,4 +1,4 @@
-"""What a run says of itself: its origin as it opens the log, totals and the score as it ends."""
+"""Reports a run: its settings and sources at the start, its totals and score at the end."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from envs import EnvSpec, signals
 from envs.machine import available_cores, peak_memory_bytes
 
 SCORE_SEED = 30_000
-"""The games of a final score: not those that chose the best weights."""
+"""Seed of the final score's games; it differs from the seed that chose the best weights."""
 
 ORIGIN = {"dataset": "dataset", "model": "initial_model"}
-"""What the config calls an artifact that a run began with."""
+"""Key in the logged config for each type of artifact that a run begins with."""
 
 
 FRESH_EPISODES = "resumed with new episodes: weights, optimizer, counters and replay are the run's"
 
 
 def headline(training: Training) -> str:
-    """The first line of a training: what is trained on what, how, and where it is kept."""
+    """The first line of a training: algorithm, environment, machine and directory."""
     config = training.config
     run = training.run
     compute = training.agent.policy.compute
@@ -49,7 +49,7 @@ def headline(training: Training) -> str:
 
 
 def not_exact(spec: EnvSpec, differs: str) -> str:
-    """What a person must know of a run whose environment is not reproducible."""
+    """The note on a run whose environment is not reproducible."""
     return (
         f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, its"
         " episodes begin anew; --init-from keeps the weights alone"
@@ -57,34 +57,34 @@ def not_exact(spec: EnvSpec, differs: str) -> str:
 
 
 def begun(parts: str) -> str:
-    """Which weights of another run a run begins with."""
+    """The note on the weights that a run takes from another run."""
     return f"begins where another ended: {parts}"
 
 
 def stopped(training: Training) -> str:
-    """How to go on with a training that a signal stopped."""
+    """The message after a signal stops training, with the command that goes on."""
     path = training.run and training.run.path
     return f"stopped at step {training.step:,}; --resume {path} goes on"
 
 
 def unsaved(run: Run, step: int) -> str:
-    """The error of a training that ends at a step that the disk did not take."""
+    """The error of a training whose last step could not be saved."""
     at = run.newest_step()
     kept = "nothing is saved" if at is None else f"--resume {run.path} goes on from step {at:,}"
     return f"training ended at step {step:,}, which could not be saved; {kept}"
 
 
 def unscored(training: Training) -> str:
-    """How to score a training whose scoring a signal stopped."""
+    """The message after a signal stops the scoring, with the command that repeats it."""
     path = training.run and training.run.path
     return f"training is saved, its score is not; --resume {path} scores it"
 
 
 def open_logger(training: Training, console: bool = True) -> Reporter:
-    """What the first rank reports to, from this step on; the others report nothing.
+    """Opens the first rank's reporter, from this step on; the other ranks report nothing.
 
     Args:
-        console: whether it prints.
+        console: whether the reporter prints.
     """
     run = training.run
     config = training.config
@@ -124,14 +124,14 @@ def open_logger(training: Training, console: bool = True) -> Reporter:
 
 
 def short_name(spec: EnvSpec) -> str:
-    """`ALE/Pong-v5` as people call it, Pong; any other environment by its id."""
+    """The short name of an environment: Pong for `ALE/Pong-v5`, else its id."""
     return re.sub(r"^ALE/(\w+)-v5$", r"\1", spec.env_id).replace("/", "-")
 
 
 def sources_of(training: Training) -> list[Artifact]:
-    """What training began with: the demonstrations of an agent's lesson, and `--init-from`.
+    """The artifacts that training begins with: demonstrations, and the run of `--init-from`.
 
-    The latter may since have learned more, or be gone, when a run is resumed.
+    A resumed run leaves `--init-from` out, because that run may have changed or be deleted.
     """
     demos = getattr(training.agent, "demos", None)
     sources = [] if demos is None else [demos.dataset]
@@ -142,7 +142,7 @@ def sources_of(training: Training) -> list[Artifact]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The machine, as JSON values."""
+    """A description of the machine, as JSON values."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "device": device.type,
@@ -157,12 +157,16 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def frames_per_step(training: Training) -> int:
-    """Emulated frames of a step in the environment; a demonstrated step is one."""
+    """Emulated frames in a step of the environment; 1 for a demonstrated step."""
     return training.spec.frameskip if training.trainer.steps_environments else 1
 
 
 def totals(training: Training, seconds: float) -> dict[str, float]:
-    """How much was trained, in so many seconds, and what it took. Evaluations are part of it."""
+    """Totals of a training: steps, updates, speed and memory (10⁹ bytes).
+
+    Args:
+        seconds: wall-clock time of the training, including evaluations.
+    """
     learner = training.agent.learner
     values = {
         "total_steps": training.step,
@@ -179,7 +183,7 @@ def totals(training: Training, seconds: float) -> dict[str, float]:
 
 
 def score_best(training: Training, logger: Reporter) -> None:
-    """Score the best weights on games that did not choose them, and keep the score and a film."""
+    """Scores the best weights on games that did not choose them; saves the score and a film."""
     agent = training.agent
     config = training.config
     run = training.run
@@ -205,10 +209,10 @@ def score_best(training: Training, logger: Reporter) -> None:
 
 
 def plain(compared: dict[str, float]) -> dict[str, float]:
-    """`eval/of_demonstrator` as "of_demonstrator"."""
+    """The values by short names: "of_demonstrator" for `eval/of_demonstrator`."""
     return {name.rpartition("/")[2]: value for name, value in compared.items()}
 
 
 def in_words(compared: dict[str, float]) -> str:
-    """`eval/of_demonstrator` 0.93 as ", 93.0% of demonstrator"."""
+    """The values as text: `eval/of_demonstrator` 0.93 is ", 93.0% of demonstrator"."""
     return "".join(f", {v:.1%} {n.replace('_', ' ')}" for n, v in plain(compared).items())
