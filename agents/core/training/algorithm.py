@@ -1,4 +1,4 @@
-"""Algorithms: what improves a policy. They own learners and buffers; their policy acts."""
+"""Algorithms improve a policy. They own learners and buffers; their policy acts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class Algorithm(ABC):
     """Improves a policy.
 
     Args:
-        config: the algorithm's own.
+        config: the algorithm's own config.
         policy: the policy to improve, on its device.
 
     Attributes:
         policy: acts in training; `learner` changes its network.
-        learner: trains the part "policy", and what other parts an algorithm adds.
-        horizon_steps: steps between two calls of `update`: of each environment, or demonstrated.
+        learner: trains the part "policy", and other parts that an algorithm adds.
+        horizon_steps: steps between two calls of `update`, of each environment or of the
+            demonstrations.
     """
 
     horizon_steps: int
@@ -41,40 +42,40 @@ class Algorithm(ABC):
 
     @property
     def eval_policy(self) -> Policy:
-        """The policy that is evaluated and saved: `policy`, or a running mean of its weights."""
+        """The policy to evaluate and save: `policy`, or a running mean of its weights."""
         if self._average is not None:
             self._average.copy_buffers()
         return self._averaged_policy
 
     def exploration(self, step: int) -> float:
-        """The ε or temperature of training at a step; the temperature is 1."""
+        """The ε or temperature of training at a step; by default 1."""
         return 1.0
 
     @abstractmethod
     def update(self) -> dict[str, Tensor]:
-        """Learn from what there is; returns metrics to average, {} when it is not time."""
+        """Learns from the stored data; returns metrics to average, or {} if no update is due."""
 
     @abstractmethod
     def state_dict(self, store: Any) -> dict[str, Any]:
-        """Everything but the policy's weights that an exact resume needs.
+        """The state that an exact resume needs, without the policy's weights.
 
         Args:
-            store: takes the frames of a replay (`agents.core.data.replay_store.ChunkStore`).
+            store: receives the frames of a replay (`agents.core.data.replay_store.ChunkStore`).
         """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
-        """Take up from `state_dict`, after the weights.
+        """Loads a state of `state_dict`; the weights must be loaded before.
 
         Raises:
-            ValueError: it is the state of another algorithm or config.
+            ValueError: the state comes from another algorithm or config.
         """
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Act with these weights, and learn on from them.
+        """Loads weights to act with and to go on learning from.
 
         Raises:
-            ValueError: they are of another network, or not finite; then nothing is loaded.
+            ValueError: the weights do not fit the network or are not finite; nothing is loaded.
         """
         fitting = all_like(weights, self._averaged_policy.weights(), "weights")
         self.policy.load_weights(fitting)
@@ -82,21 +83,21 @@ class Algorithm(ABC):
 
 
 class OnlineAlgorithm(Algorithm):
-    """An algorithm that learns from what its policy does.
+    """An algorithm that learns from the steps of its own policy.
 
     Attributes:
-        can_overlap: whether `update` may run before the last step was observed.
+        can_overlap: whether `update` may run before the last step is observed.
     """
 
     can_overlap = False
 
     @abstractmethod
     def observe(self, step: Step) -> None:
-        """Take in one step of some environments."""
+        """Stores one step of some environments."""
 
     @abstractmethod
     def end_episodes(self) -> None:
-        """All episodes under way are over, although their ends were not seen."""
+        """Ends all current episodes; their last steps were not observed."""
 
 
 class OfflineAlgorithm(Algorithm):
@@ -112,4 +113,4 @@ class OfflineAlgorithm(Algorithm):
 
     @abstractmethod
     def validate(self) -> dict[str, Tensor]:
-        """ "validation/loss" and more of held-out steps; {} where nothing is held out."""
+        """Metrics of the held-out steps, with "validation/loss"; {} if no step is held out."""

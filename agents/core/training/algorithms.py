@@ -2,11 +2,11 @@
 
 An algorithm is a module with
 
-- `Config`: a dataclass, its settings;
+- `Config`: the dataclass of its settings;
 - `PRESETS`: its `Config`s by name, "control" at least;
 - `make_policy(config, spaces, device)`: makes the policy, which acts;
-- `make_algorithm(config, policy)`: makes what improves it;
-- `TRAINER`: the name of what trains it, "online" or "offline".
+- `make_algorithm(config, policy)`: makes the algorithm, which improves the policy;
+- `TRAINER`: the name of its trainer, "online" or "offline".
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from envs import UserError, plugins
 from envs.errors import did_you_mean, first_line
 
 GROUP = "joystick.algorithms"
-"""The group of entry points by which an installed package adds algorithms: name = "module"."""
+"""The entry-point group in which an installed package lists algorithms: name = "module"."""
 
 NEEDED = ("Config", "PRESETS", "make_policy", "make_algorithm", "TRAINER")
-"""What the module of an algorithm has."""
+"""The names that an algorithm's module must define."""
 
 
 class Listed(NamedTuple):
-    """An algorithm of this package: its module, and what it is in a line."""
+    """An algorithm of this package: its module, and its description in one line."""
 
     module: str
     about: str
@@ -43,12 +43,12 @@ BUILT_IN = {
 
 
 def algorithms() -> list[str]:
-    """Names of the algorithms of this package."""
+    """The names of this package's algorithms, sorted."""
     return sorted(BUILT_IN)
 
 
 def listed() -> dict[str, str]:
-    """All algorithms that `algorithm` finds, with a line of what each is. None is imported."""
+    """All algorithms that `algorithm` finds, each with its description; imports none of them."""
     found = {name: each.about for name, each in BUILT_IN.items()}
     for name, entry in installed().items():
         package = entry.dist.name if entry.dist is not None else entry.module
@@ -59,12 +59,12 @@ def listed() -> dict[str, str]:
 
 
 def installed() -> dict[str, metadata.EntryPoint]:
-    """The algorithms of other packages that are installed."""
+    """The algorithms of other installed packages."""
     return {each.name: each for each in metadata.entry_points(group=GROUP)}
 
 
 def of_plugins() -> dict[str, ModuleType]:
-    """The plugins that are algorithms: those that have any part of one."""
+    """The plugins that are algorithms: they have `make_algorithm` or `TRAINER`."""
     return {
         name: module
         for name, module in plugins.loaded().items()
@@ -76,7 +76,7 @@ def algorithm(name: str) -> ModuleType:
     """The module of an algorithm.
 
     Raises:
-        UserError: there is none of that name, or it lacks what an algorithm has.
+        UserError: no algorithm has that name, or its module lacks a name of `NEEDED`.
     """
     module = of_plugins().get(name)
     if name in BUILT_IN:
@@ -98,7 +98,7 @@ def algorithm(name: str) -> ModuleType:
 
 
 def name_of(module: ModuleType) -> str:
-    """The name by which an algorithm's module is found."""
+    """The name of an algorithm's module in `algorithm`."""
     for name, each in BUILT_IN.items():
         if each.module == module.__name__:
             return name
@@ -109,7 +109,7 @@ def name_of(module: ModuleType) -> str:
 
 
 def command_of(name: str) -> str:
-    """What a person types to train an algorithm."""
+    """The command that trains an algorithm."""
     if name in BUILT_IN:
         return f"python -m {BUILT_IN[name].module}"
     plugin = f" --plugin {file_of(name)}" if name not in installed() else ""
@@ -117,7 +117,7 @@ def command_of(name: str) -> str:
 
 
 def require_algorithm(module: object, what: str) -> None:
-    """Raise a UserError where a module lacks what an algorithm has."""
+    """Raises a UserError if a module lacks a name of `NEEDED`."""
     missing = [name for name in NEEDED if not hasattr(module, name)]
     if missing:
         raise UserError(
@@ -135,5 +135,5 @@ def unknown(name: str) -> UserError:
 
 
 def file_of(name: str) -> str:
-    """The file that a plugin's algorithm of this name would be in."""
+    """The file of a plugin that would define an algorithm of this name."""
     return f"{name}.py" if name.isidentifier() else "FILE.py"

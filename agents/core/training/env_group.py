@@ -1,4 +1,4 @@
-"""Environments that step together, and what a policy remembers of them."""
+"""Environment groups: environments that step together, with the policy's state for them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from envs.tape_recorder import rows_of_state
 
 
 class DeviceFrameStack:
-    """Observations (N, stack, ...) on their way to a device: only the newest frames travel.
+    """Copies observations (N, stack, ...) to a device, of each step only the newest frame.
 
-    The device has the older frames already. Frames before an episode's start are zero, as in the
+    The device already has the older frames. Frames before an episode's start are zero, as in the
     emulator.
     """
 
@@ -29,7 +29,12 @@ class DeviceFrameStack:
         self.device = device
 
     def next(self, obs_N: np.ndarray, began_N: np.ndarray) -> Tensor:
-        """The next observations there; in the environments `began_N` an episode began."""
+        """The next observations on the device.
+
+        Args:
+            obs_N: the next observations.
+            began_N: bool, the observation begins an episode.
+        """
         newest_N = to_device(obs_N[:, -1:], self.device)
         goes_on_N = to_device(~began_N, self.device).view(-1, *[1] * (obs_N.ndim - 1))
         self.obs_N = torch.cat([self.obs_N[:, 1:] * goes_on_N, newest_N], dim=1)
@@ -37,13 +42,13 @@ class DeviceFrameStack:
 
 
 class EnvGroup:
-    """Environments that step together, from an observation to the next one.
+    """N environments that step together, with the policy that acts in them.
 
     Attributes:
-        rows: which of the process's environments these are.
-        obs: what the next actions are chosen on: a tensor on the learner's device where only
-            frames travel (`DeviceFrameStack`), else an array.
-        state: what the policy remembers of the episodes.
+        rows: the group's slice of the process's environments.
+        obs: the present observations, from which the next actions are chosen. A tensor on the
+            learner's device if a `DeviceFrameStack` holds them, else an array.
+        state: the policy's state for these episodes.
         is_first_N: bool, `obs` is the first observation of its episode.
     """
 
@@ -60,27 +65,27 @@ class EnvGroup:
         self.begin(self.env.reset()[0])
 
     def _forget(self) -> None:
-        """Make what is known before the first step of an episode."""
+        """Sets state, reward and `is_first_N` to their values at the start of an episode."""
         num_envs = self.env.num_envs
         self.state = self.policy.initial_state(num_envs)
         self.reward_N = np.zeros(num_envs, np.float32)
         self.is_first_N = np.ones(num_envs, bool)
 
     def begin(self, obs: np.ndarray) -> None:
-        """Go on from these observations."""
+        """Makes `obs` the present observations."""
         self.obs: Obs = obs
         if self.device.type != "cpu" and self.env.env_spec.frame_stack > 1:
             self.screens = DeviceFrameStack(obs, self.device)
             self.obs = self.screens.obs_N
 
     def send(self, exploration: float) -> None:
-        """Choose actions and hand them to the environments, which step while others are served."""
+        """Chooses actions and sends them; the environments step while other groups are served."""
         inputs = PolicyInputs(self.obs, self.reward_N, self.is_first_N)
         self._output = self.policy.act(inputs, self.state, self.rng, exploration)
         self.env.send(self._output.action_N)
 
     def recv(self) -> tuple[Step, dict[str, Any]]:
-        """What the actions led to, and the environments' info."""
+        """Waits for the environments; returns the step and their info."""
         output = self._output
         next_obs, reward_N, terminated_N, truncated_N, info = self.env.recv()
         if self.screens is not None:
@@ -106,7 +111,7 @@ class EnvGroup:
 
     @property
     def begun_state(self) -> State:
-        """The state that the next actions are chosen with: zero where an episode begins."""
+        """The policy's state for the next actions; zero for environments that begin an episode."""
         return begun(self.state, self.is_first_N)
 
     def state_dict(self) -> dict[str, Any]:
@@ -119,10 +124,10 @@ class EnvGroup:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where the run's environments were, of which these are a part.
+        """Loads this group's part of the state of all the run's environments.
 
         Raises:
-            NotReproduced: the environments do not lead there.
+            NotReproduced: the environments do not reproduce their saved states.
         """
         rows = self.rng.rows
         self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
@@ -134,7 +139,7 @@ class EnvGroup:
         self.rng.generator.set_state(state["generator"])
 
     def begin_anew(self, state: dict[str, Any]) -> None:
-        """Begin new episodes in place of the saved ones; random draws go on as they were."""
+        """Begins new episodes instead of the saved ones; the random numbers go on from theirs."""
         rows = self.rng.rows
         self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
         self._forget()
@@ -142,7 +147,7 @@ class EnvGroup:
 
 
 def earlier_state(state: dict[str, Any]) -> dict[str, Any]:
-    """The state of a checkpoint by its present names: version 0.1 kept a memory alone."""
+    """A checkpoint's state by its present names; version 0.1 saved only a memory."""
     if "state" in state:
         return state
     memory_NS = state["memory"]

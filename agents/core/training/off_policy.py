@@ -1,6 +1,7 @@
-"""Off-policy algorithms: they learn from a replay of what any policy did, as often as they like.
+"""Off-policy algorithms: they learn repeatedly from a replay of steps, whatever policy took them.
 
-Counters, target copies, sampling and schedules are here. An algorithm's file holds its loss.
+This module holds counters, target copies, sampling and schedules. An algorithm's own file holds its
+loss.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Method(Protocol):
     """The mathematics of an off-policy algorithm."""
 
     def loss(self, batch: Batch) -> LossOutput:
-        """The loss of each transition, its priority, and other values of each."""
+        """The loss, priority and metrics of each transition."""
         ...
 
 
@@ -34,14 +35,14 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
     """Stores steps in a replay, and fits a network to bootstrapped n-step returns.
 
     Args:
-        method: makes the algorithm's mathematics from its config, the network and the target
-            network: a copy that is renewed every `target_every_updates` updates.
-        sampler: makes what minibatches come from, given the replay; by default the replay alone.
+        method: makes the algorithm's `Method` from its config, the network and the target network,
+            a copy that is renewed every `target_every_updates` updates.
+        sampler: makes the source of minibatches from the replay; by default the replay itself.
 
     Attributes:
         steps: environment steps observed.
         updates: optimization steps taken.
-        updates_due: the fraction of an update that is due, below 1 between two steps.
+        updates_due: updates to take now; between two steps, a fraction below 1.
     """
 
     can_overlap = True
@@ -78,7 +79,7 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
         self.replay.end_episodes()
 
     def update(self) -> dict[str, Tensor]:
-        """The updates that are due; returns the metrics of the last one."""
+        """Takes the updates that are due; returns the metrics of the last one."""
         metrics: dict[str, Tensor] = {}
         config = self.config
         if self.steps < config.learning_starts_steps or not self.sampler.ready:
@@ -98,12 +99,16 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
 
     @property
     def _until_target_copy(self) -> int:
-        """Updates before the target network is renewed."""
+        """Number of updates before the target network is renewed."""
         every = self.config.target_every_updates
         return every - self.updates % every
 
     def _fit(self, uniform_UB: Tensor) -> dict[str, Tensor]:
-        """U updates, each on a minibatch drawn by its row; returns the last one's metrics."""
+        """Takes U updates; returns the metrics of the last one.
+
+        Args:
+            uniform_UB: random numbers in [0, 1); each row draws a minibatch of B transitions.
+        """
         metrics: dict[str, Tensor] = {}
         for uniform_B in uniform_UB:
             batch = self.sampler.sample(uniform_B)

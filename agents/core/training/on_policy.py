@@ -1,4 +1,4 @@
-"""On-policy algorithms: they learn from what their present policy did, once, and forget it."""
+"""On-policy algorithms: they learn from rollouts of the present policy, then discard them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ class Method(Protocol):
     """The mathematics of an on-policy algorithm."""
 
     def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
-        """Update the network on a rollout that began at a step of the run; returns what to log."""
+        """Updates the network on a rollout; returns metrics to log.
+
+        Args:
+            step: step of the run at which the rollout begins.
+        """
         ...
 
     def loss(self, batch: Sequences) -> LossOutput:
-        """The loss of each step of a minibatch, and other values of each."""
+        """The loss and metrics of each step of a minibatch."""
         ...
 
 
 class OnPolicyAlgorithm(OnlineAlgorithm):
-    """Collects rollouts of an actor-critic, and has a method improve it on each.
+    """Collects rollouts of an actor-critic; a method improves the policy on each rollout.
 
     Args:
-        method: makes the algorithm's mathematics from its config, the network and the learner.
+        method: makes the algorithm's `Method` from its config, the network and the learner.
     """
 
     policy: ActorCriticPolicy
@@ -59,10 +63,10 @@ class OnPolicyAlgorithm(OnlineAlgorithm):
         self.rollout.end_episodes()
 
     def update(self) -> dict[str, Tensor]:
-        """What the method makes of the rollout."""
+        """Improves the policy on the rollout, then clears it; returns the method's metrics."""
         metrics = self.method.improve(self.rollout, self.steps)
         self.steps += self.rollout.size
-        # The statistics of observations take in a rollout after it was learned from.
+        # Only now: the updates must normalize observations as the policy did when it acted.
         self.policy.network.normalizer.update(self.rollout.kept["obs"])
         self.rollout.clear()
         return metrics

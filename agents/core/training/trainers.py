@@ -1,7 +1,7 @@
-"""Trainers: where an algorithm's data comes from, round by round, and when it learns from it.
+"""Trainers: they supply an algorithm with data in rounds, and call its updates.
 
-An algorithm's module names its trainer: `TRAINER = "online"`. Another trainer, such as one that
-records and learns in turns, is a class here and a line in `TRAINERS`.
+An algorithm's module names its trainer: `TRAINER = "online"`. A new trainer, such as one that
+alternates between recording and learning, is a class here and a line in `TRAINERS`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Trainer(ABC):
     """Trains an algorithm in rounds.
 
     Attributes:
-        steps_environments: a round steps environments; else it reads what others recorded.
-        job_type: what W&B calls such a run.
-        needs: what the trainer calls of an algorithm, beside `update`.
-        round_steps: the steps of a round, over all ranks.
+        steps_environments: whether a round steps environments; else it reads demonstrations.
+        job_type: the job type of the run in W&B.
+        needs: the attributes of an algorithm that the trainer uses, beside `update`.
+        round_steps: steps in a round, over all ranks.
     """
 
     steps_environments: ClassVar[bool]
@@ -48,14 +48,14 @@ class Trainer(ABC):
 
     @classmethod
     def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
-        """Pass where this trainer can train an algorithm in this way.
+        """Checks that this trainer can train an algorithm with these settings.
 
         Args:
-            name: what errors call the algorithm.
-            fresh_episodes: a resumed run begins new episodes.
+            name: name of the algorithm in errors.
+            fresh_episodes: whether a resumed run begins new episodes.
 
         Raises:
-            UserError: names what the algorithm lacks, or the setting that does not fit.
+            UserError: the algorithm lacks an attribute, or a setting does not fit it.
         """
         missing = [each for each in cls.needs if not hasattr(algorithm, each)]
         if missing:
@@ -67,19 +67,19 @@ class Trainer(ABC):
     @classmethod
     @abstractmethod
     def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> Trainer:
-        """The trainer of an algorithm, ready for its first round."""
+        """Makes the trainer of an algorithm, ready for its first round."""
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is no more to learn."""
+        """Whether training ends before `total_steps`."""
         return False
 
     @abstractmethod
     def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        """Train the round that begins at `step`; returns metrics to average."""
+        """Trains the round that begins at `step`; returns metrics to average."""
 
     def compared(self, score: float) -> dict[str, float]:
-        """An evaluation's mean return, beside what it is measured by."""
+        """Metrics that compare an evaluation's mean return with a reference; {} without one."""
         return {}
 
     @abstractmethod
@@ -87,27 +87,27 @@ class Trainer(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Goes on from a saved state.
 
         Raises:
-            NotReproduced: the environments do not lead to where they were.
+            NotReproduced: the environments do not reproduce their saved states.
         """
 
     def begin_anew(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with new episodes in place of the saved ones.
+        """Goes on from a saved state, but begins new episodes.
 
-        The algorithm has its own state already.
+        The algorithm's own state is loaded before.
         """
         self.load_state_dict(state)
 
     def close(self) -> None:  # noqa: B027
-        """Give back environments and threads, if there are any."""
+        """Closes environments and threads, if there are any."""
 
 
 class OnlineTrainer(Trainer):
     """Steps the policy in environments, and hands each step to the algorithm.
 
-    The environments are in groups: while one steps, the policy chooses actions for another.
+    The environments form groups: while one group steps, the policy chooses actions for another.
     """
 
     steps_environments = True
@@ -130,7 +130,7 @@ class OnlineTrainer(Trainer):
         self.agent = agent
         self.envs = envs
         self.num_envs = config.num_envs
-        # Where learning overlaps with acting, a copy acts with the weights from before the update.
+        # When learning overlaps with acting, a copy acts with the weights before the update.
         overlaps = overlaps_learning(config)
         self.behavior = agent.policy.copy() if overlaps else agent.policy
         self.groups = self._make_groups(config)
@@ -145,7 +145,7 @@ class OnlineTrainer(Trainer):
             self.beside = ThreadPoolExecutor(1, "learning", torch.set_num_threads, threads)
 
     def _make_groups(self, config: BaseConfig) -> list[EnvGroup]:
-        """A group for each vector environment, reset, with its rows of random numbers."""
+        """Makes and resets a group for each vector environment, with its rows of random numbers."""
         ours = distributed.share(config.num_envs)
         groups: list[EnvGroup] = []
         first = 0
@@ -160,9 +160,9 @@ class OnlineTrainer(Trainer):
         return groups
 
     def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        """The agent's horizon of steps, and what it learns from them.
+        """Steps each environment `horizon_steps` times and updates the algorithm; returns metrics.
 
-        Of two groups one steps while actions are chosen for the other.
+        While one group steps, the policy chooses actions for the other.
         """
         horizon = self.agent.horizon_steps
         metrics: dict[str, Tensor] = {}
@@ -183,15 +183,15 @@ class OnlineTrainer(Trainer):
         return metrics if self.overlap else self.agent.update()
 
     def begin_learning(self, beside: ThreadPoolExecutor) -> Future[dict[str, Tensor]]:
-        """Start to learn, and act meanwhile with a copy of the present weights.
+        """Starts an update in another thread; meanwhile a copy of the present weights acts.
 
-        An agent that learns after it acts chooses the same actions.
+        The actions are the same as when the update runs after the round.
         """
         copy_weights(self.agent.policy.network, self.behavior.network)
         return beside.submit(self.agent.update)
 
     def finish_learning(self, begun: Future[dict[str, Tensor]] | None) -> dict[str, Tensor]:
-        """Wait for what began to learn, or learn."""
+        """Waits for the update that began, or runs one now; returns its metrics."""
         return begun.result() if begun else self.agent.update()
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
@@ -205,7 +205,7 @@ class OnlineTrainer(Trainer):
         logger.metrics(step, {name: float(value) for name, value in episode.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of all ranks' environments, which does not depend on who plays them."""
+        """The state of all ranks' environments; it does not depend on groups or ranks."""
         ours = [group.state_dict() for group in self.groups]
         groups = [
             group for rank in distributed.gather(ours, self.agent.policy.device) for group in rank
@@ -240,9 +240,9 @@ class OnlineTrainer(Trainer):
 
 
 class OfflineTrainer(Trainer):
-    """Trains on demonstrations: a step is a demonstrated step that was trained on.
+    """Trains on demonstrations: each demonstrated step in a minibatch counts as a step.
 
-    It ends early when `patience` validations in a row had no smaller loss than the least.
+    Training ends early when `patience` validations in a row do not lower the least loss.
     """
 
     steps_environments = False
@@ -294,7 +294,7 @@ class OfflineTrainer(Trainer):
         self.in_vain = 0 if better else self.in_vain + 1
 
     def compared(self, score: float) -> dict[str, float]:
-        """Of the way from random play to the demonstrator, 1.0 is as good as it."""
+        """The score on a scale from 0 (random play) to 1 (the demonstrator)."""
         random, demonstrator = self.agent.reference_scores
         if demonstrator == random:
             return {}
@@ -309,14 +309,14 @@ class OfflineTrainer(Trainer):
 
 
 TRAINERS: dict[str, type[Trainer]] = {"online": OnlineTrainer, "offline": OfflineTrainer}
-"""The trainers, by the name that an algorithm's module gives as `TRAINER`."""
+"""The trainers by the name that an algorithm's module has as `TRAINER`."""
 
 
 def trainer_of(module: ModuleType) -> type[Trainer]:
     """The trainer of an algorithm's module.
 
     Raises:
-        UserError: there is no trainer of that name.
+        UserError: no trainer has that name.
     """
     name = module.TRAINER
     if name not in TRAINERS:
@@ -332,20 +332,21 @@ def trainer_name(trainer: type[Trainer]) -> str:
 
 
 def not_shared(name: str) -> UserError:
-    """The error for several processes where an algorithm trains in one."""
+    """The error when several processes run an algorithm that trains in one process."""
     return UserError(f"{name} trains in one process: its data is not shared between ranks")
 
 
 def overlaps_learning(config: BaseConfig) -> bool:
-    """Whether some cores learn while others act; beside a GPU, which only hears what to do, all
-    cores act.
+    """Whether some cores learn while others act.
+
+    False on a GPU: its updates take no core, so all cores act.
     """
     on_cpu = resolve_device(config.device).type == "cpu"
     return config.overlap_learning and on_cpu and cores(config.num_threads) > 1
 
 
 def make_groups(spec: EnvSpec, config: BaseConfig) -> list[TapedVectorEnv]:
-    """This rank's environments, in groups that step in turn."""
+    """Makes this rank's environments, in groups that step in turn."""
     ours = distributed.share(config.num_envs)
     each, left = divmod(ours.stop - ours.start, config.env_splits)
     require(left == 0, "num_envs", config.num_envs, f"shared evenly by {config.env_splits} groups")
