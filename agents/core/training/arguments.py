@@ -1,4 +1,4 @@
-"""What a command line of an algorithm asks for."""
+"""Parses the command line of an algorithm."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from envs.output import tell
 
 
 class Command(NamedTuple):
-    """What a command line asks for.
+    """A parsed command line.
 
     Attributes:
-        resumed: the run to go on with, if any.
-        fresh_episodes: it goes on with new episodes, not with those that were under way.
+        resumed: the run to resume, if any.
+        fresh_episodes: whether a resumed run begins new episodes instead of the interrupted ones.
     """
 
     config: BaseConfig
@@ -36,9 +36,13 @@ class Command(NamedTuple):
 
 
 def parse(module: ModuleType, args: list[str]) -> Command:
-    """What a command line of an algorithm asks for.
+    """Parses the command line of an algorithm.
 
-    Defaults come from `--preset`; or from the run of `--resume`, most of whose settings must stay.
+    The defaults come from `--preset`, or from the run of `--resume`, whose other settings than
+    `MAY_CHANGE_ON_RESUME` must stay.
+
+    Raises:
+        UserError: a flag or value is not allowed.
     """
     args = earlier_names.flags(command_line.hyphenated(args))
     first = command_line.Flags()
@@ -80,9 +84,9 @@ def parse(module: ModuleType, args: list[str]) -> Command:
 
 
 def shaped(words: list[str], default: Any) -> list[str]:
-    """The words with a number for `--learning-rate` as the default's schedule from that number.
+    """The words, with a plain number of `--learning-rate` scaled to the default's schedule.
 
-    The step size is what people change most: where the preset's falls, theirs falls alike.
+    People change the step size most. If the preset's step size falls, theirs falls alike.
     """
 
     def from_start(text: str) -> str:
@@ -96,7 +100,7 @@ def shaped(words: list[str], default: Any) -> list[str]:
 
 
 def held_schedules(module: ModuleType, config: Any) -> list[str]:
-    """In words, which schedules of the run's preset are constant in the run."""
+    """A line for each setting that is a schedule in the preset and constant in the run."""
     usual = module.PRESETS[config.preset]
     return [
         f"{flag(name)} {getattr(config, name)} is constant; the preset has {getattr(usual, name)}"
@@ -106,7 +110,7 @@ def held_schedules(module: ModuleType, config: Any) -> list[str]:
 
 
 def require_algorithm(run: Run, module: ModuleType) -> None:
-    """Raise a UserError, with the right command, where another algorithm made the run."""
+    """Raises a UserError with the right command if another algorithm made the run."""
     name = name_of(module)
     if run.algo != name:
         raise UserError(
@@ -116,10 +120,10 @@ def require_algorithm(run: Run, module: ModuleType) -> None:
 
 
 def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> Any:
-    """The preset of that name for that environment, which may be None for the preset's own.
+    """The preset of a name for an environment; `env_id` None is the preset's own environment.
 
-    `auto` is `atari` for Atari games, on a GPU `atari-gpu` where there is one, and `control` for
-    everything else.
+    `auto` is `atari` for Atari games and `control` for everything else. On a GPU it is the preset
+    with `-gpu` after its name, if that exists.
     """
     if name == "auto":
         atari = env_id is None or envs.spec(env_id).family == "atari"
@@ -128,7 +132,7 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
         if on_gpu and f"{name}-gpu" in module.PRESETS:
             name = f"{name}-gpu"
         if name not in module.PRESETS:
-            # A person's own algorithm may have other presets.
+            # A user's own algorithm may have other presets.
             name = next(iter(module.PRESETS))
     if name not in module.PRESETS:
         known = ["auto", *module.PRESETS]
@@ -139,7 +143,7 @@ def preset(module: ModuleType, name: str, env_id: str | None, device: str) -> An
 
 
 def refuse_absent(module: ModuleType, words: list[str]) -> None:
-    """Raise a UserError for the flag of a setting that other algorithms have."""
+    """Raises a UserError for the flag of a setting that only other algorithms have."""
     absent = {field.name for field in dataclasses.fields(module.Config) if not field.init}
     for word in words:
         name = command_line.flag_of(word)
@@ -148,7 +152,7 @@ def refuse_absent(module: ModuleType, words: list[str]) -> None:
 
 
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
-    """Raise a UserError for a setting that a resumed run cannot change."""
+    """Raises a UserError for a setting that a resumed run cannot change."""
     if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
         raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
     for name in names(type(saved)):

@@ -1,4 +1,4 @@
-"""A policy is built where its network fits into memory, which is known before it is made."""
+"""Builds a policy, after a check that its network fits into memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from agents.core.types.spaces import Spaces
 from envs import EnvSpec
 
 TO_TRAIN = 4
-"""Numbers that training keeps of each parameter: itself, its gradient and Adam's two moments."""
+"""Numbers for each parameter in training: its value, its gradient and Adam's two moments."""
 
 
 def build_policy(
     module: ModuleType, config: Any, spaces: Spaces, device: torch.device, copies: int = 1
 ) -> Policy:
-    """The policy of an algorithm, with initial weights.
+    """Builds the policy of an algorithm, with initial weights.
 
     Args:
-        module: the algorithm's, `agents.<algo>`.
-        copies: numbers that are kept of each parameter: 1 to play, `TO_TRAIN` to learn.
+        module: the algorithm's module, `agents.<algo>`.
+        copies: numbers stored for each parameter: 1 to play, `TO_TRAIN` to learn.
 
     Raises:
-        UserError: the network would not fit into the device's memory, or the algorithm does not
-            take the spaces.
+        UserError: the network does not fit into the device's memory, or the algorithm does not
+            support the spaces.
     """
     count = num_parameters(module, config, spaces)
     what = f"a network of {count:,} parameters"
@@ -37,18 +37,18 @@ def build_policy(
 
 
 def num_parameters(module: ModuleType, config: Any, spaces: Spaces) -> int:
-    """How many parameters the policy's network will have; nothing is allocated or drawn."""
+    """The number of parameters of the policy's network; allocates nothing, draws nothing."""
     device = torch.device("meta")
     threads = torch.get_num_threads()
     try:
         with device:
             policy = module.make_policy(config, spaces, device)
     finally:
-        # `Compute.of` sets them for its network, and initial weights depend on them.
+        # `Compute.of` sets the threads for its network, and initial weights depend on them.
         torch.set_num_threads(threads)
     return sum(parameter.numel() for parameter in policy.network.parameters())
 
 
 def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
-    """The observations and actions of `num_envs` environments."""
+    """The spaces of `num_envs` environments."""
     return Spaces.of(spec, num_envs, *envs.spaces_of(spec))

@@ -1,6 +1,6 @@
-"""The parts of settings that training takes, and config.json.
+"""The settings of training, and the file config.json.
 
-The other rooms have theirs in `settings.py`: network, optimizer, machine and data.
+The settings of network, optimizer, machine and data are in the file `settings.py` of their room.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from envs.text import plain
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig(EnvFlags, Part):
-    """The environment that is trained for."""
+    """The environment to train for."""
 
     title: ClassVar[str] = "Environment"
 
@@ -60,7 +60,7 @@ class EnvConfig(EnvFlags, Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CollectConfig(EnvConfig):
-    """The same for an algorithm that acts in it."""
+    """The environment's settings for an algorithm that acts in it."""
 
     num_envs: Environments = 8
     """This many environments step together."""
@@ -99,7 +99,7 @@ class EvaluationConfig(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class LogConfig(Part):
-    """What is reported, and where."""
+    """Settings of reports: how often, and where to."""
 
     title: ClassVar[str] = "Logging"
 
@@ -119,7 +119,7 @@ class LogConfig(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(EnvConfig, EvaluationConfig, MachineConfig, LogConfig, SeedConfig):
-    """What every run has, whatever is trained."""
+    """The settings of every run."""
 
     title: ClassVar[str] = "Run"
 
@@ -141,7 +141,7 @@ class RunConfig(EnvConfig, EvaluationConfig, MachineConfig, LogConfig, SeedConfi
             self.check_steps(name, getattr(self, name))
 
     def check_steps(self, name: str, value: Linear) -> None:
-        """Raise a UserError for a schedule that does not end after it begins."""
+        """Raises a UserError for a schedule that does not end after it begins."""
         for step in (value.first_step, value.last_step):
             require(0 <= step < 2**63, name, value, "a line between two steps from 0 to 2**63")
         last = value.until(self.total_steps).last_step
@@ -151,16 +151,16 @@ class RunConfig(EnvConfig, EvaluationConfig, MachineConfig, LogConfig, SeedConfi
 
 @dataclass(frozen=True, kw_only=True)
 class BaseConfig(RunConfig, NetworkConfig, OptimizerConfig):
-    """The parts that every algorithm has; its Config adds others, and settings of its own."""
+    """The settings of every algorithm; an algorithm's Config adds parts and settings to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
-    """What every algorithm has that learns from a replay."""
+    """The settings of every algorithm that learns from a replay."""
 
     title: ClassVar[str] = "Learning"
 
-    # These values learn Pong soonest on two CPU cores.
+    # With these values DQN learns Pong soonest on two CPU cores.
     max_grad_norm: float = 10.0
     learning_rate: Linear = constant(7e-4)
     gamma: float = 0.98
@@ -191,7 +191,7 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig):
-    """What every algorithm has that learns from rollouts."""
+    """The settings of every algorithm that learns from rollouts."""
 
     title: ClassVar[str] = "Learning"
 
@@ -206,7 +206,7 @@ class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig
 
 
 FIRST_VERSION = "0.1"
-"""The version whose config.json names none."""
+"""The version of a config.json that names no version."""
 
 MAY_CHANGE_ON_RESUME = {
     *("total_steps", "log_every_steps", "eval_every_steps", "eval_episodes"),
@@ -224,7 +224,7 @@ def to_json(config: BaseConfig) -> dict[str, Any]:
 
 
 def of_run(config_class: type[Any], run: Run) -> Any:
-    """The config of a run's config.json, validated; raises as `from_json`."""
+    """Reads and validates the config in a run's config.json; raises as `from_json`."""
     saved = run.config()
     written_by = str(saved.get("version", FIRST_VERSION))
     present = written_by == program.version()
@@ -233,10 +233,13 @@ def of_run(config_class: type[Any], run: Run) -> Any:
 
 
 def from_json(config_class: type[Any], values: dict[str, Any], where: str = "config.json") -> Any:
-    """A config from `to_json`, validated; `where` it was written begins the line of an error.
+    """Makes a validated config from the values of `to_json`.
+
+    Args:
+        where: source of the values; error messages begin with it.
 
     Raises:
-        UserError: a field is unknown, of another type, or has a value that cannot work.
+        UserError: a field is unknown, has another type, or has a value that is not allowed.
     """
     known = names(config_class)
     values = earlier_names.without_absent(earlier_names.settings(values), known)
@@ -255,7 +258,7 @@ def from_json(config_class: type[Any], values: dict[str, Any], where: str = "con
 
 
 def schedule_from(name: str, value: Any, where: str) -> dict[str, Any]:
-    """The fields of a schedule as `to_json` writes it, a number or a text."""
+    """The fields of a schedule that `to_json` wrote as a number or a text."""
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(f"{plain(value)}: {ALLOWED}")

@@ -1,6 +1,6 @@
 """Loads a trained policy from a run directory, for evaluation and recording.
 
-Nothing in `demos` imports agents: it finds `demonstrator` as the entry point `run` of the group
+`demos` does not import agents. It finds `demonstrator` through the entry point `run` of the group
 `joystick.policies`.
 """
 
@@ -23,11 +23,11 @@ from envs import EnvSpec
 
 
 class Loaded(NamedTuple):
-    """A trained policy and what it was trained for.
+    """A trained policy with the environment and config of its run.
 
     Attributes:
-        step: after how many steps its weights were learned.
-        config: the config of its run.
+        step: training step of the weights.
+        config: the config of the run.
     """
 
     policy: Policy
@@ -37,15 +37,15 @@ class Loaded(NamedTuple):
 
 
 def load_policy(run: Run, checkpoint: str = "best", device: str = "auto") -> Loaded:
-    """The policy of a run.
+    """Loads the policy of a run.
 
     Args:
         checkpoint: "best" or "last".
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UserError: the environment cannot be built here as it was in training, the network does not
-            fit into memory, or there are no whole weights.
+        UserError: the environment of the training cannot be built here, the network does not fit
+            into memory, or no intact weights exist.
     """
     spec = EnvSpec.from_json(run.config()["env_spec"])
     spec.check_reproducible()
@@ -57,10 +57,10 @@ def load_policy(run: Run, checkpoint: str = "best", device: str = "auto") -> Loa
 
 
 def own_exploration(policy: Policy, exploration: float | None) -> float:
-    """The ε or temperature to play with, by default the policy's for evaluations.
+    """The ε or temperature to play with; None gives the policy's default in evaluations.
 
     Raises:
-        UserError: it is out of range.
+        UserError: the value is out of range.
     """
     if exploration is None:
         return policy.eval_exploration
@@ -71,10 +71,10 @@ def own_exploration(policy: Policy, exploration: float | None) -> float:
 
 
 class Demonstrator:
-    """Plays N games at a time with weights of a run.
+    """Plays N games at a time with the weights of a run.
 
     Raises:
-        UserError: as `load_policy`, or the run was trained on another environment.
+        UserError: as `load_policy`, or the run was trained in another environment.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Demonstrator:
         self.state = self.policy.initial_state(games)
 
     def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        # The recorder knows no rewards; no policy of ours reads them yet.
+        # The recorder has no rewards to give, and none of our policies reads them.
         inputs = PolicyInputs(obs, np.zeros(len(obs)), start)
         output = self.policy.act(inputs, self.state, self.rng, self.exploration)
         self.state = output.state
@@ -108,6 +108,6 @@ class Demonstrator:
 
 
 def demonstrator(path: str, spec: EnvSpec, seed: int, exploration: float | None) -> Demonstrator:
-    """The policy of a run's directory, as `demos.recording.Policy` wants one."""
+    """Loads the policy in a run's directory as a `demos.recording.Policy`."""
     tune_process()
     return Demonstrator(Run.open(Path(path)), spec, seed, exploration)

@@ -32,15 +32,15 @@ ORDER = [
         *(OptimizerConfig, RewardConfig, ReplayConfig, RolloutConfig, DemoConfig),
     )
 ]
-"""The first titles; after them come others, and the algorithm's own last, next to the prompt."""
+"""The first titles. Other titles follow; the algorithm's own title is last, next to the prompt."""
 
 FLAGS = {
     "-h, --help": "This help.",
     "--resume RUN": "Goes on with a run; the defaults are its settings.",
-    "--fresh-episodes": "Of --resume: begins new episodes, as some environments need.",
+    "--fresh-episodes": "With --resume: begins new episodes, which some environments need.",
     "--plugin FILE.py": "Adds your own algorithm, network or environment.",
 }
-"""What a command line of an algorithm takes beside settings."""
+"""The flags of an algorithm's command line that are not settings."""
 
 SCHEDULE = "SCHEDULE: a number, or START..END@FIRST..LAST between two steps: 1..0.1@0..1e5"
 
@@ -48,7 +48,7 @@ OTHERS = "`--env X --help` and `--preset P --help` show the defaults of X and of
 
 
 def text(module: ModuleType, default: Any, columns: int) -> str:
-    """The help of an algorithm, no line longer than `columns`.
+    """The help text of an algorithm; no line is longer than `columns`.
 
     Args:
         default: the config whose values are the defaults.
@@ -67,7 +67,7 @@ def text(module: ModuleType, default: Any, columns: int) -> str:
 
 
 def groups(config_class: type[Any], algo: str) -> dict[str, list[str]]:
-    """The names of all settings by the titles of their parts, in the order of the help."""
+    """The names of all settings, by the title of their part, in the order of the help."""
     own = vars(config_class).get("title", "") or algo
     found: dict[str, list[str]] = {}
     for name in names(config_class):
@@ -79,7 +79,7 @@ def groups(config_class: type[Any], algo: str) -> dict[str, list[str]]:
 
 
 def part_of(config_class: type[Any], name: str) -> type[Any]:
-    """The part that has a setting first: an algorithm that gives it another default has it not."""
+    """The part that defines a setting; an algorithm that changes its default does not define it."""
     for part in reversed(config_class.__mro__):
         if issubclass(part, Part) and name in part.__dataclass_fields__:
             return part
@@ -87,7 +87,7 @@ def part_of(config_class: type[Any], name: str) -> type[Any]:
 
 
 def term(module: ModuleType, name: str) -> str:
-    """A setting's flag and what follows it, such as `--total-steps STEPS`."""
+    """A setting's flag and the name of its value, such as `--total-steps STEPS`."""
     kind = get_type_hints(module.Config, include_extras=True)[name]
     if kind is bool:
         return f"--[no-]{flag(name).removeprefix('--')}"
@@ -97,7 +97,7 @@ def term(module: ModuleType, name: str) -> str:
 
 
 def metavar(kind: Any) -> str:
-    """What a value is called: its unit, its choices or else its type."""
+    """The name of a value in the help: its unit, its choices or its type."""
     if get_origin(kind) is Annotated:
         inner, *notes = get_args(kind)
         units = [each.name for each in notes if isinstance(each, Unit)]
@@ -161,14 +161,14 @@ def documented(kind: type[Any]) -> dict[str, str]:
 
 
 def docstring(node: ast.stmt | None) -> str:
-    """A text that stands alone, with its lines joined; "" for any other statement."""
+    """The text of a statement that is only a string, its lines joined; "" for other statements."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return " ".join(str(node.value.value).split())
     return ""
 
 
 def comments_of(source: str) -> dict[int, str]:
-    """The comments by the numbers of their lines."""
+    """The comments of a source text, by line number."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {
         token.start[0]: token.string.lstrip("# ")
@@ -178,7 +178,7 @@ def comments_of(source: str) -> dict[int, str]:
 
 
 def above(lines: list[str], number: int) -> str:
-    """The comment of whole lines that ends above the line of this number, which counts from 1."""
+    """The comment in the whole lines directly above line `number`, which counts from 1."""
     found: list[str] = []
     for line in reversed(lines[: number - 1]):
         if not line.lstrip().startswith("#"):

@@ -1,8 +1,8 @@
-"""What random play looks like: the statistics by which images are standardized.
+"""Standardizes images by their statistics under random play.
 
-Inputs of mean zero and of one scale are learned from sooner: LeCun et al. 1998, "Efficient
-BackProp", section 4.3. On Atari the background is most of an image and hardly changes, while what
-matters is a few pixels of it.
+A network learns sooner from inputs of mean zero and equal scale: LeCun et al. 1998, "Efficient
+BackProp", section 4.3. On Atari, most of an image is a background that hardly changes, and a few
+pixels matter.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ STEPS = 512
 
 @cache
 def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each pixel of observations (C, H, W) of bytes, float32.
+    """Mean and standard deviation of each pixel, float32 (C, H, W), for observations in bytes.
 
-    They are of `STEPS` steps in each of `NUM_ENVS` environments, the same for every run. What
-    never changes has a deviation of 0.
+    They come from `STEPS` steps in each of `NUM_ENVS` environments, and are the same for every run.
+    A pixel that never changes has a deviation of 0.
     """
     with closing(envs.make(spec, NUM_ENVS, seed=0, num_threads=NUM_ENVS)) as env:
         env.action_space.seed(0)
@@ -42,10 +42,10 @@ def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
 
 
 def standardize(network: nn.Module, spec: EnvSpec) -> None:
-    """Scale a network's images so that under random play each pixel has mean 0 and deviation < 1.
+    """Scales a network's images so that under random play each pixel has mean 0 and deviation < 1.
 
-    Each pixel's deviation gets the deviation of all pixels added. Otherwise a pixel that random
-    play hardly ever changes would become huge when it does change.
+    The divisor is the pixel's own deviation plus the deviation of all pixels. Otherwise a pixel
+    that random play hardly ever changes would become huge when it does change.
     """
     stages = [module for module in network.modules() if isinstance(module, Pixels)]
     if stages and envs.spaces_of(spec)[0].dtype == np.uint8:
