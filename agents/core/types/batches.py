@@ -1,4 +1,4 @@
-"""DemoLoader: what losses learn from. Each can be split into shards, in order, without copies."""
+"""Minibatches, the inputs of losses. Each splits into shards, in order, without copies."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Transitions for a loss: s, a, n-step reward, discount, s', weight and where they are.
+    """A minibatch of B transitions over n steps.
 
-    `action_B` is int64 (B,), or float32 (B, K) where actions are continuous.
+    Attributes:
+        obs: observations s (B, ...).
+        action_B: actions a, int64 (B,), or float32 (B, K) if actions are continuous.
+        reward_B: discounted sum of the n rewards.
+        discount_B: factor of the value of s': γⁿ, or 0 if the return ends.
+        next_obs: observations s' (B, ...), n steps later.
+        weight_B: importance of each transition's loss.
+        slot_B: position of each transition in its replay.
     """
 
     obs: Tensor
@@ -27,12 +34,12 @@ class Batch:
 
     @property
     def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What was done and what came of it: action, n-step reward and discount."""
+        """The action, the n-step reward and the discount."""
         return self.action_B, self.reward_B, self.discount_B
 
     @property
     def size(self) -> int:
-        """Transitions in it."""
+        """Number of transitions, B."""
         return len(self.slot_B)
 
     @property
@@ -53,12 +60,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sequences:
-    """A minibatch: B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
+    """A minibatch of B sequences of L consecutive steps, (L, B, ...); L is 1 without a core.
 
     Attributes:
-        memory_BS: what was remembered before the first step of each.
+        memory_BS: the policy's memory before the first step of each sequence.
         start_LB: bool, the step is the first of its episode.
-        return_LB: advantage plus value: what a value is fitted to.
+        return_LB: advantage plus value, the target of the value.
         size: steps in the minibatch over all ranks.
     """
 
@@ -73,7 +80,7 @@ class Sequences:
     size: int
 
     weight = 1.0
-    """Every step counts the same."""
+    """Every step has the same weight."""
 
     def split(self, shards: int) -> list[Sequences]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
@@ -85,8 +92,8 @@ class DemoBatch:
     """A minibatch of demonstrated steps.
 
     Attributes:
-        action_BK: what the demonstrator did, as `agents.core.nets.distributions` has it.
-        kept_BF: float, what dropout leaves of the features, scaled.
+        action_BK: the demonstrator's actions, in the form of `agents.core.nets.distributions`.
+        kept_BF: float, the dropout factors of the features: 0, or the scale of a kept feature.
         weight_B: importance of each step's loss.
     """
 
@@ -109,7 +116,7 @@ class DemoBatch:
 
 
 def joined(batches: list[Batch]) -> Batch:
-    """All transitions of several minibatches, in order."""
+    """Joins several minibatches into one, in order."""
     names = tensors(batches[0])
     return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
@@ -118,7 +125,7 @@ M = TypeVar("M", Batch, Sequences, DemoBatch)
 
 
 def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:
-    """A minibatch in nearly equal parts, along a dimension of each of its tensors."""
+    """Splits a minibatch into nearly equal parts; `dim_of` gives the dimension of each tensor."""
     parts = {name: t.tensor_split(shards, dim_of(name)) for name, t in tensors(batch).items()}
     columns = zip(*parts.values(), strict=True)
     return [replace(batch, **dict(zip(parts, column, strict=True))) for column in columns]

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an environment's row, not to a process."""
+"""Random numbers for each environment; they do not depend on the process that draws them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from agents.core.math.schedules import stream_seed
 
 
 class EnvRng:
-    """Random numbers for the environments `rows` of a run with `total` of them.
+    """Random numbers for the N environments `rows` of a run with `total` environments.
 
-    An environment gets the same numbers in every group and rank: each holds a generator in the
-    same state, draws for all environments and keeps its own rows.
+    An environment gets the same numbers in every group and rank. Each group holds a generator in
+    the same state, draws numbers for all environments and keeps its own rows.
     """
 
     def __init__(self, seed: int, total: int, rows: slice | None = None):
@@ -21,9 +21,9 @@ class EnvRng:
         self.rows = rows or slice(total)
 
     def uniform(self, count: int) -> Tensor:
-        """In [0, 1), float32 (N, count)."""
+        """Uniform numbers in [0, 1), float32 (N, count)."""
         return torch.rand(self.total, count, generator=self.generator)[self.rows]
 
     def normal(self, count: int) -> Tensor:
-        """Of mean 0 and deviation 1, float32 (N, count)."""
+        """Normal numbers of mean 0 and deviation 1, float32 (N, count)."""
         return torch.randn(self.total, count, generator=self.generator)[self.rows]

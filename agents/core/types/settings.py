@@ -1,4 +1,4 @@
-"""What settings are made of: parts, each a dataclass that a room takes and that checks itself.
+"""Parts: dataclasses of settings that belong together and that check their own values.
 
 An algorithm's Config inherits the parts that it uses. Its settings are flat: `config.torso`,
 `--torso`, one object in config.json. The comment or docstring of a setting is its help text.
@@ -30,14 +30,14 @@ Pixels = Annotated[int, Unit("PIXELS")]
 class Part:
     """Some settings that belong together.
 
-    A number that is given for a schedule is that constant.
+    A plain number for a schedule becomes a constant schedule.
 
-    A `Fixed` field of `init=False` is a setting that only some algorithms have: they inherit a part
-    that inherits this one and makes it a setting. That part comes before the config's other bases,
-    since of one field the first base counts.
+    A `Fixed` field with `init=False` is a setting of only some algorithms. Their Config inherits a
+    second part, which inherits this part and makes the field a setting. The second part comes
+    before the config's other bases, because the first base that has a field counts.
 
     Attributes:
-        title: the heading above them in `--help`.
+        title: the heading above the settings in `--help`.
     """
 
     title: ClassVar[str] = ""
@@ -49,9 +49,9 @@ class Part:
                 object.__setattr__(self, name, constant(value))
 
     def validate(self) -> None:
-        """Raise a UserError for the first value that cannot work.
+        """Raises a UserError for the first value that is not allowed.
 
-        A part calls `super().validate()` first, and so each part that a config has is checked.
+        A part calls `super().validate()` first, so that every part of a config is checked.
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -73,7 +73,7 @@ class Part:
             require(max(ends(value)) <= most, name, value, f"at most {most}")
 
     def at_most_as(self, bound: str, *names: str) -> None:
-        """`bound` is another setting."""
+        """Checks settings against the setting `bound`."""
         most = getattr(self, bound)
         for name in names:
             value = getattr(self, name)
@@ -86,7 +86,7 @@ class Part:
             require(value % unit == 0, name, value, f"a multiple of {divisor} {unit}")
 
     def above_zero(self, *names: str) -> None:
-        """A schedule starts above 0, and may end there."""
+        """Checks that settings are above 0; a schedule may end at 0."""
         for name in names:
             value = getattr(self, name)
             require(ends(value)[0] > 0, name, value, "above 0")
@@ -105,7 +105,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedConfig(Part):
-    """The seed, of which each part that draws random numbers takes a stream of its own."""
+    """The seed of a run; each user of random numbers derives a stream of its own from it."""
 
     title: ClassVar[str] = "Run"
 
@@ -123,7 +123,7 @@ def names(config_class: type[Any]) -> list[str]:
 
 
 def ends(value: float | Linear) -> tuple[float, float]:
-    """The first and the last value of a schedule; of a number, the number."""
+    """The first and the last value of a schedule; for a number, the number twice."""
     return (value.start, value.end) if isinstance(value, Linear) else (value, value)
 
 
@@ -134,11 +134,11 @@ def schedules(config_class: type[Any]) -> list[str]:
 
 
 def require(condition: bool, name: str, value: Any, allowed: str) -> None:
-    """Raise a UserError that names the flag, its value and what is allowed."""
+    """Raises a UserError with the flag, its value and the allowed values unless `condition`."""
     if not condition:
         raise UserError(f"{flag(name)} {value}: must be {allowed}")
 
 
 def flag(name: str) -> str:
-    """What a setting is called on the command line."""
+    """The flag of a setting on the command line."""
     return "--env" if name == "env_id" else "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""What an agent is built for: its observations and its actions."""
+"""The observations and actions for which an agent is built."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from envs.errors import UserError
 from envs.tapes import first_and_last
 
 MOST_CHOICES = 100_000
-"""A policy with more outputs is refused: its last layer alone would fill the memory."""
+"""Most outputs of a policy; with more, the last layer alone would fill the memory."""
 
 MOST_COMBINATIONS = 1_024
-"""An agent with a value for each action takes that many combinations of the parts of one."""
+"""Most combinations of an action's parts for an agent that has a value for each combination."""
 
 
 @dataclass(frozen=True)
 class Spaces:
-    """What an agent is built for: N environments, observations of (stack, ...) and actions.
+    """The spaces of N environments, with observations (stack, ...).
 
     An agent numbers the choices in each part of a discrete action from 0.
 
     Attributes:
-        num_actions: how many discrete actions there are; 0 for other kinds.
-        nvec: how many choices there are in each part of another action that is not continuous.
-        first_choices: the environment's number for the first choice in each part; () where all
-            are 0.
-        action_low, action_high: bounds of a continuous action, flattened; infinite where it has
-            none.
-        action_shape: shape of an action as the environment takes it.
+        num_actions: number of actions in a Discrete space; 0 for other spaces.
+        nvec: number of choices in each part of a MultiDiscrete or MultiBinary action.
+        first_choices: the environment's number for the first choice in each part; () if all are 0.
+        action_low, action_high: bounds of a continuous action, flattened; infinite without a bound.
+        action_shape: shape of an action in the environment.
         about: the environment and its actions in words, for errors.
     """
 
@@ -53,7 +51,11 @@ class Spaces:
 
     @classmethod
     def of(cls, spec: EnvSpec, num_envs: int, obs: gym.Space, action: gym.Space) -> Spaces:
-        """Raises a UserError for spaces that no agent here takes."""
+        """Makes the spaces of a spec's environments.
+
+        Raises:
+            UserError: no agent here supports the spaces.
+        """
         if not isinstance(obs, gym.spaces.Box):
             raise UserError(f"{spec.env_id}: observations are {obs}; agents need Box")
         about = f"{spec.env_id}: actions are {action}"
@@ -73,26 +75,26 @@ class Spaces:
 
     @property
     def action_sizes(self) -> tuple[int, ...]:
-        """The number of choices in each part of an action that is not continuous."""
+        """Number of choices in each part of an action that is not continuous."""
         return self.nvec or (self.num_actions,)
 
     @property
     def action_parts(self) -> int:
-        """Numbers in an action, K."""
+        """Number of parts in an action, K."""
         return len(self.action_low) or len(self.action_sizes)
 
     @property
     def combinations(self) -> int:
-        """How many actions there are, in all combinations of their parts; 0 where continuous."""
+        """Number of combinations of an action's parts; 0 if actions are continuous."""
         return 0 if self.continuous else prod(self.action_sizes)
 
     def require_discrete(self) -> None:
-        """Raise a UserError unless actions are of one discrete kind."""
+        """Raises a UserError unless the action space is Discrete."""
         if not self.num_actions:
             raise UserError(f"{self.about}; this agent needs Discrete")
 
     def require_few_combinations(self) -> None:
-        """Raise a UserError unless each combination of an action's parts can have a value."""
+        """Raises a UserError unless each combination of an action's parts can have a value."""
         if self.continuous:
             raise UserError(f"{self.about}; this agent needs discrete actions: use ppo")
         if self.nvec and self.combinations > MOST_COMBINATIONS:
@@ -102,7 +104,7 @@ class Spaces:
             )
 
     def playable(self, action_NK: np.ndarray) -> np.ndarray:
-        """A policy's actions as the environment takes them: shaped, and clipped to its bounds."""
+        """Converts a policy's actions to the environment's shape, bounds and numbering."""
         if self.continuous:
             action_NK = action_NK.clip(self.action_low, self.action_high)
         elif self.first_choices:
@@ -110,20 +112,20 @@ class Spaces:
         return action_NK.reshape(len(action_NK), *self.action_shape)
 
     def chosen(self, action_N: np.ndarray) -> np.ndarray:
-        """The environment's actions (N, ...) as a policy has them, (N, K): undoes `playable`."""
+        """Converts the environment's actions (N, ...) to a policy's (N, K); inverts `playable`."""
         action_NK = action_N.reshape(len(action_N), -1)
         if self.continuous:
             return action_NK.astype(np.float32)
         return action_NK.astype(np.int64) - np.array(self.first_choices or 0)
 
     def playable_combination(self, index_N: np.ndarray) -> np.ndarray:
-        """Actions by their number among all combinations, as the environment takes them."""
+        """Converts numbers (N,) of combinations to the environment's actions."""
         if self.num_actions and not self.first_choices:
             return index_N
         return self.playable(np.stack(np.unravel_index(index_N, self.action_sizes), axis=-1))
 
     def combination(self, action_N: np.ndarray) -> np.ndarray:
-        """The numbers int (N,) of actions among all combinations: undoes the former."""
+        """Converts actions to numbers of combinations, int (N,); inverts `playable_combination`."""
         if self.num_actions and not self.first_choices:
             return action_N
         parts = tuple(self.chosen(action_N).T)
@@ -131,10 +133,10 @@ class Spaces:
 
 
 def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:
-    """The fields of `Spaces` that tell an action space.
+    """The fields of `Spaces` that describe an action space.
 
     Raises:
-        UserError: no agent takes it; begins with `about`.
+        UserError: no agent supports the space; the error begins with `about`.
     """
     if not isinstance(action, gym.spaces.Discrete) and 0 in (action.shape or ()):
         raise UserError(f"{about}, which have no parts: there is nothing to choose")
@@ -145,7 +147,7 @@ def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:
     if (bounds := first_and_last(action)) is None:
         kinds = "Discrete, MultiDiscrete, MultiBinary or Box"
         raise UserError(f"{about}; agents need {kinds}")
-    # As Python's numbers, which do not overflow: int64 has 2^64 of them.
+    # Python's ints do not overflow; a space of int64 may have 2^64 choices.
     first, last = ([int(each) for each in bound.ravel()] for bound in bounds)
     sizes = tuple(high - low + 1 for low, high in zip(first, last, strict=True))
     if sum(sizes) > MOST_CHOICES:

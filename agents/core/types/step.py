@@ -1,4 +1,4 @@
-"""What passes between environments, a policy and an algorithm."""
+"""The types that environments, a policy and an algorithm exchange."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 from torch import Tensor
 
 Obs = np.ndarray | Tensor
-"""Observations (N, ...): an array, or a tensor that is on the policy's device already."""
+"""Observations (N, ...): an array, or a tensor on the policy's device."""
 
 State = dict[str, Tensor]
-"""What a policy remembers of N episodes: named tensors (N, ...), {} where it remembers nothing."""
+"""A policy's state for N episodes: named tensors (N, ...); {} if it remembers nothing."""
 
 
 @dataclass(frozen=True)
 class PolicyInputs:
-    """What a policy chooses N actions on.
+    """The inputs from which a policy chooses N actions.
 
     Attributes:
         obs: observations (N, ...).
-        reward_N: rewards of the steps before, unclipped float; 0 at the start of an episode.
-        is_first_N: bool, the observation is the first of its episode: its state is forgotten.
-        legal_NA: bool, the actions that may be chosen; None where all may.
+        reward_N: rewards of the previous steps, unclipped float; 0 at the start of an episode.
+        is_first_N: bool, the observation is the first of its episode; the policy resets its state.
+        legal_NA: bool, the allowed actions; None if all are allowed.
     """
 
     obs: Obs
@@ -33,12 +33,12 @@ class PolicyInputs:
 
 @dataclass(frozen=True)
 class ActOutput:
-    """What a policy chose for N environments.
+    """A policy's actions for N environments.
 
     Attributes:
-        action_N: actions as the environments take them.
-        state: what the policy remembers from here on.
-        extras: tensors (N, ...) of the choice, which come back to the algorithm in `Step.extras`.
+        action_N: actions in the environments' form.
+        state: the policy's state for the next call.
+        extras: other outputs (N, ...), which the algorithm receives in `Step.extras`.
     """
 
     action_N: np.ndarray
@@ -51,16 +51,16 @@ class Step:
     """One step of N environments.
 
     Attributes:
-        obs: what the actions were chosen on.
-        action_N: actions as the environments take them.
+        obs: observations from which the actions were chosen.
+        action_N: actions in the environments' form.
         reward_N: rewards, unclipped float.
-        terminated_N, truncated_N: bool, how the episode ended, if it did.
-        life_lost_N: bool, a life was lost; always False outside Atari.
-        final_obs: rows hold the last observation of each episode that ended; None when none did.
-        next_obs: what the next actions are chosen on.
-        next_state: what the policy remembered after this step.
+        terminated_N, truncated_N: bool, the step terminated or truncated the episode.
+        life_lost_N: bool, the step lost a life; always False outside Atari.
+        final_obs: rows of ended episodes hold their last observation; None if no episode ended.
+        next_obs: observations from which the next actions are chosen.
+        next_state: the policy's state after this step.
         extras: `ActOutput.extras` of the step's actions.
-        rows: which of the process's environments these are.
+        rows: slice of the process's environments that took the step.
     """
 
     obs: Obs
