@@ -1,4 +1,4 @@
-"""Images moved at random, so that a network does not learn one picture by heart."""
+"""Shifts images at random, so that a network does not memorize single pictures."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 SHIFTS = 16
-"""Different shifts in a batch: its samples are in random order, so sharing them changes nothing."""
+"""Different shifts in a batch. Samples share them: their order is random, so no bias results."""
 
 
 def random_shift(images: Tensor, most_pixels: int, generator: torch.Generator) -> Tensor:
-    """Images (B, C, H, W), each moved evenly by up to so many pixels both ways; zeros come in.
+    """Shifts images (B, C, H, W) by up to `most_pixels` in both directions; zeros fill the rest.
 
-    "Reinforcement learning with augmented data", Laskin et al. 2020,
-    https://arxiv.org/abs/2004.14990, random translation.
+    All shifts are equally likely: random translation in "Reinforcement learning with augmented
+    data", Laskin et al. 2020, https://arxiv.org/abs/2004.14990.
     """
     if most_pixels == 0:
         return images
@@ -23,7 +23,7 @@ def random_shift(images: Tensor, most_pixels: int, generator: torch.Generator) -
 
 
 def shift(images: Tensor, down: int, right: int) -> Tensor:
-    """Images (..., H, W) moved by so many pixels, up and left where negative; zeros come in."""
+    """Shifts images (..., H, W) by pixels, up and left if negative; zeros fill the rest."""
     moved = torch.zeros_like(images)
     from_rows, to_rows = _overlap(down, images.shape[-2])
     from_columns, to_columns = _overlap(right, images.shape[-1])
@@ -32,5 +32,5 @@ def shift(images: Tensor, down: int, right: int) -> Tensor:
 
 
 def _overlap(by: int, size: int) -> tuple[slice, slice]:
-    """What stays in sight of `size` rows, where it was and where it comes to be."""
+    """The rows of `size` that stay visible after a shift: their old and their new place."""
     return slice(max(0, -by), size - max(0, by)), slice(max(0, by), size - max(0, -by))

@@ -1,4 +1,4 @@
-"""Demonstrations as an agent learns from them: gathered in batches from frames on disk or GPU."""
+"""Demonstrations for learning: minibatches gathered from frames on disk or on a GPU."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from envs import EnvSpec
 
 
 class Demonstrations:
-    """All steps of some episodes, in order. Frames stay on disk, or go to a GPU that holds them.
+    """All steps of some episodes, in order. Frames stay on disk, or go to a GPU if they fit there.
 
     Attributes:
-        size: steps, N.
-        action_NK: what was done, as a policy has it.
+        size: number of steps, N.
+        action_NK: the demonstrator's actions, in a policy's form.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Demonstrations:
         return self.frames[slot_BS].to(self.device, non_blocking=True)
 
     def spread(self, most: int) -> Tensor:
-        """Up to so many steps, int64, at equal distances from the first to the last."""
+        """Indices of up to `most` steps, int64, equally spaced from the first to the last."""
         return torch.linspace(0, self.size - 1, min(most, self.size)).round().long()
 
     def actions(self, index_B: Tensor) -> Tensor:
@@ -64,15 +64,17 @@ class Demonstrations:
         return self.action_NK[index_B].to(self.device, non_blocking=True)
 
     def balancing(self, num_actions: int) -> Tensor:
-        """Weights (N,) of mean 1 with which each action that occurs counts as much as any other."""
+        """Weights (N,) of mean 1 that give each action that occurs the same total weight."""
         count_A = torch.bincount(self.action_NK[:, 0], minlength=num_actions)
         occurring = int((count_A > 0).sum())
         return (self.size / (occurring * count_A.clamp_min(1)))[self.action_NK[:, 0]].float()
 
 
 def agreement(chosen_BK: Tensor, action_BK: Tensor) -> Tensor:
-    """Share of the actions that are the demonstrator's; of continuous ones' variance, that is
-    explained, R²."""
+    """The share of actions equal to the demonstrator's; for continuous actions R².
+
+    R² is the share of the variance of the demonstrator's actions that the chosen ones explain.
+    """
     if not action_BK.is_floating_point():
         return (chosen_BK == action_BK).all(dim=1).float().mean()
     spread = (action_BK - action_BK.mean(dim=0)).square().sum()
@@ -81,14 +83,14 @@ def agreement(chosen_BK: Tensor, action_BK: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DemoSplit:
-    """What an agent learns from, what it is tested on, and the scores to compare with.
+    """Training episodes, held-out episodes, and scores to compare with.
 
     Attributes:
-        held_out: episodes that are not learned from; None without any.
-        reference_scores: mean return of random play, 0 where that is not known, and of the
-            demonstrator.
-        digest: of all episodes and their parts; a resumed run must find the same.
-        dataset: where they come from.
+        training: episodes to learn from.
+        held_out: episodes for validation; None if there are none.
+        reference_scores: mean returns of random play, 0 if unknown, and of the demonstrator.
+        digest: digest of the training and the held-out episodes; a resumed run must find the same.
+        dataset: the dataset of the episodes.
     """
 
     training: Demonstrations
@@ -99,15 +101,15 @@ class DemoSplit:
 
 
 def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device) -> DemoSplit:
-    """The dataset of a config, split by episode.
+    """Loads the dataset of a config and splits it by episode.
 
     Raises:
-        UserError: there is no such dataset, it is damaged or empty, or of another environment.
+        UserError: the dataset does not exist, is damaged or empty, or has another environment.
     """
     path = find(config.demos, spec)
     dataset = Dataset.open(path)
     recorded = dataset.metadata.spec
-    # A recording ends where its environment would go on without end.
+    # Recorded episodes have a limit of steps even if their environment has none.
     spec.bounded(recorded.most_steps).require_same(recorded.bounded(), f"{path} is")
     spec = recorded
     episodes = at_least_one(dataset, dataset.episodes())
@@ -130,25 +132,31 @@ def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device
 
 
 def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
-    """Episodes as `spec` sees them, with a bar while they are decoded."""
+    """Decodes the frames of episodes for `spec`, and shows a progress bar meanwhile."""
     with Progress(transient=True) as progress:
         task = progress.add_task(f"frames of {len(episodes)} episodes", total=len(episodes))
         return decode(episodes, spec, done=lambda: progress.advance(task))
 
 
 def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]:
-    """A share of the episodes, at least one; a larger share holds all of a smaller one."""
+    """A share of the episodes, at least one; a larger share contains every smaller share."""
     order = np.random.default_rng(stream_seed(seed, "fraction")).permutation(len(episodes))
     chosen = sorted(order[: max(1, round(fraction * len(episodes)))].tolist())
     return [episodes[i] for i in chosen]
 
 
 class DemoLoader:
-    """Every step once an epoch, in an order that the seed and the count of batches decide.
+    """Draws every step at most once an epoch, in an order that depends only on seed and epoch.
+
+    Args:
+        weight_N: importance of each step's loss.
+        shift_pixels: most pixels by which images are shifted.
+        num_features: features F that dropout applies to.
+        dropout: share of features that dropout sets to 0.
 
     Attributes:
-        drawn: batches so far.
-        batch_size: steps in each, at most as many as there are.
+        drawn: minibatches drawn so far.
+        batch_size: steps in a minibatch, at most the number of all steps.
     """
 
     def __init__(
@@ -174,7 +182,7 @@ class DemoLoader:
         self._order_N = torch.empty(0)
 
     def draw(self) -> DemoBatch:
-        """The next minibatch, its images moved and its features' dropout drawn."""
+        """Draws the next minibatch, with shifted images and with dropout factors."""
         epoch, number = divmod(self.drawn, self.per_epoch)
         if epoch != self._epoch:
             generator = self._generator(f"epoch {epoch}")

@@ -1,4 +1,4 @@
-"""Sampling in proportion to a weight per slot, with exact zeros for slots not to be drawn."""
+"""Sampling in proportion to a weight for each slot; slots of weight 0 are never drawn."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from agents.core.system.codec import like
 class Priorities:
     """Non-negative weights with O(√n) update and stratified sampling, on any device.
 
-    A two-level sum instead of a binary tree: block sums are recomputed, never adjusted, so
-    they do not drift, and sampling is two cumulative sums instead of log n dependent steps.
-    Uniform sampling is the same with every weight 1.
+    A two-level sum takes the place of a binary tree. Block sums are recomputed, never adjusted, so
+    they do not drift. Sampling takes two cumulative sums instead of log n dependent steps. With
+    every weight 1, sampling is uniform.
     """
 
     def __init__(self, size: int, device: torch.device | str = "cpu"):
@@ -28,7 +28,7 @@ class Priorities:
         return self._weight.view(-1)[slot_B]
 
     def set(self, slot_B: Tensor, weight_B: Tensor) -> None:
-        """Give each slot its weight; of a slot named twice, one of the two."""
+        """Sets the weight of each slot; a slot that occurs twice gets one of its weights."""
         self._weight.view(-1)[slot_B] = weight_B
         block_B = slot_B // self.block
         self._block_sum[block_B] = self._weight[block_B].sum(dim=1, dtype=torch.float64)
@@ -37,9 +37,12 @@ class Priorities:
         return self._block_sum.sum()
 
     def sample(self, uniform_B: Tensor) -> Tensor:
-        """Slots for B stratified draws, given `uniform_B` in [0, 1): float64, shape (B,).
+        """Draws B slots, one from each of B equal shares of the total weight.
 
-        Never a slot of weight zero, as long as the total is positive.
+        No slot of weight 0 is drawn if the total is positive.
+
+        Args:
+            uniform_B: random numbers in [0, 1), float64.
         """
         batch = uniform_B.shape[0]
         strata_B = torch.arange(batch, dtype=torch.float64, device=uniform_B.device)
@@ -53,8 +56,8 @@ class Priorities:
 
     @staticmethod
     def _first_beyond(cumulative_BK: Tensor, mass_B: Tensor) -> Tensor:
-        # Rounding may leave the mass at the total; the largest value below it still falls
-        # on the last positive weight.
+        # Rounding may raise the mass to the total. The largest value below the total still
+        # falls on the last positive weight.
         below_B = torch.nextafter(cumulative_BK[:, -1], torch.zeros_like(mass_B))
         mass_B = torch.minimum(mass_B, below_B).unsqueeze(1)
         return torch.searchsorted(cumulative_BK.contiguous(), mass_B, right=True).squeeze(1)

@@ -1,7 +1,7 @@
-"""Replay memory: one ring of single frames per environment, stacks gathered at sampling.
+"""Replay memory: a ring of single frames for each environment; sampling gathers the stacks.
 
-An episode of L steps takes L + 1 slots: one a step, and one for the observation it ended
-with, which makes a truncated episode bootstrap from the frame it really ended on.
+An episode of L steps takes L + 1 slots: one for each step, and one for its last observation.
+A truncated episode bootstraps from that observation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IMPORTANCE_EXPONENT = 0.5
 
 
 def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
-    """Raise a UserError, which says what would fit, where the replay would not."""
+    """Raises a UserError with a size that fits if the replay does not fit into memory."""
     reserve(
         f"a replay of {capacity:,} transitions",
         num_bytes,
@@ -39,9 +39,9 @@ def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
 class Replay:
     """The last `capacity` transitions of `num_envs` environments.
 
-    Obs of shape (stack, ...) are stored as their newest frame; with stack 1 they
-    are stored whole. Slots are shared out evenly between environments; one is used for each
-    step and each episode. The discount, n_step, α (`priority_exponent`, Schaul et al. 2016,
+    Of an observation (stack, ...), only the newest frame is stored; with stack 1, all of it.
+    Each environment has the same number of slots. A step takes one slot, and an episode takes one
+    more. The discount, n_step, α (`priority_exponent`, Schaul et al. 2016,
     https://arxiv.org/abs/1511.05952) and the seed of the draws come from the config.
     """
 
@@ -71,7 +71,7 @@ class Replay:
         self.frame_numel = math.prod(obs_shape) // stack
         self.written = np.zeros(num_envs, np.int64)
         self.age = np.zeros(num_envs, np.int64)
-        # Positions before these are never given a weight: a frame that they need was lost.
+        # Positions before these get no weight, because a frame that they need is lost.
         self.drawable_from = np.zeros(num_envs, np.int64)
         # Positions from which transitions count for `ready`: earlier ones may all be lost.
         self.ready_from = np.zeros(num_envs, np.int64)
@@ -81,14 +81,14 @@ class Replay:
         self._allocate()
 
     def _allocate(self) -> None:
-        """Reserve the memory, or raise a UserError that says what would fit.
+        """Reserves the memory, or raises a UserError with a size that fits.
 
-        Pages of the frame store are touched only when frames are written to them.
+        The system gives a page of the frame store only when a frame is written to it.
         """
         size = self.length * self.num_envs
         device = self.device
         require_memory(size * (self.frame_numel * self.obs_dtype.itemsize + 20), size, device)
-        # The last slot stays blank: stacks show it for the time before their episode.
+        # The last slot stays black: stacks use it for frames before the start of their episode.
         self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
         self.frames[-1] = 0
         dtypes = {
@@ -106,18 +106,18 @@ class Replay:
         self.max_priority = torch.ones((), device=device)
 
     def _empty_actions(self, size: int) -> Tensor:
-        """Zeros: the number of a discrete action among all, (size,), or K numbers of a Box's."""
+        """Zeros in the stored form of actions: int64 (size,), or float32 (size, K) if continuous."""
         if self.spaces.continuous:
             return torch.zeros(size, self.spaces.action_parts)
         return torch.zeros(size, dtype=torch.int64)
 
     def _stored(self, action_N: np.ndarray) -> np.ndarray:
-        """Actions of the environments as they are stored."""
+        """Converts the environments' actions to the stored form."""
         spaces = self.spaces
         return spaces.chosen(action_N) if spaces.continuous else spaces.combination(action_N)
 
     def __len__(self) -> int:
-        """Transitions held, those whose n-step window is still open included."""
+        """Number of slots in use, including transitions whose n-step window is incomplete."""
         return int(np.minimum(self.written, self.length).sum())
 
     @property
@@ -126,9 +126,9 @@ class Replay:
         return bool((self.written - self.ready_from).min() > self.most_n_step + 1)
 
     def add(self, step: Step) -> None:
-        """One step of some environments.
+        """Stores one step of some environments.
 
-        A lost life ends the return as a termination does, and the episode goes on.
+        A lost life ends the return as a termination does, but the episode goes on.
         """
         terminated_N = step.terminated_N
         truncated_N = step.truncated_N
@@ -162,10 +162,10 @@ class Replay:
             self.age[envs] = 0
 
     def end_episodes(self) -> None:
-        """The episodes under way are over, though nobody saw where their last steps led.
+        """Ends all current episodes, although the results of their last steps are unknown.
 
-        The observation of each environment's last step becomes the one that the step before it
-        was truncated at, and the last step itself is forgotten.
+        In each environment the last step is dropped. The step before it counts as truncated at the
+        last step's observation.
         """
         begun = np.flatnonzero(self.written > 0)
         last = self.slots(begun, self.written[begun] - 1)
@@ -185,8 +185,8 @@ class Replay:
             stored = self.fields[name]
             stored[slot] = to_device(value, self.device).to(stored.dtype)
         self.written[envs] = written + 1
-        # A slot may be drawn from when the n slots after it are there until its stack is
-        # about to be overwritten.
+        # A slot can be drawn once the n slots after it are written. This ends when a frame of
+        # its stack is about to be overwritten.
         ready = written - self.most_n_step
         stale = written + self.stack - 1 - self.length
         ready_slot = self.slots(envs, ready)
@@ -199,11 +199,11 @@ class Replay:
         )
 
     def slots(self, envs: np.ndarray, position: np.ndarray) -> Tensor:
-        """Where the `position`-th frame of each of these environments is, modulo the ring."""
+        """The slots of the frame `position` of each of these environments, modulo the ring."""
         return to_device(envs * self.length + position % self.length, self.device)
 
     def after(self, slot_B: Tensor, steps: Tensor) -> Tensor:
-        """The slots so many steps later, or earlier, in the ring of the same environment."""
+        """The slots that are `steps` later (or earlier, if negative) in the same ring."""
         start = slot_B - slot_B % self.length
         return start + (slot_B - start + steps) % self.length
 
@@ -217,16 +217,16 @@ class Replay:
         return self.frames.index_select(0, slot_BS.flatten()).view(-1, *self.obs_shape)
 
     def draw(self, *shape: int) -> Tensor:
-        """Numbers in [0, 1) to sample with, float64, the next of the replay's own."""
+        """Draws the random numbers for `sample`: float64 in [0, 1), on the device."""
         uniform = torch.rand(shape, dtype=torch.float64, generator=self.generator)
         return to_device(uniform, self.device)
 
     def set_n_step(self, n_step: int) -> None:
-        """Sum that many rewards from now on, or as many as the config says if those are fewer."""
+        """Sets how many rewards a return sums, up to the largest number in the config."""
         self._last.fill_(n_step - 1)
 
     def sample(self, uniform_B: Tensor) -> Batch:
-        """Transitions drawn with replacement, from a replay that is `ready`."""
+        """Draws transitions with replacement; requires `ready`."""
         return self.gather(self.priorities.sample(uniform_B))
 
     def gather(self, slot_B: Tensor) -> Batch:
@@ -251,9 +251,10 @@ class Replay:
         )
 
     def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
-        """Make each draw proportional to priority**α from now on (Schaul et al. 2016, eq. 1).
+        """Makes later draws proportional to priority**α (Schaul et al. 2016, eq. 1).
 
-        An error that is not finite counts as the largest so far: the loop says that it diverged.
+        A priority that is not finite becomes the largest so far; the training loop reports the
+        divergence.
         """
         if self.config.priority_exponent == 0.0:
             return

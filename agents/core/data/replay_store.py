@@ -1,4 +1,7 @@
-"""Saving a replay: frames go once to immutable chunks, so a checkpoint costs what is new."""
+"""Saves a replay: each frame is written once, to an immutable chunk.
+
+A checkpoint therefore writes only the new frames.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,30 @@ from envs import schema
 from envs.output import warn
 
 CHUNK_FRAMES = 8192
-"""Frames in a chunk, 58 MB on Atari: what saving needs beside the replay itself."""
+"""Frames in a chunk, 58 MB on Atari: the memory that saving takes beside the replay."""
 
 
 MOST_FRAMES = 2**53
-"""Of an environment; far more than anybody waits for, and sums of them do not overflow."""
+"""Most frames of an environment; no run reaches it, and sums of such numbers do not overflow."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Frames of each environment that a file holds, as a checkpoint's JSON says it."""
+    """An entry in a checkpoint's JSON for a file of frames.
+
+    Attributes:
+        chunk: the store's reference of the file.
+        first: position of the first frame of each environment.
+        last: position after the last frame of each environment.
+    """
 
     chunk: dict[str, Any]
-    """The reference that the store gave."""
     first: list[schema.Natural]
     last: list[schema.Natural]
-    """For each environment the position of the first frame, and of the one after the last."""
 
 
 class ChunkStore(Protocol):
-    """Where chunks live: `agents.core.runs.run.Run` in training, a dict in a test."""
+    """A store of chunks: `agents.core.runs.run.Run` in training, a dict in a test."""
 
     def append_chunk(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]: ...
 
@@ -44,7 +51,7 @@ class ChunkStore(Protocol):
 
 
 class ReplayStore:
-    """Saves and restores one replay, chunk by chunk; a failed save changes nothing here."""
+    """Saves and restores a replay, chunk by chunk; a failed save leaves this object unchanged."""
 
     def __init__(self, replay: Replay):
         self.replay = replay
@@ -52,7 +59,7 @@ class ReplayStore:
         self._chunks: list[dict[str, Any]] = []
 
     def _live_slots(self, first_N: np.ndarray, last_N: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Slots of the positions [first, last) not yet overwritten, and which those are."""
+        """The slots of the positions [first, last) that are not overwritten, and their mask."""
         counts = last_N - first_N
         envs = np.repeat(np.arange(self.replay.num_envs), counts)
         offset = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
@@ -88,9 +95,9 @@ class ReplayStore:
         }
 
     def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
-        """Restore the replay; frames of a damaged chunk are lost, which a warning says.
+        """Restores the replay; if a chunk is damaged, its frames are lost and a warning says so.
 
-        No transition that needs a lost frame is ever drawn again.
+        A transition that needs a lost frame is never drawn again.
         """
         replay = self.replay
         chunks = schema.convert(state["chunks"], list[Chunk], "chunks")
@@ -119,58 +126,58 @@ class ReplayStore:
         self._saved = replay.written.copy()
 
     def _load_positions(self, state: dict[str, Any]) -> None:
-        """Take up how many frames there are, and which of them count."""
+        """Loads the counts of frames, and the positions from which they count."""
         replay = self.replay
-        # Checkpoints of older versions lack two of these; they have lost nothing.
+        # Checkpoints of older versions lack the last two; their replays lost no frame.
         for name in ("written", "age", "drawable_from", "ready_from"):
             own = getattr(replay, name)
             found = like(state.get(name, own), own, name)
             if (found < 0).any() or (found > MOST_FRAMES).any():
-                raise ValueError(f"{name} counts fewer than 0 frames, or more than there can be")
+                raise ValueError(f"{name} counts frames: must be between 0 and {MOST_FRAMES}")
             setattr(replay, name, found.copy())
 
     def _require_actions(self) -> None:
-        """Passes where every discrete action is one that the agent has."""
+        """Raises a ValueError if the agent does not have a stored discrete action."""
         if self.replay.spaces.continuous:
             return
         action = self.replay.fields["action"]
         actions = self.replay.spaces.combinations
         if (action < 0).any() or (action >= actions).any():
-            raise ValueError(f"an action is none of the {actions} that there are")
+            raise ValueError(f"an action is not one of the agent's {actions} actions")
 
     def _require_positions(self, chunk: Chunk) -> None:
-        """Passes where a chunk holds frames that the replay has had, no more than it can hold."""
+        """Raises a ValueError if a chunk's positions cannot be from this replay."""
         replay = self.replay
         first_N = np.array(chunk.first)
         last_N = np.array(chunk.last)
         if first_N.shape != last_N.shape or len(first_N) != replay.num_envs:
-            raise ValueError("a chunk of the replay is of other environments")
+            raise ValueError("a chunk of the replay belongs to other environments")
         if (first_N > last_N).any() or (last_N > replay.written).any():
             raise ValueError("a chunk of the replay has frames that were never written")
         if (last_N - first_N > replay.length).any():
             raise ValueError("a chunk of the replay has more frames than the replay holds")
 
     def _require_weight(self) -> None:
-        """Draw nothing until new steps are there, where nothing that is there has a weight."""
+        """If no transition has a weight, makes the replay wait for new steps."""
         replay = self.replay
         if not replay.priorities.total() > 0:
-            # What needs a lost frame still waits longer.
+            # A `ready_from` that a lost frame set may be later, and then stays.
             replay.ready_from = np.maximum(replay.ready_from, replay.written)
 
     def _read(self, chunk: Chunk, store: ChunkStore) -> None:
-        """Put a chunk's frames where they were; DamagedCheckpoint where it cannot be."""
+        """Reads a chunk's frames into their slots; raises DamagedCheckpoint if they do not fit."""
         replay = self.replay
         slots, live = self._live_slots(np.array(chunk.first), np.array(chunk.last))
         frames = store.read_chunk(chunk.chunk).get("frames")
         kind = (replay.frames.dtype, (len(live), replay.frame_numel))
         if frames is None or (frames.dtype, tuple(frames.shape)) != kind:
-            raise DamagedCheckpoint(f"{chunk.chunk.get('file')} holds other frames than it must")
+            raise DamagedCheckpoint(f"{chunk.chunk.get('file')} does not hold the replay's frames")
         replay.frames[slots] = frames.to(replay.device)[live.to(replay.device)]
 
     def _lose(self, first_N: np.ndarray, last_N: np.ndarray) -> int:
-        """Keep transitions that need frames of the positions [first, last) from being drawn.
+        """Excludes transitions that need frames of the positions [first, last) from all draws.
 
-        Returns how many transitions could be drawn before.
+        Returns the number of those that could be drawn before.
         """
         replay = self.replay
         oldest_N = np.maximum(replay.written - replay.length, 0)
@@ -184,7 +191,7 @@ class ReplayStore:
         )
         lost = int((replay.priorities[slots] > 0).sum())
         replay.priorities.set(slots, torch.zeros(len(slots), device=replay.device))
-        # Later ones become drawable only when the steps after them are there.
+        # Later transitions become drawable only when the steps after them are written.
         reaches_N = some_N & (end_N > replay.written - replay.most_n_step)
         replay.drawable_from = np.maximum(replay.drawable_from, np.where(reaches_N, end_N, 0))
         replay.ready_from = np.maximum(replay.ready_from, replay.drawable_from)

@@ -1,8 +1,8 @@
-"""Rollouts: what policies learn from, the last T steps of N environments, time first.
+"""Rollouts: the last T steps of N environments, time first, for on-policy algorithms.
 
-With data parallelism a rollout holds its rank's environments. What is a number a step (rewards,
-values) is exchanged, so that every rank knows all advantages and draws the same minibatches, of
-which it trains on its own part.
+With data parallelism a rollout holds the environments of its rank. Ranks exchange rewards and
+values, so that every rank knows all advantages. Every rank draws the same minibatches and trains
+on its own part of each.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from envs.errors import UserError
 
 @dataclass(frozen=True)
 class Beyond:
-    """What lies beyond a truncation, or beyond the rollout: its value completes a return.
+    """Observations after a truncation or after the rollout; their values complete the returns.
 
     Attributes:
         obs_B: observations (B, ...), on the rollout's device.
-        state: what the policy remembers there.
-        t, rows_B: the step before it, and the environments.
+        state: the policy's state for these observations.
+        t: index of the step before them.
+        rows_B: their environments.
     """
 
     obs_B: Tensor
@@ -45,10 +46,10 @@ class Beyond:
 
 
 class Rollout:
-    """Storage for T steps of N environments, filled in place and used again and again.
+    """Storage for T steps of N environments; each rollout overwrites the previous one.
 
     Args:
-        memory_size: numbers S that the policy remembers of an environment.
+        memory_size: size S of the policy's memory for an environment.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Rollout:
         self._allocate()
 
     def _allocate(self) -> None:
-        """Reserve the memory, or raise a UserError where it is not there."""
+        """Reserves the memory, or raises a UserError if the rollout does not fit."""
         steps = self.config.horizon_steps
         spaces = self.spaces
         device = self.device
@@ -107,9 +108,10 @@ class Rollout:
         return self.config.horizon_steps * self.all_envs
 
     def add(self, step: Step) -> Beyond | None:
-        """One step of some environments; a lost life ends the return and not the episode.
+        """Stores one step of some environments; a lost life ends the return but not the episode.
 
-        Returns what `complete` needs the values of, None where nothing was cut off.
+        Returns:
+            The observations whose values `complete` needs; None if no return is cut off.
         """
         rows = step.rows
         t = int(self._time[step.rows][0])
@@ -126,7 +128,7 @@ class Rollout:
         return self._beyond(t, step, np.flatnonzero(cut_N)) if cut_N.any() else None
 
     def complete(self, beyond: Beyond, value_B: Tensor) -> None:
-        """Complete the returns that were cut off by the values of what lies beyond."""
+        """Completes the returns that are cut off, with the values (B,) of what lies beyond."""
         self.bootstrap_TN[beyond.t, to_device(beyond.rows_B, self.device)] = value_B
 
     def _beyond(self, t: int, step: Step, cut: np.ndarray) -> Beyond:
@@ -143,9 +145,9 @@ class Rollout:
         return Beyond(obs, state, t, rows)
 
     def minibatches(self, batch_size: int) -> Iterator[Sequences]:
-        """One pass over the rollout in random order, in minibatches of `batch_size` steps.
+        """Passes over the rollout once in random order, in minibatches of `batch_size` steps.
 
-        The first call of a rollout computes its advantages, the last one is followed by `clear`.
+        The first call for a rollout computes its advantages. `clear` must follow the last call.
         """
         if self._prepared is None:
             self._prepared = self._prepare()
@@ -158,7 +160,7 @@ class Rollout:
         order = torch.randperm(count, generator=self.generator)
         device = advantage_TN.device
         offset_L1 = torch.arange(steps).unsqueeze(1)
-        # Chosen on the host, so that a GPU is never waited for.
+        # The host chooses the steps, so that it never waits for a GPU.
         for chosen_B in order.split(each):
             start_B = chosen_B // self.all_envs * steps
             env_B = chosen_B % self.all_envs
@@ -214,16 +216,16 @@ class Rollout:
         return self.kept | derived, advantage_TN
 
     def clear(self) -> None:
-        """Begin the next one."""
+        """Begins the next rollout."""
         self._time[:] = 0
         self._prepared = None
 
     def end_episodes(self) -> None:
-        """All episodes are over: the reward scale sums the next episodes from zero."""
+        """Ends all episodes: the reward scale sums the next episodes from zero."""
         self.scaler.running_N = torch.zeros_like(self.scaler.running_N)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of an empty rollout, the only one that is saved: the generator and the reward scale."""
+        """The generator and the reward scale; only an empty rollout is saved."""
         return {"generator": self.generator.get_state(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

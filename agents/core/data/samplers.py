@@ -1,4 +1,4 @@
-"""Samplers: where minibatches of transitions come from."""
+"""Samplers: sources of minibatches of transitions."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from agents.core.types.batches import Batch, joined
 
 
 class Sampler(Protocol):
-    """A source of minibatches: a replay, or several in given shares."""
+    """A source of minibatches, such as a replay or a mixture of two."""
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to sample."""
+        """Whether the source can give a minibatch."""
         ...
 
     def draw(self, *shape: int) -> Tensor:
-        """Random numbers in [0, 1) to sample with, float64, on the device."""
+        """Draws the random numbers for `sample`: float64 in [0, 1), on the device."""
         ...
 
     def sample(self, uniform_B: Tensor) -> Batch:
-        """A minibatch of B transitions for these numbers."""
+        """Samples a minibatch of B transitions, one for each random number."""
         ...
 
     def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
-        """Prefer each transition of a minibatch by its priority from now on."""
+        """Sets the priorities of a minibatch's transitions for later draws."""
         ...
 
 
 class Mixed:
-    """Minibatches from two sources: the agent's own experience and demonstrations, for example.
+    """Minibatches from two sources, for example the agent's own experience and demonstrations.
 
-    The importance weights of each source stay as that source has them.
+    The importance weights of each source are unchanged.
 
     Args:
         first, second: the sources.
-        share: the share of each minibatch that comes from the second, between 0 and 1. It is
-            rounded to whole transitions, at least one from each.
+        share: the share of each minibatch that comes from the second source, between 0 and 1. It is
+            rounded to whole transitions, at least one from each source.
     """
 
     def __init__(self, first: Sampler, second: Sampler, share: float):

@@ -16,17 +16,17 @@ from agents.core.system.device import to_device
 class ReplaySequences:
     """B sequences of T = burn-in + length steps, time first.
 
-    A slot that holds the last observation of an episode is no step: nothing was done there. It
-    stays in its sequence, with a weight of 0.
+    A slot that holds the last observation of an episode has no action, so it is not a step. It
+    stays in its sequence with a weight of 0.
 
     Attributes:
-        obs_TB: observations (T + 1, B, ...): the last one is what the last step led to.
-        action_TB: actions (T, B), or (T, B, K) where they are continuous.
-        reward_TB: rewards, clipped as the replay clips them.
-        terminated_TB: bool, the step ended the return for good.
+        obs_TB: observations (T + 1, B, ...); the last one follows the last step.
+        action_TB: actions (T, B), or (T, B, K) if they are continuous.
+        reward_TB: rewards, clipped as in the replay.
+        terminated_TB: bool, the step terminated the return.
         is_first_TB: bool (T + 1, B), the observation is the first of its episode.
-        weight_TB: 1 for a step to learn from; 0 in the burn-in and where nothing was done.
-        slot_TB: where the steps are in the replay.
+        weight_TB: 1 for a step to learn from; 0 in the burn-in and in slots without an action.
+        slot_TB: slots of the steps in the replay.
     """
 
     obs_TB: Tensor
@@ -39,22 +39,22 @@ class ReplaySequences:
 
 
 class SequenceSampler:
-    """Draws sequences from a replay, each possible start as often as any other.
+    """Draws sequences from a replay; each possible start is equally likely.
 
-    The burn-in is a prefix that only warms a recurrent state up (Kapturowski et al. 2019,
+    The burn-in is a prefix that only warms up a recurrent state (Kapturowski et al. 2019,
     https://openreview.net/forum?id=r1lyTjAqYX, section 3).
 
     Args:
         length_steps: steps of a sequence to learn from.
-        burn_in_steps: steps before them.
+        burn_in_steps: steps of the burn-in before them.
     """
 
     def __init__(self, replay: Replay, length_steps: int, burn_in_steps: int = 0):
         total = length_steps + burn_in_steps
         if length_steps < 1 or burn_in_steps < 0 or total + replay.stack >= replay.length:
             raise ValueError(
-                f"sequences of {burn_in_steps} + {length_steps} steps: must be of at least one "
-                f"step, and shorter than the {replay.length} slots of an environment"
+                f"sequences of {burn_in_steps} + {length_steps} steps: must have at least one "
+                f"step, and be shorter than the {replay.length} slots of an environment"
             )
         self.replay = replay
         self.burn_in_steps = burn_in_steps
@@ -66,20 +66,20 @@ class SequenceSampler:
         return bool((self._num_starts() > 0).all())
 
     def _first_starts(self) -> np.ndarray:
-        """The first position of each environment whose stack of frames is whole.
+        """The first position of each environment with a complete stack of frames.
 
-        The slot before it is held too: it tells whether an episode begins.
+        The slot before it is in the replay too: it tells whether an episode begins.
         """
         replay = self.replay
         oldest_N = np.maximum(replay.written - replay.length, replay.drawable_from)
         return np.where(oldest_N > 0, oldest_N + max(replay.stack - 1, 1), 0)
 
     def _num_starts(self) -> np.ndarray:
-        """How many positions of each environment a sequence may start at."""
+        """Number of positions in each environment at which a sequence may start."""
         return np.maximum(self.replay.written - self.total_steps - self._first_starts(), 0)
 
     def sample(self, batch_size: int) -> ReplaySequences:
-        """B sequences, drawn with replacement from a replay that is `ready`."""
+        """Draws B sequences with replacement; requires `ready`."""
         replay = self.replay
         starts_N = self._num_starts()
         uniform_B = torch.rand(batch_size, dtype=torch.float64, generator=replay.generator)
@@ -110,7 +110,7 @@ class SequenceSampler:
         )
 
     def _is_first(self, slot: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Whether an episode begins at these slots: nothing was seen before, or an end."""
+        """Whether an episode begins at these slots: the slot before is empty or ends an episode."""
         replay = self.replay
         one = torch.ones((), dtype=torch.int64, device=replay.device)
         before = replay.after(slot, -one)

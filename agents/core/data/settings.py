@@ -1,4 +1,4 @@
-"""The settings of what an algorithm learns from: a replay, a rollout or demonstrations."""
+"""The settings of an algorithm's data: a replay, rollouts or demonstrations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agents.core.types.settings import Part, Samples, SeedConfig, Steps, require
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig(Part):
-    """What becomes of rewards before they are learned from."""
+    """How rewards are changed before learning."""
 
     title: ClassVar[str] = "Rewards"
 
@@ -32,7 +32,7 @@ class RewardConfig(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayConfig(RewardConfig, SeedConfig):
-    """What a replay stores, and how it is drawn from."""
+    """How much a replay stores, and how minibatches are drawn from it."""
 
     title: ClassVar[str] = "Replay"
 
@@ -72,7 +72,7 @@ class RolloutConfig(SeedConfig, RewardConfig, RecurrenceConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AdvantageConfig(RolloutConfig):
-    """The same where advantages may be estimated with fewer rewards than the whole return has."""
+    """A rollout whose advantages may mix estimates of several lengths (GAE)."""
 
     gae_lambda: float = 0.95
     """Advantages mix n-step returns by this λ (https://arxiv.org/abs/1506.02438)."""
@@ -84,7 +84,7 @@ class AdvantageConfig(RolloutConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig(SeedConfig):
-    """Which demonstrations are learned from."""
+    """The demonstrations to learn from."""
 
     title: ClassVar[str] = "Demonstrations"
 
