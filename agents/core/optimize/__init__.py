@@ -1,1 +1,1 @@
-"""Losses into weights, and weights into actions."""
+"""Updates networks from losses: learners, optimizers and weights from other runs."""

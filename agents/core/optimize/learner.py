@@ -21,7 +21,7 @@ from agents.core.system.compute import Compute
 
 
 class Minibatch(Protocol):
-    """What an update learns from: it can be split, and says how much each sample counts."""
+    """The data of an update: it can be split, and gives the importance of each sample."""
 
     @property
     def size(self) -> int: ...
@@ -32,13 +32,13 @@ class Minibatch(Protocol):
 
 @dataclass(frozen=True)
 class LossOutput:
-    """What a loss returns for a minibatch.
+    """The result of a loss for a minibatch.
 
     Attributes:
-        loss: of each sample, (B,) or (L, B); the learner takes the weighted mean.
-        metrics: other values of each sample, whose means are logged.
-        priority_B: how much a replay should prefer each sample, such as |TD error|; None where
-            the samples have no priority.
+        loss: loss of each sample, (B,) or (L, B); the learner takes the weighted mean.
+        metrics: other values of each sample; their means are logged.
+        priority_B: priority of each sample in a replay, such as |TD error|; None without
+            priorities.
     """
 
     loss: Tensor
@@ -47,7 +47,7 @@ class LossOutput:
 
 
 class Update(NamedTuple):
-    """What an update returns.
+    """The result of an update.
 
     Attributes:
         metrics: means of the loss and its metrics, and the norm of the gradient, detached.
@@ -65,14 +65,15 @@ Loss = Callable[[M], LossOutput]
 
 
 class WeightAverage:
-    """A running mean of a network's weights, which a second network holds.
+    """A running mean of a network's weights, in a second network.
 
-    After Polyak and Juditsky 1992, https://doi.org/10.1137/0330046; this mean forgets.
+    The mean is exponential: unlike in Polyak and Juditsky 1992,
+    https://doi.org/10.1137/0330046, old weights fade.
 
     Args:
         source: the network in training.
         target: the network that holds the mean.
-        updates: how many updates the mean remembers.
+        updates: number of updates over which the mean is taken, about.
     """
 
     def __init__(self, source: nn.Module, target: nn.Module, updates: int):
@@ -83,11 +84,11 @@ class WeightAverage:
         self._mix = get_ema_multi_avg_fn(decay=1 - 1 / updates)
 
     def update(self) -> None:
-        """Take in the present weights."""
+        """Adds the present weights to the mean."""
         self._mix(self._means, self._weights, 0)
 
     def copy_buffers(self) -> None:
-        """Give the target the source's buffers, such as statistics of observations."""
+        """Copies the source's buffers to the target, such as statistics of observations."""
         buffers = zip(self.target.buffers(), self.source.buffers(), strict=True)
         for mine, theirs in buffers:
             mine.copy_(theirs)
@@ -96,16 +97,16 @@ class WeightAverage:
 class Part:
     """A network in training, with its optimizer and clipping.
 
-    Parameters stay float32 and contiguous, whatever the precision and the layout of the
-    activations: fused optimizers walk memory flat, and checkpoints are contiguous.
+    Parameters stay float32 and contiguous, whatever the precision and layout of the activations.
+    Fused optimizers walk memory flat, and checkpoints are contiguous.
 
     Args:
-        network: on its device already.
-        average: the running mean of the network, if one is kept.
-        in_policy: the policy's weights hold the network; else `Learner.state_dict` does.
+        network: the network, already on its device.
+        average: the running mean of the network, if there is one.
+        in_policy: whether the policy's weights hold the network; else `Learner.state_dict` does.
 
     Attributes:
-        frozen: updates leave it as it is (`Learner.freeze`).
+        frozen: whether updates leave the network unchanged (`Learner.freeze`).
     """
 
     def __init__(
@@ -126,12 +127,12 @@ class Part:
         self.optimizer = OPTIMIZERS[config.optimizer](self.parameters, *sizes)
         self.learning_rate = rate
         if self.parameters[0].device.type == "cuda":
-            # A captured step reads them from the device.
+            # A captured step reads the learning rate from the device.
             on_device = torch.tensor(rate, device=self.parameters[0].device)
             self.optimizer.param_groups[0].update(lr=on_device, capturable=True)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Take steps of this size from now on."""
+        """Sets the size of later steps."""
         if learning_rate == self.learning_rate:
             return
         self.learning_rate = learning_rate
@@ -142,7 +143,7 @@ class Part:
             group["lr"] = learning_rate
 
     def step(self, gradients: list[Tensor]) -> Tensor:
-        """One step along the clipped gradients; returns their norm before clipping."""
+        """Takes one step along the clipped gradients; returns their norm before clipping."""
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
@@ -153,18 +154,18 @@ class Part:
 
     @property
     def num_updates(self) -> int:
-        """Optimization steps so far, those before a resume included."""
+        """Number of optimization steps so far, including those before a resume."""
         for moments in self.optimizer.state.values():
             return int(moments["step"])
         return 0
 
     @property
     def _kept_elsewhere(self) -> bool:
-        """Whether the policy's weights are the network's own, and not their average."""
+        """Whether the policy's weights hold the network itself, and not its average."""
         return self.in_policy and self.average is None
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, and the network's weights where the policy does not hold them."""
+        """The optimizer's state, and the network's weights if the policy does not hold them."""
         moments = self.optimizer.state_dict()["state"]
         state: dict[str, Any] = {str(index): moment for index, moment in moments.items()}
         if not self._kept_elsewhere:
@@ -172,10 +173,10 @@ class Part:
         return state
 
     def checked(self, state: dict[str, Any]) -> tuple[dict[int, Any], dict[str, Tensor] | None]:
-        """The optimizer's moments and the network's weights of a state, which fit this part.
+        """Checks a state of `state_dict`; returns its moments and its network's weights, if any.
 
         Raises:
-            ValueError: it is of another network or optimizer.
+            ValueError: the state comes from another network or optimizer.
         """
         moments = self._fitting_moments({k: v for k, v in state.items() if k != "network"})
         if self._kept_elsewhere:
@@ -184,24 +185,24 @@ class Part:
         return moments, all_like(state.get("network"), own, "network")
 
     def take_up(self, moments: dict[int, Any], weights: dict[str, Tensor] | None) -> None:
-        """Go on from what `checked` returned."""
+        """Loads the moments and weights that `checked` returned."""
         if weights is not None:
             self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
 
     def _fitting_moments(self, state: dict[str, Any]) -> dict[int, Any]:
-        """The optimizer's state by the numbers of the parameters, each as that needs it."""
+        """The optimizer's state by parameter number, checked against the parameters' shapes."""
         if not state:
             return {}
         if state.keys() != set(map(str, range(len(self.parameters)))):
-            raise ValueError("the optimizer's state is of other parameters")
+            raise ValueError("the optimizer's state belongs to other parameters")
         moments: dict[int, Any] = {}
         for index, parameter in enumerate(self.parameters):
-            # A number of steps, or a moment: the shape tells which one it is.
+            # The shape tells whether a tensor is a number of steps or a moment.
             kinds = {tuple(each.shape): each.detach() for each in (parameter, torch.zeros(()))}
             found = dict(state[str(index)])
             if found.keys() != state["0"].keys():
-                raise ValueError(f"the optimizer's state of parameter {index} is another")
+                raise ValueError(f"the optimizer's state of parameter {index} has other fields")
             for name, each in found.items():
                 own = kinds.get(tuple(each.shape), parameter.detach())
                 like(each.to(own.device), own, f"the optimizer's {name} of parameter {index}")
@@ -210,11 +211,11 @@ class Part:
 
 
 class Learner:
-    """Updates named networks on minibatches, all on one device and one thread pool.
+    """Updates named networks on minibatches, all on one device and with one thread pool.
 
     Args:
-        compute: how forward and backward passes run.
-        parts: by name, such as "policy", or "actor" and "critic".
+        compute: runs the forward and backward passes.
+        parts: the networks by name, such as "policy", or "actor" and "critic".
     """
 
     def __init__(self, compute: Compute, parts: Mapping[str, Part]):
@@ -222,20 +223,20 @@ class Learner:
         self.parts = dict(parts)
 
     def update(self, loss: Loss[M], batch: M, parts: tuple[str, ...] = ()) -> Update:
-        """One step down the importance-weighted mean of the loss.
+        """Takes one step down the importance-weighted mean of the loss.
 
-        On a CPU a large batch is split over threads, each with its own forward and backward
-        pass (see `share_cores`). The gradients are added in a fixed order, so that it is as
-        reproducible as one thread. Gradients and means are taken over all ranks. On a GPU the
+        On a CPU, threads share a large batch, each with its own forward and backward pass (see
+        `share_cores`). The gradients are added in a fixed order, so that the result is as
+        reproducible as with one thread. Gradients and means are taken over all ranks. On a GPU the
         update is a CUDA graph (see `Compute.graphed`).
 
         Args:
-            loss: is called with the minibatch, or with each shard of it.
-            batch: on the device.
-            parts: the names of the networks that learn; by default all that are not frozen.
+            loss: called with the minibatch, or with each shard of it.
+            batch: the minibatch, on the device.
+            parts: names of the networks to update; by default all that are not frozen.
 
         Raises:
-            ValueError: a part is frozen or unknown, or none is left.
+            ValueError: a part is frozen or unknown, or no part is left.
         """
         trainable = tuple(name for name, part in self.parts.items() if not part.frozen)
         chosen = parts or trainable
@@ -248,14 +249,14 @@ class Learner:
     def _step(
         self, loss: Loss[M], batch: M, chosen: tuple[str, ...]
     ) -> tuple[Tensor, list[str], Tensor | None]:
-        """All means in one tensor, their names, and the priorities."""
+        """Takes the step; returns all means in one tensor, their names, and the priorities."""
         parts = [self.parts[name] for name in chosen]
         parameters = [parameter for part in parts for parameter in part.parameters]
         shards = batch.split(self.compute.shards)
         work = [(loss, shard, batch.size, parameters) for shard in shards]
         found = self.compute.shared(self._gradient, work)
         gradients, sums, outputs = zip(*found, strict=True)
-        # Laid out as their parameters, whatever layout the backward pass chose.
+        # The backward pass may choose another layout than the contiguous one of the parameters.
         totals = [reduce(Tensor.add, share).contiguous() for share in zip(*gradients, strict=True)]
         means = torch.stack(sums).sum(dim=0)
         distributed.sum_([*totals, means])
@@ -275,7 +276,11 @@ class Learner:
     def _gradient(
         self, loss: Loss[M], shard: M, size: int, parameters: list[Tensor]
     ) -> tuple[tuple[Tensor, ...], Tensor, LossOutput]:
-        """The shard's share of a batch of `size`: gradient of the mean, sums, and the output."""
+        """Computes a shard's share of the gradient and of the means of a batch of `size`.
+
+        Returns:
+            The gradient, the shares of the means of loss and metrics, and the loss's output.
+        """
         with self.compute.autocast():
             output = loss(shard)
         mean = (output.loss * shard.weight).sum() / size
@@ -284,23 +289,23 @@ class Learner:
         return gradient, torch.stack([mean.detach(), *values]), output
 
     def freeze(self, name: str, frozen: bool = True) -> None:
-        """Leave a part as it is from now on, or train it again."""
+        """Excludes a part from later updates, or includes it again."""
         self.parts[name].frozen = frozen
         self.compute.forget_graphs()
 
     @property
     def learning_rate(self) -> float:
-        """The size of the first part's next step."""
+        """The step size of the first part."""
         return next(iter(self.parts.values())).learning_rate
 
     def set_learning_rate(self, learning_rate: float, *names: str) -> None:
-        """Give the named parts, or all parts, this step size."""
+        """Sets the step size of the named parts, or of all parts."""
         for name in names or tuple(self.parts):
             self.parts[name].set_learning_rate(learning_rate)
 
     @property
     def num_updates(self) -> int:
-        """Optimization steps of the first part so far, those before a resume included."""
+        """Number of the first part's optimization steps, including those before a resume."""
         return next(iter(self.parts.values())).num_updates
 
     def state_dict(self) -> dict[str, Any]:
@@ -308,10 +313,10 @@ class Learner:
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up from `state_dict`, after the policy's weights.
+        """Loads a state of `state_dict`; the policy's weights must be loaded before.
 
         Raises:
-            ValueError: it is of other parts, networks or optimizers; then nothing is loaded.
+            ValueError: the state has other parts, networks or optimizers; nothing is loaded.
         """
         if len(self.parts) == 1 and all(name.isdigit() or name == "network" for name in state):
             # Version 0.1 had one part without a name.
@@ -325,7 +330,7 @@ class Learner:
 
     @contextmanager
     def unless_refused(self) -> Iterator[None]:
-        """Undo whatever is loaded inside where it raises."""
+        """A context manager that restores networks and optimizers if its block raises."""
         modules: list[nn.Module] = []
         for part in self.parts.values():
             modules.append(part.network)
@@ -347,7 +352,7 @@ class Learner:
 
 
 def joined_priorities(outputs: tuple[LossOutput, ...]) -> Tensor | None:
-    """The priorities of all shards in order; None where they have none."""
+    """The priorities of all shards in order; None if the losses give none."""
     parts = [each.priority_B.detach() for each in outputs if each.priority_B is not None]
     return torch.cat(parts, dim=-1) if parts else None
 

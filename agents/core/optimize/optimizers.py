@@ -1,4 +1,4 @@
-"""Optimizers by name: each made of parameters, a step size, epsilon and weight decay."""
+"""Functions that make optimizers from parameters, a step size, epsilon and weight decay."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ Optimizer = torch.optim.Optimizer
 
 
 def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
-    """Adam (https://arxiv.org/abs/1412.6980), one kernel for all parameters, its weight decay
-    decoupled (https://arxiv.org/abs/1711.05101)."""
+    """Adam (https://arxiv.org/abs/1412.6980), fused into one kernel for all parameters.
+
+    Its weight decay is decoupled (https://arxiv.org/abs/1711.05101).
+    """
     return torch.optim.AdamW(parameters, lr=rate, eps=epsilon, weight_decay=decay, fused=True)
 
 
 def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
-    """Centered RMSProp of Mnih et al. 2015, extended data table 1, but for epsilon.
+    """Centered RMSProp of Mnih et al. 2015, extended data table 1, except for epsilon.
 
-    The paper adds 0.01 to the squared gradient, under the root, and sums gradients over its
-    batch of 32; torch adds epsilon outside the root of a mean gradient's square. 0.1 / 32 is
-    the same where the gradient vanishes, which is where epsilon matters.
+    The paper adds 0.01 to the squared gradient, under the root, and sums gradients over its batch
+    of 32. Torch adds epsilon outside the root, and gradients are means here. An epsilon of
+    0.1 / 32 gives the same step when the gradient vanishes, which is when epsilon matters.
     """
     options = {"alpha": 0.95, "centered": True, "weight_decay": decay, "foreach": True}
     return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
@@ -29,7 +31,7 @@ def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -
 def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
     """RMSProp of Mnih et al. 2016, section 4.1: not centered, α = 0.99.
 
-    The paper adds epsilon under the root, torch outside.
+    The paper adds epsilon under the root; torch adds it outside.
     """
     options = {"alpha": 0.99, "weight_decay": decay, "foreach": True}
     return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)

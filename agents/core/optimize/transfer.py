@@ -1,4 +1,4 @@
-"""A network that begins where another one ended: `--init-from runs/<run>`."""
+"""Initializes a network with the weights of another run: `--init-from runs/<run>`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from agents.core.system.codec import require_finite
 from envs import UserError
 
 SAME_PART = ((r"^(body|bodies\.\d)\.", ""), (r"^head\.(values|value|advantage)\.0\.", "hidden."))
-"""Parts that are called differently in a Q-network and in the bodies of an actor-critic."""
+"""Patterns for parts with different names in Q-networks and actor-critics, with the shared name."""
 
 
 def part(name: str) -> str:
-    """Translate a tensor's name to the name that Q-networks and actor-critics share."""
+    """Translates a tensor's name to the name that Q-networks and actor-critics share."""
     for pattern, plain in SAME_PART:
         name = re.sub(pattern, plain, name)
     return name
 
 
 def kind(tensor: Tensor) -> tuple[torch.dtype, torch.Size]:
-    """What must be equal where a tensor takes the place of another one."""
+    """The dtype and shape of a tensor; a replacement must have the same."""
     return tensor.dtype, tensor.shape
 
 
 def initialize(policy: Policy, run: Run) -> str:
-    """Give the policy's network the run's best weights, of all parts that both have.
+    """Copies the run's best weights into the policy's network, in all parts that both have.
 
-    Two bodies, or the streams of a dueling head, both take the one that there is.
-    Returns what was taken, in words.
+    If the policy has two bodies or a dueling head, and the run has only one body or stream, both
+    take its weights.
+
+    Returns:
+        A line that says how many tensors were copied, and from where.
 
     Raises:
-        UserError: the run has no whole weights, or none that fit.
+        UserError: the run has no intact weights, or no weights that fit.
     """
     weights, step = run.weights("best", require_finite)
     theirs: dict[str, Tensor] = {}

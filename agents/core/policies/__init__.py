@@ -1,1 +1,1 @@
-"""Policies: what chooses actions. They act, remember, and never learn by themselves."""
+"""Policies choose actions and remember episodes. They do not learn."""

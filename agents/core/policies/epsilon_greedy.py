@@ -12,10 +12,10 @@ from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 
 
 class EpsilonGreedyPolicy(Policy):
-    """The action of the highest value, or with probability ε any action.
+    """Chooses the action of the highest value, or a random action with probability ε.
 
-    Its network has `q_values`: observations (N, ...) to values (N, A), one for each combination
-    of an action's parts.
+    The network has a method `q_values` from observations (N, ...) to values (N, A), one for each
+    combination of an action's parts.
     """
 
     explores_by = "epsilon"
@@ -44,9 +44,9 @@ class EpsilonGreedyPolicy(Policy):
 
 
 def random_legal(uniform_N: Tensor, legal_NA: Tensor) -> Tensor:
-    """The number of a legal action for each uniform number in [0, 1), int64 (N,).
+    """Chooses a legal action for each uniform number in [0, 1); returns int64 (N,).
 
-    Each legal action is as likely as any other.
+    All legal actions are equally likely.
     """
     chosen_N = (uniform_N * legal_NA.sum(dim=1)).long()
     return (legal_NA.cumsum(dim=1) > chosen_N.unsqueeze(1)).int().argmax(dim=1)

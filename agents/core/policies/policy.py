@@ -1,4 +1,4 @@
-"""The policy: a network that chooses actions, and all that is needed to load and play it."""
+"""The policy: a network that chooses actions, with its spaces and device."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ P = TypeVar("P", bound="Policy")
 class Policy(ABC):
     """Chooses actions for N environments at a time.
 
-    It is what is loaded, evaluated, recorded with and exported. It has no learner, no optimizer
-    and no buffer.
+    A policy can be loaded, evaluated, recorded and exported. It has no learner, no optimizer and
+    no buffer.
 
     Args:
-        network: is moved to the device of `compute`.
-        spaces: the observations it takes and the actions it chooses.
-        compute: how the network runs.
+        network: the network; it is moved to the device of `compute`.
+        spaces: the policy's observations and actions.
+        compute: runs the network.
         eval_exploration: ε or temperature of evaluations.
 
     Attributes:
-        explores_by: the name of its exploration, "epsilon" or "temperature".
-        most_exploration: the largest value that makes sense.
+        explores_by: the name of the exploration, "epsilon" or "temperature".
+        most_exploration: the largest allowed exploration.
     """
 
     explores_by: ClassVar[str]
@@ -51,22 +51,22 @@ class Policy(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the network and the state are."""
+        """The device of the network and the state."""
         return self.compute.device
 
     def initial_state(self, num_envs: int) -> State:
-        """What it remembers of `num_envs` episodes that begin: named tensors (N, ...)."""
+        """The state at the start of `num_envs` episodes: named tensors (N, ...)."""
         return {}
 
     @abstractmethod
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        """Choose an action for each environment.
+        """Chooses an action for each environment.
 
-        Random numbers are drawn whatever the exploration is, so that a run's randomness does not
-        depend on it.
+        Every call draws the same number of random numbers, so that a run's later random numbers do
+        not depend on the exploration.
 
         Args:
-            inputs: of N environments.
+            inputs: the inputs of N environments.
             state: `initial_state`, or the state that the last call returned.
             rng: the environments' random numbers.
             exploration: ε (a share of random actions), or temperature (0 is the likeliest action).
@@ -74,10 +74,10 @@ class Policy(ABC):
 
     @abstractmethod
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
-        """Outputs of the network for observations (N, ...), to be shown as histograms."""
+        """Outputs of the network for observations (N, ...), shown as histograms."""
 
     def copy(self: P) -> P:
-        """A policy with a network of its own, which takes no gradient."""
+        """A copy with a network of its own, which takes no gradient."""
         other = copy.copy(self)
         other.network = frozen_copy(self.network)
         return other
@@ -87,21 +87,21 @@ class Policy(ABC):
         return dict(self.network.state_dict())
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Act with these weights from now on.
+        """Loads the network's weights.
 
         Raises:
-            ValueError: they are of another network, or not finite; then nothing is loaded.
+            ValueError: the weights do not fit the network or are not finite; nothing is loaded.
         """
         self.network.load_state_dict(all_like(weights, self.weights(), "weights"))
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """A copy of a network that takes no gradient and shares no tensor with it."""
+    """A copy of a network that takes no gradient and shares no tensor with the original."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Make `target` equal to `source`, its buffers too, in place."""
+    """Copies the weights and buffers of `source` into `target`, in place."""
     target.load_state_dict(source.state_dict())
 
 
@@ -115,5 +115,5 @@ def begun(state: State, is_first_N: np.ndarray) -> State:
 
 
 def joined(states: Sequence[State]) -> State:
-    """The states of several groups of environments as one, in order."""
+    """Joins the states of several groups of environments into one, in order."""
     return {name: torch.cat([each[name] for each in states]) for name in states[0]}

@@ -1,4 +1,4 @@
-"""Policies that draw actions from a distribution: an actor-critic's and a clone's."""
+"""Policies that draw actions from a distribution: for actor-critics and behavior cloning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 class ActorCriticPolicy(Policy):
     """Draws from the policy head of an actor-critic (`agents.core.nets.networks.ActorCritic`).
 
-    Its extras are what a rollout keeps: obs, memory, action, log_prob and value.
+    Its extras are the fields that a rollout stores: obs, memory, action, log_prob and value.
     """
 
     explores_by = "temperature"
@@ -28,7 +28,7 @@ class ActorCriticPolicy(Policy):
 
     @property
     def memory_size(self) -> int:
-        """Numbers S that it remembers of an environment."""
+        """Size S of the memory for an environment."""
         return self.network.memory_size
 
     def initial_state(self, num_envs: int) -> State:
@@ -56,7 +56,7 @@ class ActorCriticPolicy(Policy):
 
     @torch.no_grad()
     def values(self, obs: Obs, state: State) -> Tensor:
-        """Values (N,) of observations, given what the policy remembers there."""
+        """Values (N,) of observations, given the policy's state."""
         obs_N = to_device(obs, self.device)
         return self._step(obs_N, self._memory(state, len(obs_N)))[1][0]
 
@@ -70,19 +70,19 @@ class ActorCriticPolicy(Policy):
         return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
 
     def _step(self, obs_N: Tensor, memory_NS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
-        """The network's outputs for observations, as a sequence of one step."""
+        """The network's distribution, values and next memory for observations, as one step."""
         parts = self.compute.infer(self.network.step, obs_N, memory_NS)
         distributions, values, memories = zip(*parts, strict=True)
         return join(distributions), torch.cat(values, dim=1), torch.cat(memories)
 
 
 def make_actor_critic(config: Any, spaces: Spaces, device: torch.device) -> ActorCriticPolicy:
-    """The policy of an actor-critic with first weights.
+    """Makes the policy of an actor-critic, with initial weights.
 
     Args:
         config: settings of the network and the machine, and `eval_temperature`.
-        spaces: the observations it takes and the actions it chooses.
-        device: gets the network.
+        spaces: the policy's observations and actions.
+        device: the device of the network.
     """
     network = ActorCritic(config, spaces)
     compute = Compute.of(network, config, device)
@@ -113,7 +113,7 @@ class ClonePolicy(Policy):
 
 
 def describe(distribution: Distribution) -> dict[str, Tensor]:
-    """What a distribution is like at each observation, each (N,)."""
+    """Statistics of a distribution for each observation, each (N,)."""
     log_prob = distribution.log_prob(distribution.mode())
     return {
         "log_probs_of_mode": log_prob.flatten(),
