@@ -106,7 +106,7 @@ class Replay:
         self.max_priority = torch.ones((), device=device)
 
     def _empty_actions(self, size: int) -> Tensor:
-        """Zeros in the stored form of actions: int64 (size,), or float32 (size, K) if continuous."""
+        """Zeros in the stored form of actions: int64 (size,), or float32 (size, K) for a Box."""
         if self.spaces.continuous:
             return torch.zeros(size, self.spaces.action_parts)
         return torch.zeros(size, dtype=torch.int64)
