@@ -191,11 +191,11 @@ def test_weights_that_do_not_fit_are_one_line_wherever_they_are_read(
         for snapshot in snapshots.newest_first(run / which):
             rewrite(snapshot, WRONG[case][1])
     for which in ("best", "last"):
-        with pytest.raises(UserError, match="no whole checkpoint"):
+        with pytest.raises(UserError, match="no intact checkpoint"):
             load_policy(Run.open(run), which, "cpu")
     start = [*tiny("dqn", ENV_ID), *QUIET, "--total-steps", "16", "--runs-dir", str(tmp_path)]
     if case == "weights NaN":
-        with pytest.raises(UserError, match="no whole checkpoint"):
+        with pytest.raises(UserError, match="no intact checkpoint"):
             train("dqn", [*start, "--init-from", str(run)])
     else:
         # What fits is taken.

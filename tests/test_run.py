@@ -244,7 +244,7 @@ def test_a_crash_in_the_first_save_leaves_no_checkpoint_and_a_run_that_can_go_on
         fail_at(patch, 4, Crash())
         with pytest.raises(Crash):
             save(run, 100)
-    with pytest.raises(UserError, match="no whole checkpoint in"):
+    with pytest.raises(UserError, match="no intact checkpoint in"):
         run.restore()
     assert save(run, 100)
     assert_restores(run, 100)
@@ -305,7 +305,7 @@ def test_no_single_bit_of_a_manifest_can_change_what_it_says(run: Run) -> None:
 def test_when_every_checkpoint_is_damaged_the_error_is_one_line(run: Run) -> None:
     save(run, 100)
     flip_a_bit(run.path / "checkpoints/000000000100/state.json")
-    with pytest.raises(UserError, match="no whole checkpoint in") as error:
+    with pytest.raises(UserError, match="no intact checkpoint in") as error:
         run.restore()
     assert "\n" not in str(error.value)
 
@@ -438,7 +438,7 @@ def test_a_chunk_comes_back_as_it_was(run: Run) -> None:
 
 
 def test_best_weights_replace_the_former_best(run: Run) -> None:
-    with pytest.raises(UserError, match=r"no whole checkpoint in .*best"):
+    with pytest.raises(UserError, match=r"no intact checkpoint in .*best"):
         run.weights("best")
     run.best(100, 3.5, weights_of(100), {"episodes": 10})
     assert run.best(200, 4.5, weights_of(200), {"episodes": 10})
@@ -455,7 +455,7 @@ def test_a_run_that_was_not_evaluated_has_the_weights_of_its_last_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = Run.create(tmp_path, "CartPole-v1", "dqn", 1)
-    with pytest.raises(UserError, match="no whole checkpoint"):
+    with pytest.raises(UserError, match="no intact checkpoint"):
         one.weights("best")
     one.checkpoint(100, {}, {"w": torch.tensor([1.0])})
     weights, step = one.weights("best")

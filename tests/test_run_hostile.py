@@ -115,7 +115,7 @@ def test_a_link_in_a_run_is_not_resumed_through(stranger: Path, name: str, kind:
         (stranger / name).symlink_to(outside)
     else:
         (stranger / name).write_bytes(b"mine")
-    with pytest.raises(UserError, match=rf"{name}: it is no directory of the run"):
+    with pytest.raises(UserError, match=rf"{name}: must be a directory of the run"):
         train("a2c", ["--resume", str(stranger), "--total-steps", "32"])
     assert len(list(outside.iterdir())) == 2
 

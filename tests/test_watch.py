@@ -292,7 +292,7 @@ def test_a_damaged_run_is_refused_and_no_film_is_left(
     assert code_of(str(path), "--to", str(films / "x.mp4"), "--checkpoint", "last") == 2
     passed_over, said = capsys.readouterr().err.splitlines()
     assert passed_over.startswith("warning: damaged checkpoint passed over: ")
-    assert said.startswith("error: no whole checkpoint in ")
+    assert said.startswith("error: no intact checkpoint in ")
     assert not films.exists()
 
 

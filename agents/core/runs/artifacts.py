@@ -1,4 +1,4 @@
-"""What a run was made from and what it makes, as files that a tracker can keep versions of."""
+"""Artifacts: a run's inputs and outputs as files, of which a tracker keeps versions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from demos import Dataset, Episode
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files of which equal ones are the same version.
+    """A set of files; equal files are the same version.
 
     Attributes:
-        name: what all its versions are called.
+        name: the name of all versions.
         type: "model" or "dataset".
         files: regular files, by their names in the artifact.
-        metadata: JSON values to know it by.
+        metadata: JSON values that describe the version.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Artifact:
 
 
 def model(run: Run, metadata: dict[str, Any]) -> Artifact:
-    """A run's best weights so far, laid out as a run that `python -m agents.evaluate` takes."""
+    """A run's best weights so far, laid out as a run for `python -m agents.evaluate`."""
     ours = run.shared_files() or [run.path / "config.json"]
     files = {file.relative_to(run.path).as_posix(): file for file in ours}
     about = {"run": run.path.name, "algorithm": run.algo, **metadata}
@@ -39,7 +39,7 @@ def model(run: Run, metadata: dict[str, Any]) -> Artifact:
 
 
 def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
-    """A dataset that a run learns from; its episodes' file names say what is in them."""
+    """The dataset of a run; its digest is of the episodes' file names, which hold checksums."""
     about = dataset.metadata
     path = dataset.path.resolve()
     of_episodes = dataset.files()

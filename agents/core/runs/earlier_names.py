@@ -1,6 +1,6 @@
-"""Names that earlier versions used, and what they are called now.
+"""Translates names of earlier versions to present names.
 
-A run of an earlier version keeps its files as they are: its names are translated when it is read.
+The files of a run stay unchanged; names are translated when a file is read.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ SETTINGS = {
     "replay_ratio": "samples_per_step",
     "standardise_pixels": "standardize_pixels",
 }
-"""Settings of version 0.1: of command lines, config files and sweeps."""
+"""Settings of version 0.1 in command lines, config files and sweeps, to their present names."""
 
 
 class Fields(NamedTuple):
     """The settings of version 0.1 that described one schedule.
 
     Attributes:
-        is_share: the end was a share of the start.
-        first, last: the settings of its steps; "" for the run's first step.
+        start, end: the settings of the first and the last value.
+        is_share: whether the end was a share of the start.
+        first, last: the settings of the first and the last step; "" for the run's first step.
     """
 
     start: str
@@ -45,7 +46,7 @@ class Fields(NamedTuple):
     last: str = "anneal_steps"
 
     def own(self, name: str) -> list[str]:
-        """All of them but the one that still is a setting, `name`."""
+        """All settings except `name`, which is still a setting."""
         return [field for field in self[:2] + self[3:] if field not in ("", name)]
 
 
@@ -55,7 +56,7 @@ SCHEDULES = {
     "n_step": Fields("n_step", "n_step_end"),
     "epsilon": Fields("epsilon_start", "epsilon_end", first="", last="epsilon_decay_steps"),
 }
-"""Schedules, and the settings that were each of them in version 0.1."""
+"""Schedules, each with its settings in version 0.1."""
 
 WITHOUT_EFFECT: dict[str, Container[Any]] = {
     "core": ("none",),
@@ -63,22 +64,22 @@ WITHOUT_EFFECT: dict[str, Container[Any]] = {
     "num_envs": range(2**63),
     "env_splits": (1, 2),
 }
-"""Settings of version 0.1 with their values that changed nothing, in algorithms without them."""
+"""Settings of version 0.1 with values that had no effect in algorithms without the setting."""
 
 STEPS = ("anneal_from_steps", "anneal_steps")
-"""The settings of version 0.1 that were the steps of several schedules."""
+"""The settings of version 0.1 that several schedules shared."""
 
 METRICS = {"eval/human_normalised": "eval/human_normalized"}
-"""Metrics of version 0.1, in metrics.jsonl and eval.json."""
+"""Metrics of version 0.1 in metrics.jsonl and eval.json, to their present names."""
 
 TENSORS = {"normaliser.": "normalizer."}
-"""Parts of the names of a network's tensors in version 0.1."""
+"""Parts of tensors' names in version 0.1, to their present names."""
 
 
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a config file by their present names, its schedules as they are now written.
+    """Translates the settings of a config file: their names, and the form of schedules.
 
-    What cannot be translated stays as it is.
+    Settings that cannot be translated are unchanged.
     """
     found = {SETTINGS.get(name, name): value for name, value in values.items()}
     schedules: dict[str, Any] = {}
@@ -96,9 +97,9 @@ def settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_absent(values: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """The settings of a config file without some of version 0.1 that changed nothing.
+    """Removes settings without effect from a config file of version 0.1.
 
-    Every algorithm had them, also those that could not use them.
+    In that version every algorithm had them, even if it could not use them.
     """
     return {
         name: value
@@ -108,7 +109,7 @@ def without_absent(values: Mapping[str, Any], known: Iterable[str]) -> dict[str,
 
 
 def _numbers(fields: Fields, values: Mapping[str, Any]) -> tuple[float, float, int, int] | None:
-    """Start, end, first and last step in a config file; None where one of them is no number."""
+    """Start, end, first and last step in a config file; None if one is not a number."""
     start = values[fields.start]
     end = values.get(fields.end, 1.0 if fields.is_share else start)
     numbers = (start, end, values.get(fields.first, 0), values.get(fields.last, 0))
@@ -118,22 +119,22 @@ def _numbers(fields: Fields, values: Mapping[str, Any]) -> tuple[float, float, i
 
 
 def _schedule(fields: Fields, start: float, end: float, first: int, last: int) -> Linear:
-    """The schedule that settings of version 0.1 described."""
+    """Makes a schedule from its settings in version 0.1."""
     if fields.is_share:
         return Linear(start, start * end, first, last)
     if not fields.first and last == 0:
-        # ε had a duration, and without one it was at its end at once.
+        # ε had a duration; without one, it had its last value from the start.
         return Linear(end, end)
     return Linear(start, end, first, last)
 
 
 def metric(name: str) -> str:
-    """What a metric is called now."""
+    """The present name of a metric."""
     return METRICS.get(name, name)
 
 
 def tensors(values: Mapping[str, T]) -> dict[str, T]:
-    """A network's tensors by their present names."""
+    """Translates the names of a network's tensors."""
     renamed: dict[str, T] = {}
     for name, value in values.items():
         for before, now in TENSORS.items():
@@ -143,7 +144,7 @@ def tensors(values: Mapping[str, T]) -> dict[str, T]:
 
 
 def flags(words: Iterable[str]) -> list[str]:
-    """The words of a command line with the present flags; a warning names each earlier one."""
+    """Translates the flags of a command line; a warning names each earlier flag."""
     return [_flag(word) for word in words]
 
 
@@ -160,16 +161,14 @@ def _flag(word: str) -> str:
 
 
 def schedules(words: list[str], default: Any) -> list[str]:
-    """The words of a command line with the schedules of version 0.1 as they are now written.
-
-    A warning names the flags of each.
+    """Translates the schedules of a command line of version 0.1; a warning names their flags.
 
     Args:
-        words: flags are spelled as ours.
+        words: the words of the command line, with the result of `flags`.
         default: the config whose values the flags change.
 
     Raises:
-        UserError: a flag's value is no number, or a schedule is written in both ways.
+        UserError: a flag's value is not a number, or a schedule has both forms.
     """
     known = {name: fields for name, fields in SCHEDULES.items() if hasattr(default, name)}
     earlier = {_flag_of(field) for name, fields in known.items() for field in fields.own(name)}
@@ -186,7 +185,7 @@ def schedules(words: list[str], default: Any) -> list[str]:
 
 
 def _translated(name: str, fields: Fields, values: dict[str, str], default: Any) -> list[str]:
-    """The present flag of a schedule, and its value; nothing where no flag is of it."""
+    """The present flag of a schedule and its value; [] if no flag changes the schedule."""
     now: Linear = getattr(default, name)
     written = values.get(name)
     own = [field for field in fields.own(name) if field in values]
@@ -196,11 +195,11 @@ def _translated(name: str, fields: Fields, values: dict[str, str], default: Any)
     if written is not None and ".." in written:
         raise UserError(f"{_flag_of(own[0])}: {_flag_of(name)} {written} has an end of its own")
     numbers = {field: _number(field, values[field]) for field in {*own, fields.start} & {*values}}
-    # The steps of all schedules are of no importance to a constant.
+    # A constant does not depend on the steps that all schedules share.
     if not now.moves and all(field in STEPS for field in own):
         return unchanged
     schedule = _changed(now, fields, numbers, default)
-    # A number alone would be a learning rate of the default's shape.
+    # A plain number would be scaled to the shape of the default's learning rate.
     alone = fields.is_share and not schedule.moves
     text = f"{schedule}..{schedule}" if alone else str(schedule)
     flags = ", ".join(map(_flag_of, own))
@@ -209,8 +208,8 @@ def _translated(name: str, fields: Fields, values: dict[str, str], default: Any)
 
 
 def _changed(now: Linear, fields: Fields, numbers: dict[str, float], default: Any) -> Linear:
-    """A schedule with some of the settings of version 0.1 changed."""
-    # A constant has no steps: another schedule of the preset has.
+    """Changes a schedule by some of its settings in version 0.1."""
+    # A constant has no steps, so it takes the steps of the preset's learning rate.
     usual = now if now.moves else default.learning_rate
     first = int(numbers.get(fields.first, usual.first_step if fields.first else 0))
     last = int(numbers.get(fields.last, usual.last_step))
@@ -222,14 +221,14 @@ def _changed(now: Linear, fields: Fields, numbers: dict[str, float], default: An
         if fields.is_share:
             end = now.from_start(start).end
         elif not numbers.keys() - {fields.start, *STEPS}:
-            # A start alone was a constant.
+            # In version 0.1 a start alone meant a constant.
             end = start
     absolute = fields._replace(is_share=False)
     return _schedule(absolute, start, end, first, last)
 
 
 def _number(field: str, text: str) -> float:
-    """A number of a flag of version 0.1, which is no less than 0."""
+    """The number of a flag of version 0.1; a number of steps must be at least 0."""
     try:
         steps = field.endswith("_steps")
         value = command_line.whole_number(text) if steps else command_line.finite_number(text)

@@ -1,15 +1,15 @@
 """The run directory: configuration, atomic checkpoints, replay chunks, metrics; nothing is pickled.
 
-    config.json                    what was asked for, and the environment it was asked of
-    metrics.jsonl                  {"step", "time", metric: value, ...} a line
-    eval.json                      the score of its weights, when they have been evaluated
+    config.json                    the algorithm, its config and its environment
+    metrics.jsonl                  a line for each record: {"step", "time", metric: value, ...}
+    eval.json                      the score of the run's weights, once they are evaluated
     checkpoints/<step>/            weights.safetensors, state.safetensors, state.json; newest two
     best/<step>/                   weights.safetensors, state.json of the best evaluation so far
     replay/<name>.zst              immutable chunks that the kept checkpoints refer to
     .lock                          held by the process that trains the run: see `envs.locks`
 
-A crash at any moment leaves the last checkpoint whole, and damage is found before a file is used:
-see `agents.core.runs.snapshots`.
+A crash at any moment leaves the last checkpoint intact. Damage is found before a file is used. See
+`agents.core.runs.snapshots`.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from envs.output import warn
 from envs.text import plain
 
 FORMAT = 2
-"""Version of the layout above and of what weights are called; runs of others are refused."""
+"""Version of the layout above and of the weights' names; runs of other versions are refused."""
 
 CHUNK = re.compile(r"\d{12,18}\.zst", re.ASCII)
-"""Names of replay chunks: whatever else lies beside them is a person's own."""
+"""Names of replay chunks; files with other names belong to the user."""
 
 MOST_CONFIG_BYTES = 1 << 20
 
 MOST_METRICS_BYTES = 1 << 30
 
 DIRECTORIES = ("checkpoints", "best", "replay", "videos", "wandb")
-"""Where a run is written to, beside its own directory."""
+"""The directories within a run to which files are written."""
 
 FILES = ("config.json", "metrics.jsonl", "eval.json", "wandb-id")
 
 Reference = dict[str, Any]
-"""Where a chunk is and what proves it: {"file": relative path, "bytes": int, "crc32": int}."""
+"""The location and proof of a chunk: {"file": relative path, "bytes": int, "crc32": int}."""
 
 State = dict[str, Any]
 """Training state, nested as `agents.core.system.codec.split` allows."""
@@ -80,9 +80,9 @@ class Run:
 
     @classmethod
     def create(cls, runs_dir: str | Path, env_id: str, algo: str, seed: int) -> Run:
-        """Make the directory `<runs_dir>/<env_id>__<algo>__<seed>__<time>`, never an existing one.
+        """Makes the new directory `<runs_dir>/<env_id>__<algo>__<seed>__<time>`.
 
-        A character that some system refuses becomes "-", for example the ":" of `my_module:My-v0`.
+        If a system refuses a character, "-" takes its place, as for the ":" of `my_module:My-v0`.
 
         Raises:
             UserError: `runs_dir` cannot be written to.
@@ -104,10 +104,10 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """Open an existing run.
+        """Opens an existing run.
 
         Raises:
-            UserError: nothing is there, or it is not a run that this version wrote.
+            UserError: the path does not exist, or is not a run in this version's format.
         """
         path = Path(path).expanduser()
         try:
@@ -127,9 +127,9 @@ class Run:
         return run
 
     def require_form(self, saved: dict[str, Any]) -> None:
-        """Passes where config.json has its parts, and both name the same environment.
+        """Raises a UserError unless config.json has its parts and both name the same environment.
 
-        Nothing is imported for it: the text is a file's, perhaps a stranger's.
+        The check imports nothing, because the file may come from a stranger.
         """
         where = self.path / "config.json"
         for name in ("config", "env_spec"):
@@ -146,27 +146,27 @@ class Run:
             )
 
     def require_no_links(self) -> None:
-        """Passes where nothing that is written to leads out of the run.
+        """Checks that every path to which the run writes is within the run.
 
         Raises:
-            UserError: a link, or no regular file, is where the run has a directory or a file.
+            UserError: a link or a special file is in place of a directory or a file of the run.
         """
         for name in DIRECTORIES:
             path = self.path / name
             if path.is_symlink() or (path.exists() and not files.is_directory(path)):
-                raise UserError(f"{path}: it is no directory of the run; links are not followed")
+                raise UserError(f"{path}: must be a directory of the run; links are not followed")
         for name in FILES:
             path = self.path / name
             if path.is_symlink() or (path.exists() and not files.is_regular(path)):
-                raise UserError(f"{path}: it is no regular file; links are not followed")
+                raise UserError(f"{path}: must be a regular file; links are not followed")
 
     @property
     def metrics_path(self) -> Path:
-        """The metrics file, one JSON object a line."""
+        """The metrics file, with one JSON object in each line."""
         return self.path / "metrics.jsonl"
 
     def save_config(self, config: dict[str, Any], spec: dict[str, Any]) -> None:
-        """Write config.json: the algorithm's configuration and the EnvSpec as JSON."""
+        """Writes config.json: the algorithm's config and the EnvSpec as JSON."""
         record = {
             "joystick": FORMAT,
             "version": program.version(),
@@ -178,7 +178,7 @@ class Run:
         files.write_atomically(self.path / "config.json", text.encode())
 
     def save_score(self, score: dict[str, Any]) -> None:
-        """Write eval.json: the result of the last evaluation that was asked for."""
+        """Writes eval.json: the result of the final or a later evaluation."""
         text = json.dumps(score, indent=2) + "\n"
         files.write_atomically(self.path / "eval.json", text.encode())
 
@@ -192,17 +192,17 @@ class Run:
         return saved
 
     def checkpoint(self, step: int, state: State | Callable[[], State], weights: Tensors) -> bool:
-        """Save a checkpoint, keep it and the one before it, and delete unreferenced chunks.
+        """Saves a checkpoint, keeps the one before it, and deletes unreferenced chunks.
 
         Args:
-            step: environment steps so far. Checkpoints of later steps, left by a future that a
-                restore went back on, are deleted.
-            state: the state, or a function that makes it: the chunks it appends are then under
-                the same protection from a full disk.
+            step: environment steps so far. Checkpoints of later steps are deleted: after a resume
+                from an earlier step they are obsolete.
+            state: the state, or a function that makes it. If the disk is full while the function
+                appends chunks, the checkpoint fails as it does while it is written.
             weights: the network's tensors.
 
         Returns:
-            Whether it was saved: False, with a warning, when the disk does not take it.
+            Whether the checkpoint is saved; False, after a warning, if the disk is full or fails.
         """
 
         def save() -> None:
@@ -216,7 +216,7 @@ class Run:
         return snapshots.unless_disk_full(f"checkpoint of step {step}", self.path, save)
 
     def best(self, step: int, score: float, weights: Tensors, plain: State) -> bool:
-        """Replace the best weights so far; `plain` is JSON to keep beside them. As `checkpoint`."""
+        """Replaces the best weights so far; `plain` is JSON to store with them. As `checkpoint`."""
 
         def save() -> None:
             manifest = {"score": score, "plain": plain}
@@ -226,23 +226,23 @@ class Run:
         return snapshots.unless_disk_full(f"best weights of step {step}", self.path, save)
 
     def newest_step(self) -> int | None:
-        """The step of the newest checkpoint, None where there is none."""
+        """The step of the newest checkpoint; None if there is no checkpoint."""
         found = snapshots.newest_first(self.path / "checkpoints")
         return int(found[0].name.rstrip("~")) if found else None
 
     def restore(self, take_up: TakeUp = _nothing) -> tuple[int, State, Tensors]:
-        """The step, state and weights of the newest checkpoint that is whole, its chunks included.
+        """Reads the step, state and weights of the newest intact checkpoint with intact chunks.
 
-        A damaged one is named on standard error and passed over. Checkpoints share chunks of the
-        replay: where no checkpoint is whole but for them, the newest one is taken, and `read_chunk`
-        tells which of its chunks are damaged.
+        A warning names each damaged checkpoint, which is passed over. Checkpoints share chunks of
+        the replay. If every checkpoint has a damaged chunk, the newest checkpoint that is otherwise
+        intact is taken; then `read_chunk` raises for its damaged chunks.
 
         Args:
-            take_up: is called with the step, state and weights; a DamagedCheckpoint that it raises
-                is one too.
+            take_up: called with the step, state and weights. If it raises a DamagedCheckpoint, the
+                checkpoint counts as damaged.
 
         Raises:
-            UserError: there is no whole checkpoint.
+            UserError: no checkpoint is intact.
         """
 
         def load(snapshot: Path) -> tuple[int, State, Tensors]:
@@ -266,16 +266,16 @@ class Run:
     ) -> tuple[Tensors, int]:
         """The weights of the best evaluation or of the last checkpoint, and their step.
 
-        A run that has not been evaluated yet has no best weights. The last checkpoint's weights are
-        taken then, and a line on standard error says so.
+        A run that has not been evaluated yet has no best weights. Then the last checkpoint's
+        weights are returned, and a warning says so.
 
         Args:
             which: "best" or "last".
-            take_up: is called with the weights; where it raises a ValueError they are of another
-                network, and passed over as damaged ones are.
+            take_up: called with the weights. If it raises a ValueError, the weights do not fit, and
+                are passed over like damaged ones.
 
         Raises:
-            UserError: `which` is neither, or there are none.
+            UserError: `which` has another value, or no weights are intact.
         """
         directories = {"best": "best", "last": "checkpoints"}
         if which not in directories:
@@ -295,13 +295,16 @@ class Run:
         if which == "best" and not evaluated:
             weights, step = self._required_whole("checkpoints", load)
             about = f"{self.path} has not been evaluated yet"
-            warn(f"{about}: the weights are of its last checkpoint, step {step:,}")
+            warn(f"{about}: the weights come from its last checkpoint, step {step:,}")
             return weights, step
         return self._required_whole(directories[which], load)
 
     def shared_files(self) -> list[Path]:
-        """All that is uploaded of a run: its best weights, config.json, and eval.json where the
-        score is theirs; no link, and nothing that a person put beside. [] without whole weights."""
+        """The files of a run to upload; [] if no best weights are intact.
+
+        They are the best weights, config.json, and eval.json if it has the score of these weights.
+        Links and the user's own files are left out.
+        """
 
         def load(snapshot: Path) -> list[Path]:
             manifest = snapshots.read_manifest(snapshot)
@@ -316,7 +319,7 @@ class Run:
         return self._newest_whole("best", load) or []
 
     def _scored_step(self) -> int | None:
-        """The step of the weights whose score eval.json has, None where that is not known."""
+        """The step of the weights whose score is in eval.json; None if it is unknown."""
         try:
             saved = schema.read(self.path / "eval.json", dict[str, Any], MOST_CONFIG_BYTES)
         except (OSError, UserError):
@@ -324,10 +327,10 @@ class Run:
         return saved.get("checkpoint_step")
 
     def append_chunk(self, name: str, tensors: Tensors) -> Reference:
-        """Write tensors to `replay/<name>.zst` for good, and return the reference to keep.
+        """Writes tensors to the immutable chunk `replay/<name>.zst`; returns its reference.
 
-        A checkpoint keeps the chunk alive when its state holds `{"chunk": reference}`; the others
-        are deleted when a checkpoint has been saved.
+        A checkpoint refers to the chunk if its state holds `{"chunk": reference}`. After each
+        checkpoint, chunks without a reference are deleted.
         """
         data = zstandard.ZstdCompressor(level=1).compress(snapshots.pack(tensors))
         file = f"replay/{name}.zst"
@@ -337,12 +340,12 @@ class Run:
         return {"file": file} | snapshots.proof(data)
 
     def chunk_path(self, reference: Reference) -> Path:
-        """Where a chunk is; DamagedCheckpoint when a reference leads anywhere else."""
+        """The path of a chunk; raises DamagedCheckpoint if a reference leads anywhere else."""
         name = reference.get("file")
         folder, _, file = name.rpartition("/") if isinstance(name, str) else ("", "", "")
         path = self.path / "replay" / file
         if folder != "replay" or not CHUNK.fullmatch(file):
-            raise DamagedCheckpoint(f"{self.path}: a checkpoint refers to no chunk, {plain(name)}")
+            raise DamagedCheckpoint(f"{self.path}: a checkpoint's chunk has the name {plain(name)}")
         try:
             schema.convert(reference, snapshots.Proof, f"{self.path}: chunk {name}")
         except schema.Malformed as error:
@@ -352,18 +355,17 @@ class Run:
         return path
 
     def read_chunk(self, reference: Reference) -> Tensors:
-        """The tensors of a chunk, on the CPU.
+        """Reads the tensors of a chunk, on the CPU.
 
         Raises:
-            DamagedCheckpoint: the file is missing, is not the one that was written, or would
-                unpack to more than the memory that is free.
+            DamagedCheckpoint: the file is missing, is altered, or does not fit into free memory.
         """
         path = self.chunk_path(reference)
         data = snapshots.read(path, reference)
         return snapshots.unpack(_decompressed(data, path), path)
 
     def truncate_metrics(self, step: int) -> float:
-        """Drop the metrics beyond `step` and lines half-written; return the last kept "time"."""
+        """Drops metrics after `step` and incomplete lines; returns the last "time" left, seconds."""
         try:
             data = files.read_regular(self.metrics_path, MOST_METRICS_BYTES)
         except FileNotFoundError:
@@ -383,7 +385,7 @@ class Run:
         return seconds
 
     def _newest_whole(self, directory: str, load: Callable[[Path], T]) -> T | None:
-        """What `load` makes of the newest snapshot that it can load; None where there is none."""
+        """The result of `load` for the newest snapshot that it can load; None without one."""
         for snapshot in snapshots.newest_first(self.path / directory):
             try:
                 return load(snapshot)
@@ -392,10 +394,10 @@ class Run:
         return None
 
     def _required_whole(self, directory: str, load: Callable[[Path], T]) -> T:
-        """What `load` makes of the newest snapshot that it can load; a UserError without one."""
+        """As `_newest_whole`, but raises a UserError if no snapshot can be loaded."""
         found = self._newest_whole(directory, load)
         if found is None:
-            raise UserError(f"no whole checkpoint in {self.path / directory}")
+            raise UserError(f"no intact checkpoint in {self.path / directory}")
         return found
 
     def _delete_unreferenced_chunks(self) -> None:
@@ -426,10 +428,10 @@ def _joined(manifest: dict[str, Any], tensors: Tensors, snapshot: Path) -> State
 
 
 def _decompressed(data: bytes, path: Path) -> bytes:
-    """What a chunk's bytes unpack to, as long as the memory that is free holds it."""
+    """Unpacks a chunk's bytes; raises DamagedCheckpoint if they do not fit into free memory."""
     try:
         size = zstandard.get_frame_parameters(data).content_size
-        # The size is a claim: the memory for it is taken before anything is unpacked.
+        # A hostile file may claim any size, and memory is allocated for it before unpacking.
         if not 0 < size <= psutil.virtual_memory().available:
             raise DamagedCheckpoint(f"{path} claims to unpack to {size:,} bytes")
         return zstandard.ZstdDecompressor().decompress(data)

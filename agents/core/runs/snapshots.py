@@ -1,7 +1,8 @@
-"""Files that survive a crash or a full disk: whole or absent, with checksums that prove it.
+"""Snapshots: files that survive a crash or a full disk.
 
-A snapshot is a directory named by its step. It is written aside, flushed to the disk and renamed.
-Its manifest, `state.json`, records the size and CRC-32 of every other file, and its own.
+A snapshot is a directory named by its step. It is complete or absent, because it is written under
+another name, flushed to the disk and renamed. Its manifest, `state.json`, records the size and
+CRC-32 of every other file, and its own CRC-32.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from envs.text import plain
 MANIFEST = "state.json"
 
 MOST_MANIFEST_BYTES = 64 << 20
-"""The manifest of a long replay of a thousand environments has a quarter of this."""
+"""Limit of a manifest's size, four times the size with a long replay of a thousand environments."""
 
 SNAPSHOT = re.compile(r"\d{12,18}~?", re.ASCII)
-"""Names of snapshots: whatever else lies beside them is a person's own."""
+"""Names of snapshots; files with other names belong to the user."""
 
 _FORMER_ASIDE = re.compile(r"\.tmp-\d+", re.ASCII)
-"""What a snapshot was called while earlier versions wrote it."""
+"""Names that earlier versions gave a snapshot while they wrote it."""
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -48,7 +49,7 @@ class DamagedCheckpoint(RuntimeError):
 
 @dataclass(frozen=True)
 class Proof:
-    """What `read` verifies of a file."""
+    """The size and checksum of a file, which `read` verifies."""
 
     bytes: schema.Natural
     crc32: schema.Natural
@@ -56,14 +57,14 @@ class Proof:
 
 @dataclass(frozen=True)
 class Chunk(Proof):
-    """A file of the run that checkpoints share: its path in the run, and its proof."""
+    """A file that checkpoints share: its path within the run, and its proof."""
 
     file: str
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What every manifest has; a checkpoint's has more."""
+    """The fields of every manifest; a checkpoint's manifest has more fields."""
 
     step: schema.Natural
     files: dict[str, Proof]
@@ -71,13 +72,13 @@ class Manifest:
 
 
 def newest_first(directory: Path) -> list[Path]:
-    """The snapshots in a directory, newest first, whole or not; no link, and nothing in one."""
+    """The snapshots in a directory, newest first, intact or not; links are left out."""
     found = [
         path
         for path in files.entries(directory)
         if SNAPSHOT.fullmatch(path.name) and files.is_directory(path)
     ]
-    # "~" marks the former snapshot of a step, which counts only after the one that replaces it.
+    # "~" marks the former snapshot of a step, which comes after its replacement.
     return sorted(
         found,
         key=lambda path: (int(path.name.rstrip("~")), not path.name.endswith("~")),
@@ -92,17 +93,17 @@ def save(
     manifest: dict[str, Any],
     keep: int,
 ) -> None:
-    """Put `<directory>/<step>/` in place, then delete all but it and the `keep - 1` before it.
+    """Writes `<directory>/<step>/`, then deletes all snapshots but it and the `keep - 1` before it.
 
     Args:
-        directory: made when missing.
-        step: names the snapshot. One of the same step is replaced, later ones are deleted: they
-            are of a future that was gone back on.
+        directory: directory of the snapshots; it is made if it is missing.
+        step: names the snapshot. It replaces a snapshot of the same step. Snapshots of later steps
+            are deleted: after a resume from an earlier step they are obsolete.
         tensors: safetensors files by name.
-        manifest: anything JSON can hold; `read_manifest` returns it, `step` added.
-        keep: how many snapshots remain.
+        manifest: JSON values; `read_manifest` returns them with `step` added.
+        keep: number of snapshots that remain.
     """
-    # The run itself is not made: where somebody deleted it, a checkpoint alone would be no run.
+    # If someone deleted the run, it is not made again: a checkpoint alone would not be a run.
     files.make_directory(directory)
     remove_temporaries(directory)
     final = directory / f"{step:012d}"
@@ -117,7 +118,8 @@ def save(
     files.write(temporary / MANIFEST, b'{"crc32": %d, "body": %b}' % (zlib.crc32(body), body))
     files.flush_directory(temporary)
     if os.path.lexists(final):
-        # A directory cannot replace another in one operation: between the two, the former counts.
+        # A directory cannot replace another in one operation. Between the two operations, the
+        # former directory counts.
         former = final.with_name(f"{final.name}~")
         files.remove(former)
         os.replace(final, former)
@@ -131,11 +133,10 @@ def save(
 
 
 def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bool:
-    """Call `write_all`, and return whether the disk took it.
+    """Calls `write_all`; returns False, after a warning, if the disk fails.
 
-    Where it does not, what was half-written in the directories of `root` is removed and a warning
-    names `what` and the reason: a full disk, a quota, a file too large, a disk that may only be
-    read, a directory that is gone.
+    Then incomplete files in the directories of `root` are removed. The warning names `what` and the
+    reason: a full disk, a quota, a file too large, a read-only disk, or a missing directory.
     """
     try:
         write_all()
@@ -151,17 +152,17 @@ def unless_disk_full(what: str, root: Path, write_all: Callable[[], None]) -> bo
 
 
 def remove_temporaries(directory: Path) -> None:
-    """Delete what an interrupted `save` or `files.write_atomically` left behind."""
+    """Deletes the files that an interrupted `save` or `files.write_atomically` left behind."""
     for path in files.entries(directory):
         if files.is_aside(path) or _FORMER_ASIDE.fullmatch(path.name):
             files.remove(path)
 
 
 def read_manifest(snapshot: Path) -> dict[str, Any]:
-    """The manifest of a snapshot: at least its step, its files' proofs and its chunks'.
+    """Reads the manifest of a snapshot, which has at least the fields of `Manifest`.
 
     Raises:
-        DamagedCheckpoint: it is not what was written, or of another form.
+        DamagedCheckpoint: the manifest is missing, altered or malformed.
     """
     path = snapshot / MANIFEST
     try:
@@ -180,19 +181,19 @@ def read_manifest(snapshot: Path) -> dict[str, Any]:
     except schema.Malformed as error:
         raise DamagedCheckpoint(str(error)) from None
     if body["step"] != int(snapshot.name.rstrip("~")):
-        raise DamagedCheckpoint(f"{path} is of another step than its directory")
+        raise DamagedCheckpoint(f"{path} names another step than its directory")
     return body
 
 
 def read_tensors(snapshot: Path, manifest: dict[str, Any], name: str) -> dict[str, Tensor]:
-    """The tensors of one file of a snapshot, on the CPU; DamagedCheckpoint names the file."""
+    """Reads the tensors of one file of a snapshot, on the CPU; DamagedCheckpoint names the file."""
     if name not in manifest["files"]:
         raise DamagedCheckpoint(f"{snapshot / MANIFEST} does not name {name}")
     return unpack(read(snapshot / name, manifest["files"][name]), snapshot / name)
 
 
 def unpack(data: bytes, path: Path) -> dict[str, Tensor]:
-    """The tensors that `pack` made bytes of; DamagedCheckpoint names the file."""
+    """The tensors in the bytes of `pack`; DamagedCheckpoint names the file."""
     try:
         return earlier_names.tensors(safetensors.torch.load(data))
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -200,12 +201,12 @@ def unpack(data: bytes, path: Path) -> dict[str, Tensor]:
 
 
 def proof(data: bytes) -> dict[str, int]:
-    """What `read` verifies of a file of these bytes."""
+    """The proof of a file with these bytes."""
     return {"bytes": len(data), "crc32": zlib.crc32(data)}
 
 
 def read(path: Path, record: dict[str, Any]) -> bytes:
-    """Read a file that must have the recorded size and checksum; DamagedCheckpoint names it."""
+    """Reads a file and verifies its size and checksum; DamagedCheckpoint names the file."""
     most_bytes = min(record["bytes"], psutil.virtual_memory().available)
     try:
         data = files.read_regular(path, most_bytes)
@@ -221,11 +222,11 @@ def read(path: Path, record: dict[str, Any]) -> bytes:
 
 
 def pack(tensors: dict[str, Tensor]) -> bytes:
-    """Tensors as the bytes of a safetensors file, which `safetensors.torch.load` reads."""
+    """Packs tensors into the bytes of a safetensors file."""
     return safetensors.torch.save({name: _copy(tensor) for name, tensor in tensors.items()})
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    # safetensors refuses tensors that share memory, as tied weights do, or are not contiguous.
+    # safetensors refuses tensors that share memory, such as tied weights, or are not contiguous.
     copy = torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format)
     return copy.copy_(tensor.detach())
