@@ -365,7 +365,7 @@ class Run:
         return snapshots.unpack(_decompressed(data, path), path)
 
     def truncate_metrics(self, step: int) -> float:
-        """Drops metrics after `step` and incomplete lines; returns the last "time" left, seconds."""
+        """Drops metrics after `step` and incomplete lines; returns the last "time", in seconds."""
         try:
             data = files.read_regular(self.metrics_path, MOST_METRICS_BYTES)
         except FileNotFoundError:
