@@ -1,1 +1,1 @@
-"""Networks and the distributions of actions that they make."""
+"""Networks, and the distributions over actions that they output."""

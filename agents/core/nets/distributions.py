@@ -1,7 +1,8 @@
 """Distributions over actions, and the heads that parametrize them.
 
-Actions are (..., K): one number for a discrete action, one for each part of a multi-discrete
-one, one for each dimension of a continuous one. Everything is float32 whatever the features are.
+Actions are (..., K). A discrete action has one number; a multi-discrete action has one number for
+each part; a continuous action has one number for each dimension. Outputs are float32, whatever the
+dtype of the features.
 """
 
 from __future__ import annotations
@@ -21,22 +22,25 @@ from agents.core.types.spaces import Spaces
 
 @dataclass(frozen=True)
 class Categorical:
-    """Independent categorical distributions, one for each part of the action."""
+    """Independent categorical distributions, one for each part of the action.
+
+    Attributes:
+        log_probs: K tensors (..., A_k) of normalized log probabilities.
+    """
 
     log_probs: tuple[Tensor, ...]
-    """K tensors (..., A_k), normalized."""
 
     @staticmethod
     def join(parts: list[Categorical]) -> Categorical:
-        """The distribution of all their observations (..., N)."""
+        """Joins distributions along their observations (..., N)."""
         of_each = zip(*(part.log_probs for part in parts), strict=True)
         return Categorical(tuple(torch.cat(log_probs, dim=-2) for log_probs in of_each))
 
     def sample(self, rng: EnvRng, temperature: float) -> Tensor:
-        """Actions int64 (..., N, K) of probability proportional to p**(1 / temperature).
+        """Draws actions int64 (..., N, K) with probability proportional to p**(1 / temperature).
 
-        It uses the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so temperature 0 gives the
-        likeliest action. It draws the same random numbers at every temperature.
+        The method is the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so temperature 0 gives
+        the likeliest action. It draws the same random numbers at every temperature.
         """
         chosen = []
         for log_prob_NA in self.log_probs:
@@ -57,9 +61,9 @@ class Categorical:
         return sum_of([p.gather(-1, a.unsqueeze(-1)).squeeze(-1) for p, a in parts])
 
     def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
-        """(1 - ε) log π(a) + ε mean_a' log π(a'), shape (...): of a target that is spread a little.
+        """(1 - ε) log π(a) + ε mean_a' log π(a'), shape (...), where ε is `smoothing`.
 
-        Label smoothing of Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+        This is label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
         """
         even = sum_of([p.mean(dim=-1) for p in self.log_probs])
         return (1 - smoothing) * self.log_prob(action) + smoothing * even
@@ -78,11 +82,11 @@ class DiagonalGaussian:
 
     @staticmethod
     def join(parts: list[DiagonalGaussian]) -> DiagonalGaussian:
-        """The distribution of all their observations (..., N)."""
+        """Joins distributions along their observations (..., N)."""
         return DiagonalGaussian(torch.cat([part.mean for part in parts], dim=-2), parts[0].log_std)
 
     def sample(self, rng: EnvRng, temperature: float) -> Tensor:
-        """Actions (..., N, K) of density proportional to p**(1 / temperature)."""
+        """Draws actions (..., N, K) with density proportional to p**(1 / temperature)."""
         normal_NK = rng.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
         return self.mean + math.sqrt(temperature) * self.log_std.exp() * normal_NK
 
@@ -96,7 +100,7 @@ class DiagonalGaussian:
         return -(0.5 * z.square() + self.log_std + 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
     def smoothed_log_prob(self, action: Tensor, smoothing: float) -> Tensor:
-        """log π(a), shape (...): there is nothing to spread a target over, so ε must be 0."""
+        """log π(a), shape (...); `smoothing` must be 0, because a number cannot be smoothed."""
         assert smoothing == 0
         return self.log_prob(action)
 
@@ -110,25 +114,25 @@ Distribution = Categorical | DiagonalGaussian
 
 
 def join(parts: Sequence[Distribution]) -> Distribution:
-    """The distribution of all their observations (..., N), from distributions of one kind."""
+    """Joins distributions of the same type along their observations (..., N)."""
     kind: Any = type(parts[0])
     return kind.join(parts)
 
 
 def masked(distribution: Distribution, legal_NA: Tensor) -> Categorical:
-    """The distribution with no probability on actions that are not legal.
+    """Sets the probability of illegal actions to 0.
 
     Raises:
-        ValueError: it is not over actions of one discrete kind.
+        ValueError: the actions are not Discrete.
     """
     if not isinstance(distribution, Categorical) or len(distribution.log_probs) != 1:
-        raise ValueError("only actions of one discrete kind can be illegal")
+        raise ValueError("only Discrete actions can be illegal")
     log_prob_NA = distribution.log_probs[0].masked_fill(~legal_NA, -torch.inf)
     return Categorical((log_prob_NA.log_softmax(dim=-1),))
 
 
 class CategoricalHead(nn.Module):
-    """Features (..., F) to a categorical policy over discrete or multi-discrete actions."""
+    """Maps features (..., F) to a categorical policy over discrete or multi-discrete actions."""
 
     def __init__(self, num_features: int, sizes: tuple[int, ...]):
         super().__init__()
@@ -141,7 +145,7 @@ class CategoricalHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Features (..., F) to a normal policy whose deviation does not depend on the state."""
+    """Maps features (..., F) to a normal policy; its deviation does not depend on the state."""
 
     def __init__(self, num_features: int, dimensions: int):
         super().__init__()
@@ -153,19 +157,19 @@ class GaussianHead(nn.Module):
 
 
 def make_policy_head(num_features: int, spaces: Spaces) -> CategoricalHead | GaussianHead:
-    """The head for the spaces' actions."""
+    """Makes the policy head for the spaces' actions."""
     if spaces.continuous:
         return GaussianHead(num_features, len(spaces.action_low))
     return CategoricalHead(num_features, spaces.action_sizes)
 
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a bias of 0."""
+    """Sets orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a zero bias."""
     orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
 
 
 def sum_of(parts: list[Tensor]) -> Tensor:
-    """The sum of tensors, without a stack where there is only one."""
+    """The sum of tensors; a single tensor is returned without a copy."""
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)

@@ -1,7 +1,7 @@
 """Networks: a torso (`agents.core.nets.torsos`), a core (`agents.core.nets.recurrence`) and heads.
 
-A Q-network takes observations (B, ...); an actor-critic takes time-major sequences (T, B, ...),
-which without a recurrent core are of one step.
+A Q-network takes observations (B, ...). An actor-critic takes sequences (T, B, ...), time first.
+Without a recurrent core, a sequence has one step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agents.core.types.spaces import Spaces
 
 
 class QHead(nn.Module):
-    """One hidden layer and a value for each action: features (B, F) to Q (B, A)."""
+    """One hidden layer, and an output for each action: maps features (B, F) to Q (B, A)."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class DuelingHead(nn.Module):
 
 
 class QNetwork(nn.Module):
-    """A torso and a head that answers `q_values`: observations to float32 Q (B, A)."""
+    """A torso and a head: maps observations (B, ...) to float32 Q (B, A)."""
 
     def __init__(self, torso: Torso, head: QHead | DuelingHead):
         super().__init__()
@@ -82,7 +82,7 @@ class QNetwork(nn.Module):
 
 
 class QuantileNetwork(nn.Module):
-    """A torso and a head of quantiles: observations to float32 quantiles (B, A, I) of returns.
+    """A torso and a head: maps observations to float32 quantiles (B, A, I) of returns.
 
     Dabney et al. 2018, https://arxiv.org/abs/1710.10044.
     """
@@ -98,12 +98,12 @@ class QuantileNetwork(nn.Module):
         return quantiles.unflatten(1, (-1, self.num_quantiles))
 
     def q_values(self, obs: Tensor) -> Tensor:
-        """Float32 values (B, A): the mean of a distribution is the mean of its quantiles."""
+        """Float32 values (B, A): the mean of each action's quantiles."""
         return self(obs).mean(dim=2)
 
 
 def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int = 120) -> Any:
-    """The torso that a config names, for observations of a shape."""
+    """Makes the torso of a config for observations of a shape."""
     return make_torso(
         config.torso,
         obs_shape,
@@ -115,7 +115,7 @@ def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int =
 
 
 class Body(nn.Module):
-    """A torso, a hidden layer and a core: what a policy or a value is read from.
+    """A torso, a hidden layer and a core, whose features feed the policy or value head.
 
     Hidden layers are orthogonal with gain √2 (detail 2 of "The 37 implementation details of
     PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
@@ -140,11 +140,11 @@ class Body(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """A policy and the value of a state, with a body in common or one for each.
+    """A policy and a value function, with a shared body or a body for each.
 
     Attributes:
-        memory_size: width of the memory (B, S) that `forward` takes and gives back.
-        normalizer: what scales vector observations, and is saved with the weights.
+        memory_size: width S of the memory (B, S) that `forward` takes and returns.
+        normalizer: scales vector observations; its statistics are saved with the weights.
     """
 
     def __init__(self, config: ActorCriticConfig, spaces: Spaces):
@@ -160,11 +160,11 @@ class ActorCritic(nn.Module):
     def forward(
         self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
     ) -> tuple[Distribution, Tensor, Tensor]:
-        """The policy (T, B), the float32 values (T, B) and the memory after the last step.
+        """Computes the policy (T, B), the float32 values (T, B) and the memory after the last step.
 
         Args:
-            obs_TB: (T, B, ...) T consecutive observations of B environments.
-            memory_BS: what is remembered of the steps before.
+            obs_TB: T consecutive observations of B environments, (T, B, ...).
+            memory_BS: the memory before the first step.
             start_TB: bool, the step is the first of its episode.
         """
         obs_TB = self.normalizer(obs_TB)
@@ -180,14 +180,14 @@ class ActorCritic(nn.Module):
     def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
         """`forward` for single observations (B, ...), as sequences of one step.
 
-        The caller sets the memory to zero where an episode starts.
+        The caller sets the memory to zero for environments that start an episode.
         """
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
         return self(obs_B.unsqueeze(0), memory_BS, start_1B)
 
 
 class PolicyNetwork(nn.Module):
-    """A policy alone, on single observations: the parts of an actor-critic that choose."""
+    """A policy for single observations: the parts of an actor-critic without the value."""
 
     def __init__(self, config: PolicyNetworkConfig, spaces: Spaces):
         super().__init__()
@@ -196,13 +196,13 @@ class PolicyNetwork(nn.Module):
         self.policy_head = make_policy_head(config.hidden, spaces)
 
     def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Distribution:
-        """The policy (B,); `kept_BF` is what its features are multiplied by: dropout."""
+        """Computes the policy (B,); `kept_BF` multiplies the features, for dropout."""
         features_BF = self.body.hidden(self.body.torso(self.normalizer(obs_B)))
         return self.policy_head(features_BF * kept_BF)
 
 
 def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationNormalizer:
-    """What scales vector observations, where the config wants it; images are never scaled."""
+    """Makes the normalizer of observations; it is disabled for images or if the config says so."""
     wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
     return ObservationNormalizer(spaces.obs_shape, wanted)
 
@@ -210,7 +210,7 @@ def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationN
 def make_quantile_network(
     config: NetworkConfig, spaces: Spaces, num_quantiles: int
 ) -> QuantileNetwork:
-    """The quantiles of the return, for each combination of an action's parts.
+    """Makes a network with quantiles of the return for each combination of an action's parts.
 
     Raises:
         UserError: actions are continuous, or have too many combinations.
@@ -223,7 +223,7 @@ def make_quantile_network(
 
 
 def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
-    """The Q-function of the chosen parts, with a value for each combination of an action's parts.
+    """Makes the Q-network of a config, with a value for each combination of an action's parts.
 
     Raises:
         UserError: actions are continuous, or have too many combinations.

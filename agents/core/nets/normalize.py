@@ -1,8 +1,8 @@
 """Running statistics that bring observations and rewards to a common scale.
 
-The statistics of observations change after the update on a rollout. So one function gives all
-probabilities and values of a rollout. The scale of rewards changes before the update, so that the
-first rollout is scaled too.
+The statistics of observations change only after the update on a rollout. Thus the same function
+gives all probabilities and values of the rollout. The scale of rewards changes before the update,
+so that the first rollout is scaled too.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from agents.core.system import distributed
 from agents.core.system.codec import like
 
 MOST = 10.0
-"""Normalized observations and rewards are clipped to ± this number: details 7 and 9 for control in
-"The 37 implementation details of PPO" (Huang et al. 2022)."""
+"""Normalized observations and rewards are clipped to ± this number.
+
+They are details 7 and 9 for control in "The 37 implementation details of PPO" (Huang et al. 2022).
+"""
 
 
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -43,7 +45,7 @@ class Moments:
         self.count = count
 
     def add(self, sums: Sums) -> None:
-        """Add samples by their sums, in place."""
+        """Adds samples, given their sums, in place."""
         size, total, squares = sums
         mean = total / size
         delta = mean - self.mean
@@ -56,9 +58,9 @@ class Moments:
 
 
 class ObservationNormalizer(nn.Module):
-    """Subtracts the mean of the observations seen and divides by their deviation.
+    """Subtracts the mean of past observations and divides by their deviation.
 
-    The statistics are buffers: they are saved with the weights, and only `update` changes them.
+    The statistics are buffers, so they are saved with the weights. Only `update` changes them.
     """
 
     mean: Tensor
@@ -81,7 +83,7 @@ class ObservationNormalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, obs_TN: Tensor) -> None:
-        """Add the observations of a rollout, (T, N, ...)."""
+        """Adds the observations of a rollout, (T, N, ...), to the statistics."""
         if self.enabled:
             sums = sums_of(obs_TN.flatten(0, 1))
             distributed.sum_(list(sums))
@@ -98,7 +100,7 @@ class RewardScaler:
         self.moments = Moments(*torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64))
 
     def __call__(self, reward_TN: Tensor, ended_TN: Tensor) -> Tensor:
-        """Update the scale with a rollout's rewards, then return them scaled.
+        """Updates the scale with a rollout's rewards, then returns them scaled.
 
         Args:
             reward_TN: rewards of the environments of all ranks.

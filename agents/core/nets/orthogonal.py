@@ -1,4 +1,4 @@
-"""Orthogonal initial weights, also of layers for which a QR decomposition would take minutes."""
+"""Orthogonal initial weights, even for layers whose QR decomposition would take minutes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import torch
 from torch import Tensor, nn
 
 MOST_QR = 2**34
-"""Multiplications of a decomposition at most: 4 seconds on a core. All presets are far below."""
+"""Most multiplications in a QR decomposition, 4 seconds on a core. All presets need far fewer."""
 
 ROUNDS = 3
-"""After Yu et al. 2016, https://arxiv.org/abs/1610.09072, with a cosine transform for Hadamard's:
-it has any size."""
+"""Rounds of signs and transforms, as in Yu et al. 2016, https://arxiv.org/abs/1610.09072.
+
+A cosine transform replaces their Hadamard transform, because it can have any size.
+"""
 
 CHUNK = 2**24
-"""Numbers that are transformed at a time: what is beside the weights stays small."""
+"""Numbers transformed at a time, so that little memory is needed beside the weights."""
 
 
 def orthogonal_(weight: Tensor, gain: float = 1.0) -> None:
-    """Fill a weight (rows, ...) with a matrix (rows, columns) whose shorter side is orthonormal.
+    """Fills a weight (rows, ...) with a matrix (rows, columns) whose shorter side is orthonormal.
 
-    It is drawn evenly from all such matrices, by `torch.nn.init.orthogonal_`. A large one is a
+    `torch.nn.init.orthogonal_` draws it uniformly from all such matrices. A large matrix is a
     product of random permutations, signs and cosine transforms instead.
 
     Args:
-        weight: on the CPU; on the device meta nothing is computed.
-        gain: what the matrix is multiplied by.
+        weight: a weight on the CPU; on the device meta, nothing is computed.
+        gain: factor of the matrix.
     """
     rows = len(weight)
     columns = weight[0].numel()
@@ -39,8 +41,8 @@ def orthogonal_(weight: Tensor, gain: float = 1.0) -> None:
 
 
 def mixed(rows: int, columns: int) -> Tensor:
-    """Random orthonormal rows, float32 (rows, columns), of no more rows than columns."""
-    # Only here: the import takes 50 ms.
+    """Draws orthonormal rows, float32 (rows, columns); `rows` is at most `columns`."""
+    # Imported here, because the import takes 50 ms.
     from scipy.fft import dct
 
     signs = [2.0 * torch.randint(2, (columns,)) - 1 for _ in range(ROUNDS)]

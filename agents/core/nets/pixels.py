@@ -1,4 +1,4 @@
-"""Bytes of images as the floats that a torso reads."""
+"""Converts the bytes of images to the floats that a torso reads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 def channels_last(image_BCHW: Tensor) -> Tensor:
-    """Bytes (B, C, H, W) in the layout in which convolutions are fastest: (B, H, W, C)."""
+    """Converts bytes (B, C, H, W) to (B, H, W, C), the fastest layout for convolutions."""
     if image_BCHW.shape[1] != 4 or image_BCHW.device.type != "cpu":
         return image_BCHW.permute(0, 2, 3, 1).contiguous()
-    # Four bytes in one number, the first one lowest: shifts are vectorized, transposing is not.
+    # Shifts pack four bytes into one number, the first byte lowest. Torch vectorizes shifts, but
+    # does not vectorize a transposition.
     plane_BCP = image_BCHW.flatten(2)
     packed_BP = plane_BCP[:, 3].int()
     for channel in (2, 1, 0):
@@ -19,16 +20,17 @@ def channels_last(image_BCHW: Tensor) -> Tensor:
 
 
 def scaled_to_one(pixels: Pixels, saved: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Load weights of earlier versions, which have no scale: their images are in [0, 1]."""
+    """Adds the scale to [0, 1] to weights of earlier versions, which hold no scale."""
     saved.setdefault(f"{prefix}scale_HWC", torch.full_like(pixels.scale_HWC, 1 / 255))
     saved.setdefault(f"{prefix}offset_HWC", torch.zeros_like(pixels.offset_HWC))
 
 
 class Pixels(nn.Module):
-    """Images as a convolution reads them: bytes (B, C, H, W) to float32, in channels_last.
+    """Converts images (B, C, H, W) of bytes to float32, in the layout channels_last.
 
-    Each pixel of each channel is multiplied by its scale, and its offset added: to [0, 1], until
-    `standardize` is called. Both are buffers and saved with the weights. Floats stay as they are.
+    Each pixel of each channel is multiplied by a scale, and an offset is added. The result is in
+    [0, 1] until `standardize` is called. Scale and offset are buffers, saved with the weights. The
+    values of float images are unchanged.
     """
 
     scale_HWC: Tensor
@@ -42,7 +44,7 @@ class Pixels(nn.Module):
         self.register_load_state_dict_pre_hook(scaled_to_one)
 
     def standardize(self, mean_CHW: Tensor, deviation_CHW: Tensor) -> None:
-        """From now on subtract the mean of each pixel and divide by its deviation."""
+        """Sets scale and offset to subtract each pixel's mean and divide by its deviation."""
         self.scale_HWC.copy_((1 / deviation_CHW).permute(1, 2, 0))
         self.offset_HWC.copy_((-mean_CHW / deviation_CHW).permute(1, 2, 0))
 

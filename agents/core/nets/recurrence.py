@@ -1,8 +1,8 @@
-"""Cores: what a network remembers from one step of an episode to the next.
+"""Cores: the part of a network that remembers earlier steps of an episode.
 
-A core's memory is one float32 tensor (B, S) whatever the core is, of width S = 0 for none, so
-that loops, rollouts and checkpoints carry it without asking what it means. Zeros are the memory
-at the start of an episode.
+The memory of every core is one float32 tensor (B, S); S is 0 without a core. Therefore loops,
+rollouts and checkpoints store it in the same way for every core. At the start of an episode the
+memory is zero.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CoreName = Literal["none", "lstm", "gru"]
 
 
 class NoCore(nn.Module):
-    """Remembers nothing: the features of each step as they are."""
+    """Remembers nothing, and returns the features of each step unchanged."""
 
     memory_size = 0
 
@@ -33,10 +33,11 @@ class NoCore(nn.Module):
 
 
 class RecurrentCore(nn.Module):
-    """An LSTM (Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735) or a
-    GRU (Cho et al. 2014, https://arxiv.org/abs/1406.1078) over the steps of an episode.
+    """An LSTM or a GRU over the steps of an episode.
 
-    The LSTM's memory is its hidden state and its cell, side by side.
+    LSTM: Hochreiter & Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735. Its memory is
+    the hidden state followed by the cell state. GRU: Cho et al. 2014,
+    https://arxiv.org/abs/1406.1078.
     """
 
     def __init__(self, kind: Literal["lstm", "gru"], in_features: int, size: int):
@@ -46,18 +47,18 @@ class RecurrentCore(nn.Module):
         self.num_features = size
         self.memory_size = 2 * size if kind == "lstm" else size
         for name, parameter in self.cell.named_parameters():
-            # Orthogonal, as in PPO's implementation with an LSTM (Huang et al. 2022).
+            # Orthogonal, as in the implementation of PPO with an LSTM (Huang et al. 2022).
             nn.init.zeros_(parameter) if "bias" in name else orthogonal_(parameter)
 
     def forward(
         self, features_TBF: Tensor, memory_BS: Tensor, start_TB: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Features (T, B, H) and the memory after the last step.
+        """Returns features (T, B, H) and the memory after the last step.
 
         Args:
-            features_TBF: T consecutive steps of B environments.
-            memory_BS: the memory before the first of them.
-            start_TB: bool, the step is the first of its episode: it remembers nothing.
+            features_TBF: features of T consecutive steps of B environments.
+            memory_BS: the memory before the first step.
+            start_TB: bool, the step is the first of its episode, so the memory before it is zero.
         """
         outputs = []
         keep_TB1 = (~start_TB).unsqueeze(2).float()
@@ -68,9 +69,9 @@ class RecurrentCore(nn.Module):
         return torch.stack(outputs), memory_BS
 
     def _weights(self, device: str) -> list[Tensor]:
-        """The cell's weights, cast once for all steps where autocast would cast them at each."""
+        """The cell's weights, cast once; autocast would cast them again at each step."""
         weights: list[Tensor] = [*self.cell.parameters()]
-        # torch raises for a device without autocast, such as meta, when asked if it is enabled.
+        # `is_autocast_enabled` raises for a device without autocast, such as meta.
         if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
             return weights
         dtype = torch.get_autocast_dtype(device)
@@ -83,7 +84,7 @@ class RecurrentCore(nn.Module):
 
 
 def make_core(name: CoreName, num_features: int, size: int) -> NoCore | RecurrentCore:
-    """The core of that name, with a hidden state of `size`."""
+    """Makes the core of a name, with a hidden state of `size` numbers."""
     if name == "none":
         return NoCore(num_features)
     return RecurrentCore(name, num_features, size)

@@ -15,7 +15,7 @@ from envs.command_line import Unit
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Part):
-    """What every network has: a torso and a hidden layer, and no memory."""
+    """The settings of every network: a torso and a hidden layer, without a memory."""
 
     title: ClassVar[str] = "Network"
 
@@ -26,7 +26,7 @@ class NetworkConfig(Part):
     torso_width: Annotated[int, Unit("FACTOR")] = 1
     """This factor multiplies the channels of the torso's convolutions."""
     torso_norm: Norm = "none"
-    """The torso normalizes its features like this."""
+    """The torso's features have this normalization."""
     standardize_pixels: bool = True
     """1,024 uncounted steps of random play standardize images; else they are scaled to [0, 1]."""
     hidden: Annotated[int, Unit("FEATURES")] = 256
@@ -39,14 +39,14 @@ class NetworkConfig(Part):
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "torso_width", "hidden")
-        # Nobody means more: a machine would be out of memory before it could say so.
+        # Larger numbers are mistakes, which would exhaust the memory before any other check.
         self.at_most(16_384, "hidden")
         self.at_most(64, "torso_width")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrenceConfig(NetworkConfig):
-    """The same for a network that may remember an episode."""
+    """The settings of a network that may remember an episode."""
 
     core: CoreName = "none"
     """A recurrent core remembers the episode beyond the stacked frames."""
@@ -60,7 +60,7 @@ class RecurrenceConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class QNetworkConfig(NetworkConfig):
-    """What a Q-network has beside them."""
+    """The further settings of a Q-network."""
 
     dueling: bool = False
     """A value stream and an advantage stream make Q (https://arxiv.org/abs/1511.06581)."""
@@ -68,7 +68,7 @@ class QNetworkConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyNetworkConfig(NetworkConfig):
-    """What a policy network has beside them."""
+    """The further settings of a policy network."""
 
     normalize_observations: bool = False
     """Vector observations are scaled by their running mean and deviation."""
@@ -76,7 +76,7 @@ class PolicyNetworkConfig(NetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCriticConfig(RecurrenceConfig, PolicyNetworkConfig):
-    """What an actor-critic has beside them."""
+    """The further settings of an actor-critic."""
 
     separate_value: bool = False
     """The value has a network of its own."""

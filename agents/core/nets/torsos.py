@@ -1,7 +1,7 @@
 """Torsos: networks that turn observations into features.
 
-Image observations are uint8 (B, C, H, W) and become floats inside the torso, so that one byte a
-pixel is all that travels. Vector observations are float32 (B, D).
+Image observations are uint8 (B, C, H, W). They become floats inside the torso, so that each pixel
+is copied to the device as one byte. Vector observations are float32 (B, D).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from agents.core.nets.pixels import Pixels
 from envs.errors import UserError, did_you_mean
 
 TorsoName = str
-"""The name of a torso: "auto", one of `TORSOS`, or one that is registered."""
+"""The name of a torso: "auto", a name in `TORSOS`, or a registered name."""
 
 TORSOS = ("nature", "data_efficient", "impala", "mlp")
-"""The torsos of this package."""
+"""The names of this package's torsos."""
 
 GROUP = "joystick.torsos"
-"""The group of entry points by which an installed package adds torsos: name = "module:make"."""
+"""The entry-point group in which an installed package lists torsos: name = "module:make"."""
 
 Norm = Literal["none", "layer"]
 Activation = Literal["relu", "tanh"]
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.T
 
 
 class Torso(Protocol):
-    """Any of the modules below."""
+    """A network from observations (B, ...) to features (B, num_features)."""
 
     num_features: int
 
@@ -41,15 +41,15 @@ class Torso(Protocol):
 
 
 def scaled(obs: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]; any other observation as float32."""
+    """Converts bytes to float32 in [0, 1], and other observations to float32."""
     return obs.float().mul_(1 / 255) if obs.dtype == torch.uint8 else obs.float()
 
 
 def covering_padding(size: int, kernel: int, stride: int) -> int:
     """The least zero padding on both sides with which a convolution reads every cell of `size`.
 
-    A convolution drops what is left of `size` after its last whole stride; on a screen that is
-    the bottom, where the paddle of Breakout is.
+    Without padding a convolution drops the rest of `size` after its last whole stride. On a screen
+    it drops the bottom, which shows the paddle of Breakout.
     """
     padding = 0
     while (size + 2 * padding - kernel) % stride > padding:
@@ -58,12 +58,12 @@ def covering_padding(size: int, kernel: int, stride: int) -> int:
 
 
 def channel_norm(norm: Norm, channels: int) -> nn.Module:
-    """Layer normalization of an image's features (https://arxiv.org/abs/1607.06450), or nothing."""
+    """Layer normalization of image features (https://arxiv.org/abs/1607.06450), or the identity."""
     return nn.GroupNorm(1, channels) if norm == "layer" else nn.Identity()
 
 
 def require_image(obs_shape: tuple[int, ...], least: int) -> None:
-    """Raise a UserError unless these are images of at least that many pixels on a side."""
+    """Raises a UserError unless observations are images with sides of at least `least` pixels."""
     if len(obs_shape) != 3:
         raise UserError(f"observations of {obs_shape} are not images; use --torso mlp")
     if min(obs_shape[1:]) < least:
@@ -75,15 +75,15 @@ def too_small(obs_shape: tuple[int, ...]) -> UserError:
 
 
 class ConvTorso(nn.Module):
-    """Convolutions with ReLU, flattened: uint8 (B, C, H, W) to (B, F).
+    """Convolutions with ReLU: maps uint8 (B, C, H, W) to features (B, F).
 
-    Layers whose strides do not divide their input are padded until they read all of it, which
-    leaves the Nature torso on 84 x 84 pixels as it was published.
+    A layer whose stride does not divide its input gets padding, so that it reads all of the input.
+    The Nature torso needs none on 84 x 84 pixels, and stays as published.
 
     Args:
         obs_shape: (C, H, W).
         layers: (channels, kernel, stride) of each convolution.
-        norm: what follows each convolution.
+        norm: normalization after each convolution.
     """
 
     def __init__(
@@ -122,8 +122,9 @@ def nature_cnn(obs_shape: tuple[int, ...], width: int = 1, norm: Norm = "none") 
 def data_efficient_cnn(
     obs_shape: tuple[int, ...], width: int = 1, norm: Norm = "none"
 ) -> ConvTorso:
-    """The torso of van Hasselt et al. 2019, https://arxiv.org/abs/1906.05243, but for padding:
-    a quarter of the work of the Nature torso.
+    """The torso of van Hasselt et al. 2019, https://arxiv.org/abs/1906.05243, except for padding.
+
+    It takes a quarter of the Nature torso's computation.
     """
     return ConvTorso(obs_shape, ((32 * width, 5, 5), (64 * width, 5, 5)), norm)
 
@@ -145,8 +146,8 @@ class ResidualBlock(nn.Module):
 class ImpalaTorso(nn.Module):
     """The residual torso of Espeholt et al. 2018, https://arxiv.org/abs/1802.01561, figure 3.
 
-    Three stages of 16, 32 and 32 channels times `width`, each a convolution, a pooling that
-    halves the image and two residual blocks: uint8 (B, C, H, W) to (B, F).
+    It maps uint8 (B, C, H, W) to features (B, F). Three stages have 16, 32 and 32 channels, times
+    `width`. A stage is a convolution, a pooling that halves the image, and two residual blocks.
     """
 
     def __init__(self, obs_shape: tuple[int, ...], width: int = 1, norm: Norm = "none"):
@@ -173,7 +174,7 @@ class ImpalaTorso(nn.Module):
 
 
 class MlpTorso(nn.Module):
-    """Fully connected layers: any observation, flattened, to (B, F)."""
+    """Fully connected layers: maps any observations, flattened, to features (B, F)."""
 
     def __init__(
         self,
@@ -195,40 +196,44 @@ class MlpTorso(nn.Module):
 def dense_layer(
     in_features: int, width: int, layer_norm: bool, activation: Activation = "relu"
 ) -> nn.Sequential:
-    """Linear, optionally LayerNorm (https://arxiv.org/abs/1607.06450), activation."""
+    """A linear layer, an optional LayerNorm (https://arxiv.org/abs/1607.06450), an activation."""
     norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
     return nn.Sequential(nn.Linear(in_features, width), norm, ACTIVATIONS[activation]())
 
 
 MakeTorso = Callable[[tuple[int, ...]], nn.Module]
-"""Makes a torso for observations of a shape: a module with the attribute `num_features`, which
-turns observations (B, ...) into features (B, num_features)."""
+"""Makes a torso for observations of a shape.
+
+The torso is a module with the attribute `num_features`. It maps observations (B, ...) to features
+(B, num_features).
+"""
 
 _registered: dict[str, MakeTorso] = {}
 
 
 def register_torso(name: str, make: MakeTorso) -> None:
-    """Add a torso, which `--torso name` chooses from now on.
+    """Adds a torso, which `--torso name` then selects.
 
     Args:
-        name: none of this package's.
-        make: as `MakeTorso`. Images are uint8 (B, C, H, W); `scaled` makes floats of them.
+        name: a name that is not in `TORSOS`.
+        make: makes the torso (`MakeTorso`). Images are uint8 (B, C, H, W); `scaled` converts them
+            to floats.
 
     Raises:
         UserError: this package has a torso of that name.
     """
     if name in ("auto", *TORSOS):
-        raise UserError(f"the torso '{name}' is this package's; register yours by another name")
+        raise UserError(f"the torso '{name}' exists already; register yours by another name")
     _registered[name] = make
 
 
 def torsos() -> list[str]:
-    """The names that `--torso` takes."""
+    """The names that `--torso` accepts."""
     return ["auto", *TORSOS, *sorted({*_registered, *_installed()})]
 
 
 def require_torso(name: str) -> None:
-    """Raise a UserError unless there is a torso of that name."""
+    """Raises a UserError unless a torso has that name."""
     known = torsos()
     if name not in known:
         raise UserError(
@@ -242,12 +247,12 @@ def _installed() -> dict[str, metadata.EntryPoint]:
 
 
 def _own_torso(name: str, obs_shape: tuple[int, ...]) -> Any:
-    """A torso of a plugin or of another package."""
+    """Makes a torso of a plugin or of another package."""
     require_torso(name)
     make = _registered.get(name) or _installed()[name].load()
     torso = make(obs_shape)
     if not isinstance(getattr(torso, "num_features", None), int):
-        raise UserError(f"the torso '{name}' has no num_features, the width of what it returns")
+        raise UserError(f"the torso '{name}' has no num_features, the number of its features")
     return torso
 
 
@@ -259,10 +264,13 @@ def make_torso(
     activation: Activation = "relu",
     mlp_width: int = 120,
 ) -> Any:
-    """The torso of that name; `auto` is `data_efficient` for images and `mlp` for the rest.
+    """Makes the torso of a name.
 
-    `width` multiplies the channels of a torso for images. `mlp_width` and `activation` apply to
-    `mlp` alone: convolutions use ReLU.
+    Args:
+        name: `auto` is `data_efficient` for images of at least 30 x 30 pixels, else `mlp`.
+        width: factor of the channels in a torso for images.
+        activation: activation of `mlp`; convolutions use ReLU.
+        mlp_width: features of `mlp`.
     """
     if name == "auto":
         large_image = len(obs_shape) == 3 and min(obs_shape[1:]) >= 30
