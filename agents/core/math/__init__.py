@@ -1,1 +1,1 @@
-"""Equations: pure functions of tensors, one value per sample."""
+"""Equations: pure functions of tensors that return one value for each sample."""

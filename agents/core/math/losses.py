@@ -1,8 +1,7 @@
-"""Losses: pure functions, one value per sample, never a mean.
+"""Losses: pure functions that return one value for each sample, never a mean.
 
 Shape suffixes: B batch, A actions; the losses of policies take any shape. The discount is gamma**n
-where the return may be bootstrapped and 0 where it may not, so that no loss knows of gamma, n or
-episode ends.
+if the return bootstraps, and 0 if it does not. Therefore no loss needs gamma, n or episode ends.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ def td_error(
 ) -> Tensor:
     """Temporal-difference error, r + γ Q⁻(s', argmax_a S(s', a)) - Q(s, a), shape (B,).
 
-    With the target network's own values as the selector S this is DQN (Mnih et al. 2015,
-    https://doi.org/10.1038/nature14236, eq. 1); with the online network's values it is
-    double DQN (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461, eq. 4).
+    If the selector S is the target network, this is DQN (Mnih et al. 2015,
+    https://doi.org/10.1038/nature14236, eq. 1). If S is the online network, this is double DQN
+    (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461, eq. 4).
 
     Args:
         q_BA: online values Q(s, ·), the only argument that carries a gradient.
@@ -33,9 +32,9 @@ def td_error(
         discount_B: discount of the bootstrap value.
         q_next_BA: target values Q⁻(s', ·).
         select_BA: values whose argmax chooses the action in s'.
-        action_gap: the share α of max_b Q(s, b) - Q(s, a) that is taken off the target, so that
-            the best action stands out from the error of its value: advantage learning (Bellemare
-            et al. 2016, https://arxiv.org/abs/1512.04860, here with the online values).
+        action_gap: α of advantage learning (Bellemare et al. 2016,
+            https://arxiv.org/abs/1512.04860, here with the online values). The target is lowered
+            by α (max_b Q(s, b) - Q(s, a)), which separates the best action from the others.
     """
     assert q_BA.shape == q_next_BA.shape == select_BA.shape and action_B.ndim == 1
     best_B1 = select_BA.argmax(dim=1, keepdim=True)
@@ -52,9 +51,9 @@ def squared(error_B: Tensor) -> Tensor:
 
 
 def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
-    """½ δ² where |δ| ≤ threshold, and linear with the same slope beyond (Huber 1964).
+    """½ δ² if |δ| ≤ threshold, and linear with the same slope beyond (Huber 1964).
 
-    With threshold 1 its gradient is the error clipped to [-1, 1] of Mnih et al. 2015.
+    With threshold 1, the gradient is the error clipped to [-1, 1], as in Mnih et al. 2015.
     """
     clipped_B = error_B.abs().clamp(max=threshold)
     return clipped_B * (error_B.abs() - 0.5 * clipped_B)
@@ -72,7 +71,7 @@ def quantile_huber(quantiles_BI: Tensor, target_BJ: Tensor, threshold: float = 1
     Args:
         quantiles_BI: estimated quantiles θ of a return's distribution, in order of i.
         target_BJ: samples T of the target distribution; no gradient flows into them.
-        threshold: κ, beyond which the loss is linear.
+        threshold: κ; the loss is linear beyond this error.
     """
     num_quantiles = quantiles_BI.shape[1]
     steps_I = torch.arange(num_quantiles, device=quantiles_BI.device, dtype=quantiles_BI.dtype)
@@ -84,8 +83,9 @@ def quantile_huber(quantiles_BI: Tensor, target_BJ: Tensor, threshold: float = 1
 
 
 def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
-    """-Â log π(a|s), whose gradient is REINFORCE's (Williams 1992,
-    https://doi.org/10.1007/BF00992696, eq. 4, with Â the return less a baseline).
+    """-Â log π(a|s), whose gradient is the one of REINFORCE.
+
+    Williams 1992, https://doi.org/10.1007/BF00992696, eq. 4; Â is the return minus a baseline.
     """
     return -advantage.detach() * log_prob
 
@@ -93,16 +93,21 @@ def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
 def clipped_policy(
     log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: Tensor
 ) -> Tensor:
-    """-min(ρ Â, clip(ρ, 1 ± ε) Â) with ρ = π(a|s) / π_old(a|s) (Schulman et al. 2017,
-    https://arxiv.org/abs/1707.06347, eq. 7). ε is a tensor, since a recorded step reads it anew.
+    """-min(ρ Â, clip(ρ, 1 ± ε) Â) with ρ = π(a|s) / π_old(a|s).
+
+    Schulman et al. 2017, https://arxiv.org/abs/1707.06347, eq. 7.
+
+    Args:
+        clip: ε; a tensor, because a recorded CUDA graph must read its present value.
     """
     ratio = (log_prob - old_log_prob).exp()
     return -torch.min(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
 def clipped_value(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
-    """½ max((V - R)², (V_old + clip(V - V_old, ± ε) - R)²), detail 9 of the 13 core ones of
-    "The 37 implementation details of PPO" (Huang et al. 2022); an infinite ε does not clip.
+    """½ max((V - R)², (V_old + clip(V - V_old, ± ε) - R)²); an infinite ε does not clip.
+
+    Core detail 9 of "The 37 implementation details of PPO" (Huang et al. 2022).
     """
     clipped = old_value + (value - old_value).clamp(-clip, clip)
     return 0.5 * torch.max((value - target).square(), (clipped - target).square())
@@ -118,5 +123,5 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
 
 
 def clipped_share(log_prob: Tensor, old_log_prob: Tensor, clip: Tensor) -> Tensor:
-    """1 where ρ is outside 1 ± ε and 0 elsewhere."""
+    """1 if ρ is outside 1 ± ε, else 0."""
     return ((log_prob - old_log_prob).exp() - 1).abs().gt(clip).float()

@@ -11,18 +11,18 @@ def n_step(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The n-step return of Sutton (1988) over windows of T = n consecutive steps.
 
-    R = Σ_k γ^k r_k over the steps up to the first end, bootstrapped from the state after
-    them with discount γ^steps, or 0 where that end is a termination. A truncation ends the
-    sum but not the bootstrap.
+    R = Σ_k γ^k r_k over the steps up to the first end. The value of the state after them has the
+    discount γ^steps, or 0 if that end is a termination. A truncation ends the sum, but the return
+    still bootstraps.
 
     Args:
         reward_BT: float rewards.
-        terminated_BT: bool, the step reached a terminal state (no bootstrap).
-        ended_BT: bool, the step is the last one the sum may hold (true wherever terminated).
-        gamma: discount per step.
+        terminated_BT: bool, the step reaches a terminal state, so the return does not bootstrap.
+        ended_BT: bool, the sum ends with this step; true if the step terminates.
+        gamma: discount of a step.
 
     Returns:
-        return_B, discount_B (float) and steps_B (int64), the number of steps summed.
+        The return_B, the discount_B (float) and the number of summed steps, steps_B (int64).
     """
     assert reward_BT.shape == terminated_BT.shape == ended_BT.shape
     running_BT = (~ended_BT).cumprod(dim=1)
@@ -44,15 +44,15 @@ def gae(
 ) -> Tensor:
     """Generalized advantage estimates (Schulman et al. 2016, https://arxiv.org/abs/1506.02438).
 
-    Â_t = δ_t + γ λ Â_{t+1} with δ_t = r_t + γ V(s_{t+1}) - V(s_t) (eq. 11 and 16), where the sum
-    stops at an episode's end and at the last step. λ = 1 is the whole return less the value.
+    Â_t = δ_t + γ λ Â_{t+1} with δ_t = r_t + γ V(s_{t+1}) - V(s_t) (eq. 11 and 16). The sum stops
+    at an episode's end and at the last step. λ = 1 gives the whole return minus the value.
 
     Args:
         reward_TN: float rewards, time first.
-        discount_TN: γ, or 0 where the step terminated: there is no value beyond it.
+        discount_TN: γ, or 0 if the step terminates the return.
         value_TN: V(s_t).
-        next_value_TN: V of what the step led to, for a truncation V of the final observation.
-        ended_TN: bool, the episode ended with this step, terminated or truncated.
+        next_value_TN: V(s_{t+1}); after a truncation, V of the final observation.
+        ended_TN: bool, the step terminates or truncates the episode.
         gae_lambda: λ.
     """
     assert reward_TN.shape == discount_TN.shape == value_TN.shape == next_value_TN.shape

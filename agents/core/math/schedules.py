@@ -1,4 +1,4 @@
-"""Pure functions of a run's numbers: schedules of its steps, and seeds from its seed."""
+"""Schedules over a run's steps, and seeds derived from a run's seed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from envs.command_line import finite_number, whole_number
 
 @dataclass(frozen=True)
 class Linear:
-    """A number that changes with the steps of a run, in a straight line.
+    """A number that changes linearly with the steps of a run.
 
-    It is `start` up to `first_step` and `end` from `last_step` on. Call it with a step to get its
-    value there. As text it is `START..END@FIRST..LAST`, such as `1..0.01@0..25000`; where START
-    and END are equal it is that number alone. FIRST may be left out for 0 and LAST for the last
-    step of the run, and `@..` with them.
+    The value is `start` up to `first_step` and `end` from `last_step` on. A call with a step
+    returns the value at that step. As text a schedule is `START..END@FIRST..LAST`, such as
+    `1..0.01@0..25000`; a constant is a single number. Without FIRST it is step 0, and without LAST
+    it is the last step of the run. Without both, `@..` may be left out too.
 
     Attributes:
-        first_step: the step at which it begins to change.
-        last_step: the step at which it arrives; 0 is the last step of the run (`until`).
+        first_step: the step at which the value begins to change.
+        last_step: the step at which the value reaches `end`; 0 is the run's last step (`until`).
     """
 
     start: float
@@ -32,7 +32,7 @@ class Linear:
 
     @property
     def moves(self) -> bool:
-        """Whether it is no constant."""
+        """Whether the value changes."""
         return self.start != self.end
 
     def until(self, total_steps: int) -> Linear:
@@ -45,7 +45,7 @@ class Linear:
         """The value at a step.
 
         Raises:
-            ValueError: it moves to the end of a run whose length it does not know.
+            ValueError: the schedule ends with the run, and `until` was not called.
         """
         if not self.moves:
             return self.start
@@ -58,8 +58,11 @@ class Linear:
         return self.start + (self.end - self.start) * share
 
     def from_start(self, start: float) -> Linear:
-        """The same shape from another start, which is not 0: the end is the same share of it."""
-        # Twelve digits, so that 7e-5 is a tenth of 7e-4.
+        """A schedule of the same shape from another start: the end is the same share of the start.
+
+        Requires that this schedule's `start` is not 0.
+        """
+        # Rounded to twelve digits, so that 7e-5 is exactly a tenth of 7e-4.
         share = float(f"{self.end / self.start:.12g}")
         return dataclasses.replace(self, start=start, end=start * share)
 
@@ -72,15 +75,15 @@ class Linear:
         return f"{written(self.start)}..{written(self.end)}{steps}"
 
     def to_json(self) -> float | str:
-        """The number of a constant, and the text of any other schedule."""
+        """A number for a constant, or the text of the schedule."""
         return str(self) if self.moves else self.start
 
     @classmethod
     def parse(cls, text: str) -> Linear:
-        """The schedule that a text stands for.
+        """Parses the text of a schedule.
 
         Raises:
-            ValueError: it is no schedule; the message says what is one.
+            ValueError: the text is malformed; the message says what is allowed.
         """
         values, at, steps = text.partition("@")
         start, moves, end = values.partition("..")
@@ -101,21 +104,21 @@ class Linear:
 
 
 ALLOWED = "must be a finite number such as 0.1, or a line such as 1..0.1@0..25000"
-"""What a text must be to stand for a schedule."""
+"""The allowed texts of a schedule, in words."""
 
 
 def constant(value: float) -> Linear:
-    """The schedule that is the same value at every step."""
+    """A schedule with the same value at every step."""
     return Linear(value, value)
 
 
 def written(value: float) -> str:
-    """The shortest text that is read as the same number."""
+    """A short text that `float` reads as the same number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(float(value))
 
 
 def stream_seed(seed: int, stream: str) -> int:
-    """The seed of one of a run's streams of random numbers: no two begin with the same ones."""
+    """The seed of a named stream of random numbers of a run; each stream has another seed."""
     sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(stream.encode()),))
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
