@@ -164,7 +164,7 @@ def make_policy_head(num_features: int, spaces: Spaces) -> CategoricalHead | Gau
 
 
 def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Sets orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120) and a zero bias."""
+    """Sets orthogonal weights (Saxe et al. 2014, https://arxiv.org/abs/1312.6120), and bias 0."""
     orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer

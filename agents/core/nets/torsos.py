@@ -223,7 +223,7 @@ def register_torso(name: str, make: MakeTorso) -> None:
         UserError: this package has a torso of that name.
     """
     if name in ("auto", *TORSOS):
-        raise UserError(f"the torso '{name}' exists already; register yours by another name")
+        raise UserError(f"the torso '{name}' belongs to Joystick; register yours by another name")
     _registered[name] = make
 
 
