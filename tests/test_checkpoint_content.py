@@ -231,15 +231,15 @@ def test_like_names_what_differs() -> None:
         like(torch.ones(2, 3, dtype=torch.int64), own, "w")
     with pytest.raises(ValueError, match="not finite"):
         like(torch.full((2, 3), float("inf")), own, "w")
-    with pytest.raises(ValueError, match="w is no Tensor"):
+    with pytest.raises(ValueError, match="w is not of type Tensor"):
         like([1], own, "w")
-    with pytest.raises(ValueError, match="w is no ndarray"):
+    with pytest.raises(ValueError, match="w is not of type ndarray"):
         like(own, np.zeros((2, 3)), "w")
     with pytest.raises(ValueError, match="w: b is missing"):
         all_like({"a": own}, {"a": own, "b": own}, "w")
     with pytest.raises(ValueError, match="w: b is unknown"):
         all_like({"a": own, "b": own}, {"a": own}, "w")
-    with pytest.raises(ValueError, match="w is no object"):
+    with pytest.raises(ValueError, match="w is not a dict of tensors"):
         all_like(None, {"a": own}, "w")
 
 

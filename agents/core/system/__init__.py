@@ -1,1 +1,1 @@
-"""The machine: devices, processes, and how state is written."""
+"""The machine: devices, processes, and the encoding of state."""

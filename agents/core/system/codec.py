@@ -1,7 +1,8 @@
-"""Nested training state to a JSON-able part and named tensors, and back, without pickle.
+"""Splits nested training state into a part for JSON and named tensors, and joins them again.
 
-A leaf that JSON cannot hold becomes a dict with one key that starts with `$`: `{"$tensor": name}`,
-`{"$array": name}`, `{"$scalar": name}`, `{"$tuple": [...]}`, `{"$dict": [[key, value], ...]}`.
+Nothing is pickled. A leaf that JSON cannot hold becomes a dict with one key that starts with `$`:
+`{"$tensor": name}`, `{"$array": name}`, `{"$scalar": name}`, `{"$tuple": [...]}`,
+`{"$dict": [[key, value], ...]}`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ A = TypeVar("A", Tensor, np.ndarray)
 
 
 def split(state: Any) -> tuple[Any, dict[str, Tensor]]:
-    """Separate a state into what JSON holds and the tensors it names by their path in the state.
+    """Splits a state into a part for JSON and its tensors, named by their path in the state.
 
-    The state may nest dicts, lists and tuples of tensors, numpy arrays and scalars, int (of any
-    size), float, bool, str and None. The tensors returned are the state's own.
+    The state may nest dicts, lists and tuples. Its leaves may be tensors, numpy arrays and scalars,
+    int (of any size), float, bool, str and None. The tensors are not copied.
 
     Raises:
-        TypeError: a leaf is of another type; the message names its path.
+        TypeError: a leaf has another type; the message names its path.
     """
     tensors: dict[str, Tensor] = {}
     return _encode(state, "state", tensors), tensors
 
 
 def join(plain: Any, tensors: dict[str, Tensor]) -> Any:
-    """Rebuild the state that `split` took apart: equal values, types and dtypes.
+    """Joins the results of `split` to a state with equal values, types and dtypes.
 
     Raises:
         KeyError: a tensor is missing.
@@ -54,7 +55,7 @@ def join(plain: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def chunk_references(state: Any) -> Iterator[dict[str, Any]]:
-    """Every reference that a state holds as `{"chunk": reference}`, in order."""
+    """Yields every reference that a state holds as `{"chunk": reference}`, in order."""
     if isinstance(state, dict):
         if isinstance(state.get("chunk"), dict):
             yield state["chunk"]
@@ -65,18 +66,18 @@ def chunk_references(state: Any) -> Iterator[dict[str, Any]]:
 
 
 def like(found: Any, own: A, what: str) -> A:
-    """A tensor or array of a saved state that is to take the place of another one.
+    """Checks a tensor or array of a saved state against the present one; returns it.
 
     Args:
-        found: what the state has for it, of any type.
-        own: the present one, whose kind, type of numbers and shape it must have.
-        what: its name, for the error.
+        found: the value in the state, of any type.
+        own: the present tensor or array; the value must have its type, dtype and shape.
+        what: name of the value, for the error.
 
     Raises:
-        ValueError: it is another, or holds a number that is not finite.
+        ValueError: type, dtype or shape differ, or a number is not finite.
     """
     if not isinstance(found, type(own)):
-        raise ValueError(f"{what} is no {type(own).__name__}")
+        raise ValueError(f"{what} is not of type {type(own).__name__}")
     if (found.dtype, tuple(found.shape)) != (own.dtype, tuple(own.shape)):
         kinds = [f"{each.dtype} {tuple(each.shape)}" for each in (found, own)]
         raise ValueError(f"{what} is {kinds[0]} and must be {kinds[1]}")
@@ -87,19 +88,19 @@ def like(found: Any, own: A, what: str) -> A:
 
 
 def require_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Passes where all numbers are finite; else a ValueError names the tensor."""
+    """Raises a ValueError with the tensor's name if a number is not finite."""
     for name, each in tensors.items():
         like(each, each, name)
 
 
 def all_like(found: Any, own: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """Named tensors that are to take the place of others, such as a network's weights.
+    """Checks named tensors of a saved state, such as a network's weights; returns them.
 
     Raises:
-        ValueError: a name is missing or unknown, or as `like`.
+        ValueError: a name is missing or unknown, or a tensor does not pass `like`.
     """
     if not isinstance(found, dict):
-        raise ValueError(f"{what} is no object")
+        raise ValueError(f"{what} is not a dict of tensors")
     if differing := sorted(found.keys() ^ own.keys()):
         reason = "is missing" if differing[0] in own else "is unknown"
         raise ValueError(f"{what}: {differing[0]} {reason}")

@@ -1,4 +1,4 @@
-"""Where networks run: a device, a number format, and cores that share the work."""
+"""Runs networks on a device, in a number format, on cores that share the work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agents.core.system.cuda_graphs import GraphedFunction, signature
 from agents.core.system.device import resolve_precision, roles, share_cores
 
 INFERENCE_ROWS = 16
-"""Observations that are worth a core of their own: fewer take less time than waking it."""
+"""Fewest observations for a core of their own; fewer take less time than waking the core."""
 
 R = TypeVar("R")
 
@@ -37,8 +37,8 @@ class ComputeConfig(Protocol):
 class Compute:
     """Runs a network's forward and backward passes.
 
-    The thread pool starts with the first work that is split: a policy that plays a few games has
-    none.
+    The thread pool starts when work is split for the first time. A policy that plays only a few
+    games never starts it.
 
     Attributes:
         precision: dtype of matrix products. Parameters stay float32.
@@ -61,9 +61,9 @@ class Compute:
 
     @classmethod
     def of(cls, network: nn.Module, config: ComputeConfig, device: torch.device) -> Compute:
-        """How a config has a network run. It sets the threads of torch's own operations, too.
+        """Makes the compute of a config. It also sets the threads of torch's own operations.
 
-        Threads pay off in convolutions; what a small MLP does takes less time than waking them.
+        Threads pay off for convolutions. A small MLP takes less time than waking the threads.
         """
         convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
         learning, _ = roles(config.num_threads, config.overlap_learning)
@@ -74,26 +74,26 @@ class Compute:
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:
-        # Enough for acting too, where learning overlaps with it.
+        # Enough threads for acting too, in case learning overlaps with it.
         count = max(1, 2 * self.shards - 2)
         threads = (self.threads_per_shard,)
         return ThreadPoolExecutor(count, "compute", torch.set_num_threads, threads)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Inside it, matrix products run in `precision`.
+        """A context in which matrix products run in `precision`.
 
-        Torch keeps one cache of cast weights for all threads. Which thread fills it first, and
-        which one empties it, would change how gradients round; so each use casts for itself.
+        Torch has one cache of cast weights for all threads. The order in which threads fill and
+        empty it would change the rounding of gradients. So the cache is off, and each use casts.
         """
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def graphed(self, function: Callable[..., R], *given: Any) -> R:
-        """Call a function; on a GPU, as one CUDA graph for each signature of its arguments.
+        """Calls a function; on a GPU, as one CUDA graph for each signature of its arguments.
 
-        `GraphedFunction` says what the function must be like. Ranks that exchange gradients use
-        no graph. The next call may overwrite the result.
+        The function must meet the conditions of `GraphedFunction`. Ranks that exchange gradients
+        use no graph. The next call may overwrite the result.
         """
         key = (function, *(signature(each) for each in given))
         if key not in self._graphed:
@@ -102,20 +102,20 @@ class Compute:
         return self._graphed[key](*given)
 
     def forget_graphs(self) -> None:
-        """Drop all captured graphs: they hold pointers to tensors that were replaced."""
+        """Drops all captured graphs; call it when tensors are replaced, to which graphs point."""
         self._graphed.clear()
 
     def shared(self, function: Callable[..., R], parts: Sequence[tuple[Any, ...]]) -> list[R]:
-        """What a function returns for the arguments of each part, one thread for each part."""
+        """The results of a function for the arguments of each part, in order, one thread a part."""
         rest = [self._workers.submit(function, *part) for part in parts[1:]]
         first = function(*parts[0])
         return [first, *(future.result() for future in rest)]
 
     def infer(self, forward: Callable[..., R], *inputs: Tensor) -> list[R]:
-        """The results of `forward` for inputs (N, ...) without gradients, in parts, in order.
+        """The results of `forward` for inputs (N, ...), without gradients, as parts in order.
 
-        On a CPU the cores share a convolutional network's rows, as they share a minibatch. On a
-        GPU the next call may overwrite the result.
+        On a CPU the cores share the rows of a convolutional network's inputs. On a GPU the next
+        call may overwrite the result.
         """
         shards = max(1, min(self.shards, len(inputs[0]) // INFERENCE_ROWS))
         parts = list(zip(*(each.tensor_split(shards) for each in inputs), strict=True))
@@ -124,6 +124,6 @@ class Compute:
         return self.shared(self._forward, [(forward, *part) for part in parts])
 
     def _forward(self, forward: Callable[..., R], *inputs: Tensor) -> R:
-        # Both settings are a thread's own.
+        # Both settings apply only to the present thread.
         with torch.no_grad(), self.autocast():
             return forward(*inputs)

@@ -1,4 +1,4 @@
-"""CUDA graphs: the kernels of a function, recorded once and launched together from then on."""
+"""CUDA graphs: the kernels of a function, recorded once and then launched together."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from agents.core.types.batches import tensors
 
 EAGER_CALLS = 3
-"""Calls before the recording, in which libraries allocate and choose their kernels."""
+"""Calls before the recording; in them, libraries allocate memory and choose their kernels."""
 
 
 class GraphedFunction:
-    """A function of tensors on a GPU: recorded at its fourth call, replayed from then on.
+    """A function of tensors on a GPU, recorded at its fourth call and then replayed.
 
     A replay costs one launch instead of hundreds. It computes in the same memory, so the next call
     overwrites the result. The recording fixes every value that is not a tensor. A value that
@@ -24,9 +24,9 @@ class GraphedFunction:
     must never wait for the device. Inside another recording, the call becomes a part of it.
 
     Args:
-        function: of tensors, dataclasses with tensors and what else it needs, of the same shapes
-            each time; returns tensors.
-        captures: without it, this is the function itself.
+        function: a function of tensors, dataclasses with tensors, and other values. Its tensors
+            have the same shapes in each call. It returns tensors.
+        captures: whether to record; if False, each call is a plain call of the function.
     """
 
     def __init__(self, function: Callable[..., Any], captures: bool):
@@ -48,10 +48,10 @@ class GraphedFunction:
         return self.result
 
     def record(self, given: tuple[Any, ...]) -> torch.cuda.CUDAGraph:
-        """Record the kernels of a call; nothing is computed."""
+        """Records the kernels of a call; computes nothing."""
         self.given = tuple(copied(each) for each in given)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, which bring the next minibatch, go on meanwhile.
+        # Other threads, which prepare the next minibatch, may use the GPU meanwhile.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.result = self.function(*self.given)
         return graph
@@ -63,7 +63,7 @@ def leaves(given: Iterable[Any]) -> list[Tensor]:
 
 
 def signature(given: Any) -> Any:
-    """What a recording fixes of an argument: a tensor's shape, any other value itself."""
+    """The part of an argument that a recording fixes: a tensor's shape, or the value itself."""
     if isinstance(given, Tensor):
         return given.shape
     fields = vars(given).values() if named(given) else []

@@ -1,4 +1,4 @@
-"""Devices, number formats and the process settings that make the core fast."""
+"""Devices, number formats, and settings of the process that make training fast."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from envs.machine import available_cores
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is CUDA where there is a GPU, else the CPU.
+    """The device of a name; `auto` is CUDA if the machine has a GPU, else the CPU.
 
     Raises:
-        UserError: the name is cuda and there is no GPU.
+        UserError: the name is cuda and torch finds no GPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,9 +36,9 @@ def resolve_device(name: str) -> torch.device:
 def bf16_pays(cpuinfo: str) -> bool:
     """Whether the CPU that `/proc/cpuinfo` describes multiplies bf16 faster than fp32.
 
-    Tiles (AMX) do, and AMD's dot products. Intel's dot products do not: an Emerald Rapids whose
-    tiles a hypervisor hides takes twice as long for a convolution as in fp32. A CPU that has
-    neither emulates them, at a tenth of the speed (`benchmarks/README.md`).
+    Tiles (AMX) are faster, and so are AMD's dot products. Intel's dot products are slower: on an
+    Emerald Rapids whose tiles a hypervisor hides, a convolution takes twice as long as in fp32. A
+    CPU without both emulates bf16, at a tenth of the speed (`benchmarks/README.md`).
     """
     return "amx_bf16" in cpuinfo or ("avx512_bf16" in cpuinfo and "AuthenticAMD" in cpuinfo)
 
@@ -54,12 +54,12 @@ def cpu_multiplies_bf16() -> bool:
 def resolve_precision(name: str, device: torch.device, convolves: bool) -> torch.dtype:
     """The dtype of matrix products.
 
-    `auto` is bf16 for convolutions on a CPU made for it, else float32: the default networks of
-    control lose a fifth of their speed by casting, and the digits too.
+    `auto` is bf16 for convolutions on a CPU that multiplies bf16 faster, else float32. With bf16,
+    the default networks of control would lose a fifth of their speed, and precision too.
 
     Args:
         name: auto, bf16 or fp32.
-        convolves: the network has convolutions.
+        convolves: whether the network has convolutions.
     """
     if name == "auto":
         pays = convolves and device.type == "cpu" and cpu_multiplies_bf16()
@@ -68,13 +68,14 @@ def resolve_precision(name: str, device: torch.device, convolves: bool) -> torch
 
 
 def to_device(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """Copy an array to a device without waiting. Nothing is copied if it is there already.
+    """Copies an array to a device without waiting; an array on the device is not copied.
 
     A GPU reads from pinned memory, which torch reuses only after the GPU has read it.
     """
     tensor = torch.as_tensor(array)
     if device.type == "cuda" and tensor.device.type == "cpu":
-        # Whatever its strides: from other memory than this a copy would be waited for.
+        # A copy from memory that is not pinned would wait. The pinned memory is contiguous,
+        # whatever the strides of the tensor.
         pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         tensor = pinned.copy_(tensor)
     return tensor.to(device, non_blocking=True)
@@ -83,7 +84,13 @@ def to_device(array: np.ndarray | Tensor, device: torch.device) -> Tensor:
 def reserve(
     what: str, num_bytes: int, device: torch.device, remedy: Callable[[float], str]
 ) -> None:
-    """Raise a UserError where `what` would not fit, with the remedy for the share that would."""
+    """Raises a UserError if an object does not fit into a device's memory.
+
+    Args:
+        what: the object, in words.
+        num_bytes: size of the object.
+        remedy: makes the advice in the error, from the share of the object that would fit.
+    """
     cuda = device.type == "cuda"
     free = torch.cuda.mem_get_info(device)[0] if cuda else psutil.virtual_memory().available
     if num_bytes > 0.9 * free:
@@ -94,7 +101,7 @@ def reserve(
 
 
 def cpu_name() -> str:
-    """The processor's name and core count, as reports should state it."""
+    """The name of the processor."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -107,9 +114,9 @@ def cpu_name() -> str:
 
 
 def cores(num_threads: int) -> int:
-    """Cores to use when `num_threads` were asked for; 0 is this process's share of those allowed.
+    """The number of cores to use: `num_threads`, or with 0 this process's share of the cores.
 
-    The processes of a `torchrun` share the cores that each of them may run on.
+    The processes of a `torchrun` share the cores on which each may run.
     """
     return num_threads or max(1, available_cores() // distributed.local_size())
 
@@ -121,15 +128,16 @@ SHARD_SAMPLES = 32
 """The fewest samples of a shard."""
 
 SHARD_THREADS = 4
-"""The most threads that make a shard faster."""
+"""The most threads of a shard; more threads do not make it faster."""
 
 
 def roles(num_threads: int, beside: bool) -> tuple[int, int]:
-    """Cores that learn, and cores that act and emulate: half of them each, or all of them both.
+    """The numbers of cores that learn and of cores that act and emulate.
 
     Args:
-        num_threads: as `cores` takes it.
-        beside: learning and acting overlap in time, which takes two cores.
+        num_threads: as in `cores`.
+        beside: whether learning and acting overlap in time. Then each gets half of the cores, of
+            which there must be two; else each gets all cores.
     """
     available = cores(num_threads)
     others = available // 2 if beside else 0
@@ -137,33 +145,33 @@ def roles(num_threads: int, beside: bool) -> tuple[int, int]:
 
 
 def share_cores(available: int, batch_size: int) -> tuple[int, int]:
-    """Shards of a convolutional network's batch on a CPU, and the threads of each.
+    """The number of shards of a convolutional network's batch on a CPU, and of threads per shard.
 
-    A shard has a thread of its own for its forward and backward pass. That uses cores better
-    than sharing out each operation, once the shard is large enough to hide the interpreter.
+    A shard has a thread of its own for its forward and backward pass. That uses cores better than
+    splitting each operation, if the shard is large enough to hide the interpreter's time.
 
     Args:
         available: cores that learn.
-        batch_size: samples of an update.
+        batch_size: samples in an update.
     """
     shards = max(1, min(MAX_SHARDS, available, batch_size // SHARD_SAMPLES))
     return shards, min(SHARD_THREADS, available // shards)
 
 
 def tune_numbers() -> None:
-    """Torch's settings that numbers depend on, before the first tensor."""
+    """Sets torch's settings on which results depend; call it before the first tensor."""
     torch.set_float32_matmul_precision("high")
-    # One until a learner takes more: LAPACK, which makes initial weights orthogonal, rounds
-    # differently on another number of threads.
+    # One thread until a learner takes more. LAPACK, which makes initial weights orthogonal,
+    # rounds differently with another number of threads.
     torch.set_num_threads(1)
 
 
 def tune_process() -> None:
-    """Settings of the whole process, before the first tensor.
+    """Sets the settings of the whole process; call it before the first tensor.
 
-    glibc hands a block above 128 KiB back to the kernel as soon as it is freed, and each
-    activation of a training step is faulted in again: a third of the step went to that.
-    Keeping freed blocks costs the peak of one step.
+    By default, glibc returns a block above 128 KiB to the kernel when it is freed. Then each
+    activation of a training step causes page faults, which took a third of the step. Here glibc
+    keeps freed blocks, which costs the peak memory of one step.
     """
     tune_numbers()
     try:
@@ -179,9 +187,10 @@ def tune_process() -> None:
 
 
 def return_freed_memory() -> None:
-    """Hand the kernel what is freed, after work whose buffers a training step does not use.
+    """Returns freed memory to the kernel, after work whose buffers a training step does not use.
 
-    glibc keeps it under the settings of `tune_process`. Other systems do so by themselves.
+    With the settings of `tune_process`, glibc keeps that memory. Other systems return it
+    themselves.
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

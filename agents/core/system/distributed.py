@@ -1,7 +1,8 @@
-"""Data parallelism over the ranks of `torchrun`: every function is a no-op in a single process.
+"""Data parallelism over the ranks of `torchrun`; in a single process nothing is exchanged.
 
-Each rank plays its share of the environments and holds the same weights. Sums over ranks make
-an update the one that a single process would have made with all environments, up to rounding.
+Each rank plays its share of the environments and holds the same weights. Gradients are summed over
+ranks. An update therefore equals the update of a single process with all environments, up to
+rounding.
 """
 
 from __future__ import annotations
@@ -27,25 +28,25 @@ from envs.errors import Failure, UserError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
-"""How long ranks wait for one another: rank 0 evaluates while the others do."""
+"""How long ranks wait for one another, for example while rank 0 evaluates."""
 
 
 class LostRank(Failure):
-    """Another rank is gone, so that nothing can be added up any more."""
+    """Another rank is gone, so ranks cannot exchange data any more."""
 
 
 def rank() -> int:
-    """This process's number, 0 in a single process."""
+    """The rank of this process; 0 in a single process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def share(num_envs: int) -> slice:
-    """The environments of this rank; a UserError when they cannot be shared out evenly."""
+    """The environments of this rank; raises a UserError if the ranks cannot share them evenly."""
     if num_envs % size():
         raise UserError(f"--num-envs {num_envs}: must be a multiple of the {size()} ranks")
     each = num_envs // size()
@@ -53,15 +54,18 @@ def share(num_envs: int) -> slice:
 
 
 def local_size() -> int:
-    """How many of the processes run on this machine."""
+    """The number of the processes that run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
 def joined(device_type: str) -> Iterator[None]:
-    """Inside it, the processes that torchrun started know one another.
+    """A context in which the processes of torchrun are connected.
 
-    NCCL joins GPUs, of which each rank takes the one of its local number, and gloo joins CPUs.
+    NCCL connects GPUs, and gloo connects CPUs. Each rank takes the GPU of its local rank.
+
+    Raises:
+        UserError: the machine has fewer GPUs than ranks.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -76,12 +80,12 @@ def joined(device_type: str) -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
     yield
-    # Only at a clean end: after an error the others are elsewhere, and would be waited for.
+    # Only at a clean end: after an error this would wait for the other ranks.
     dist.destroy_process_group()
 
 
 def leave(code: int) -> None:
-    """End a rank's process; return in a process that trains alone.
+    """Ends a rank's process; returns in a process that trains alone.
 
     gloo's threads may still hold tensors. Freeing one while the interpreter shuts down aborts the
     process (https://github.com/pytorch/pytorch/pull/179291), so this skips the shutdown.
@@ -95,7 +99,7 @@ def leave(code: int) -> None:
 
 @contextmanager
 def leaving() -> Iterator[None]:
-    """Around all that a rank does: where it exits, it leaves."""
+    """A context around all work of a rank; a SystemExit within it ends the process by `leave`."""
     try:
         yield
     except SystemExit as exit:
@@ -105,7 +109,7 @@ def leaving() -> Iterator[None]:
 
 @contextmanager
 def lost_rank_named() -> Iterator[None]:
-    """Around an exchange: what fails in it is another rank."""
+    """A context around an exchange; its RuntimeErrors become LostRank."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -115,7 +119,7 @@ def lost_rank_named() -> Iterator[None]:
 
 
 def make_equal(tensors: list[Tensor]) -> None:
-    """Give every rank the first one's values, in place: LAPACK may round otherwise elsewhere."""
+    """Copies the first rank's values to all ranks, in place: LAPACK may round differently."""
     if dist.is_initialized():
         with lost_rank_named():
             for tensor in tensors:
@@ -123,7 +127,7 @@ def make_equal(tensors: list[Tensor]) -> None:
 
 
 def sum_(tensors: list[Tensor]) -> None:
-    """Add each tensor up over the ranks, in place, in one message for each dtype."""
+    """Sums each tensor over the ranks, in place, with one message for each dtype."""
     if not dist.is_initialized():
         return
     for dtype in {t.dtype: None for t in tensors}:
@@ -136,7 +140,7 @@ def sum_(tensors: list[Tensor]) -> None:
 
 
 def columns(local: Tensor) -> Tensor:
-    """The ranks' tensors (..., n), side by side in order of rank: (..., N)."""
+    """Joins the ranks' tensors (..., n) in order of rank to (..., N)."""
     if not dist.is_initialized():
         return local
     parts = [torch.empty_like(local) for _ in range(size())]
@@ -156,9 +160,9 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def on_first_rank(do: Callable[[], T], device: torch.device) -> T | None:
-    """What a function returns that only the first rank calls; None on the other ranks.
+    """Calls a function on the first rank; returns its result there, and None on the other ranks.
 
-    Where it raises, the first rank alone says why: the other ranks end with it, in silence.
+    If the function raises, the first rank raises its error, and the other ranks end silently.
     """
     made = None
     raised = None
@@ -176,8 +180,8 @@ def on_first_rank(do: Callable[[], T], device: torch.device) -> T | None:
 
 
 def _end_with_first_rank() -> None:
-    """Wait until the first rank is gone, and end without a word."""
-    # torchrun sends it as soon as the first rank has ended.
+    """Waits until the first rank is gone, then ends silently."""
+    # torchrun sends SIGTERM as soon as the first rank has ended.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(RuntimeError):
         dist.barrier()
@@ -187,7 +191,7 @@ def _end_with_first_rank() -> None:
 def gather(state: Any, device: torch.device) -> list[Any]:
     """The states of all ranks, in order, nested as `agents.core.system.codec.split` allows.
 
-    They travel as JSON and safetensors: torch's own gathering of objects would unpickle them.
+    States are sent as JSON and safetensors, because torch's gathering of objects unpickles.
     """
     if not dist.is_initialized():
         return [state]

@@ -13,14 +13,14 @@ from envs.command_line import Unit
 
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig(Part):
-    """Where and how a network is computed."""
+    """The device and number format of a network, and the number of threads."""
 
     title: ClassVar[str] = "Machine"
 
     overlap_learning: Fixed[bool] = field(default=False, init=False)
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """The device holds the networks and the replay; auto takes a GPU where there is one."""
+    """The device holds the networks and the replay; auto takes a GPU if there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Matrix products have this number format; auto is bf16 for convolutions that gain by it."""
     num_threads: Annotated[int, Unit("THREADS")] = 0
@@ -34,7 +34,7 @@ class MachineConfig(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class OverlapConfig(MachineConfig):
-    """The same for an algorithm that can learn while it acts."""
+    """The machine's settings for an algorithm that can learn while it acts."""
 
     overlap_learning: bool = False
     """Half of a CPU's cores learn while the others act; else all cores do each in turn."""
