@@ -404,8 +404,8 @@ def test_files_that_wandb_refuses_do_not_switch_it_off(
     logger.summary({"score": 1})
     logger.close()
     printed = capsys.readouterr().out
-    assert printed.count(f"W&B takes no model {run.path.name}: {fails} broke\n") == 1
-    assert printed.count("W&B takes no dataset gone: ") == 1
+    assert printed.count(f"W&B gets no model {run.path.name}: {fails} broke\n") == 1
+    assert printed.count("W&B gets no dataset gone: ") == 1
     assert "is off" not in printed
     assert [name for name, *_ in fake.calls][-2:] == ["summary", "finish"]
 

@@ -1,1 +1,1 @@
-"""What a training tells: metrics, W&B, the console."""
+"""The outputs of training: metrics, W&B and the console."""

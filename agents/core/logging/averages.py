@@ -1,4 +1,4 @@
-"""What is logged between two reports."""
+"""Averages of metrics between two reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from envs.errors import Failure
 
 
 class Diverged(Failure):
-    """A loss or gradient was not finite: nothing after the last checkpoint is worth keeping."""
+    """A loss or gradient is not finite, so training after the last checkpoint is worthless."""
 
 
 class Averages:
@@ -21,13 +21,13 @@ class Averages:
         self._count = 0
 
     def add(self, metrics: dict[str, Tensor]) -> None:
-        # Added to a sum of its own: who computed them may compute there again.
+        # A new tensor holds each sum, because the next update may overwrite the metrics.
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0) + value
         self._count += bool(metrics)
 
     def flush(self) -> dict[str, float]:
-        """The means since the last flush; raises Diverged where one is not finite."""
+        """The means since the last flush; raises Diverged if a mean is not finite."""
         if not self._sums:
             return {}
         values = torch.stack(list(self._sums.values())).tolist()

@@ -1,6 +1,6 @@
-"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere.
+"""Shows the progress of a run: a live bar on a terminal, plain lines elsewhere.
 
-Output may go to a terminal or pipe that has closed, or to a full disk: training outlives them all.
+Output may go to a terminal or pipe that is closed, or to a full disk. Training goes on then.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rich.text import Text
 from envs.output import harmless, tell
 
 GAMES = "charts/episodic_"
-"""Prefix of the metrics of a game: a call with nothing else is remembered and prints nothing."""
+"""Prefix of the metrics of a game; a call with only such metrics prints nothing."""
 
 
 class Progress:
-    """The status of a run, kept up to date by the metrics it reports."""
+    """The status of a run, updated by its metrics."""
 
     def __init__(self, total_steps: int, frames_per_step: int, start_step: int):
         self.total_steps = total_steps
@@ -31,13 +31,13 @@ class Progress:
         self._start = (start_step, time.monotonic())
 
     def update(self, step: int, values: dict[str, float]) -> bool:
-        """Take in the metrics of one call; returns whether there is more in them than a game."""
+        """Stores the metrics of one call; returns whether it has more than a game's metrics."""
         self.step = step
         self._latest.update(values)
         return not all(name.startswith(GAMES) for name in values)
 
     def parts(self) -> list[str]:
-        """What is known, as short texts in a fixed order, the step first and the time left last."""
+        """The status as short texts in a fixed order, from the step to the time left."""
         seen = self._latest
         rate = self._steps_per_second()
         parts = [f"step {self.step:,}"]
@@ -68,7 +68,7 @@ class Progress:
 
 
 class PlainConsole:
-    """One line per call that reports more than a game."""
+    """Prints a line for each call that has more than a game's metrics."""
 
     def __init__(self, progress: Progress):
         self._progress = progress
@@ -84,15 +84,15 @@ class PlainConsole:
             tell(text)
 
     def close(self) -> None:
-        """Nothing is left to show."""
+        """Does nothing, because all lines are printed."""
 
 
 class LiveConsole:
-    """A bar and a status line that stay at the bottom of a terminal, messages above them."""
+    """A bar and a status line at the bottom of a terminal, with messages above them."""
 
     def __init__(self, progress: Progress, console: Console):
         self._progress = progress
-        # Redrawn when metrics arrive, and by no thread of its own: the cores belong to training.
+        # Metrics redraw it. A thread that redraws would take time from training.
         self._live = Live(self._render(), console=console, auto_refresh=False)
         self._live.start(refresh=True)
 
@@ -108,7 +108,7 @@ class LiveConsole:
             self._live.console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the last status on the terminal."""
+        """Stops redrawing; the last status stays on the terminal."""
         with suppress(OSError):
             self._live.stop()
 
@@ -126,17 +126,17 @@ class SilentConsole:
     """Shows nothing."""
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show nothing."""
+        """Shows nothing."""
 
     def message(self, text: str) -> None:
-        """Show nothing."""
+        """Shows nothing."""
 
     def close(self) -> None:
-        """Nothing is left to show."""
+        """Does nothing."""
 
 
 def open_console(progress: Progress) -> PlainConsole | LiveConsole:
-    """The console that suits where standard output goes."""
+    """Makes a live console if standard output is a terminal, else a plain console."""
     console = Console()
     live = console.is_terminal and not console.is_dumb_terminal
     return LiveConsole(progress, console) if live else PlainConsole(progress)

@@ -1,4 +1,4 @@
-"""What a network is like inside: histograms of its weights, gradients and outputs."""
+"""Histograms of a network's weights, gradients and outputs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from agents.core.system.device import to_device
 from agents.core.types.step import Obs, State
 
 Histogram = tuple[np.ndarray, np.ndarray]
-"""Counts, and the edges between which they are."""
+"""Counts (BINS,) and the edges of their bins (BINS + 1,)."""
 
 Sample = tuple[Obs, State]
-"""Observations (N, ...) that were acted on, with the state that was acted with."""
+"""Observations (N, ...), with the policy's state when it acted on them."""
 
 BINS = 64
 
 
 def histograms(policy: Policy, samples: list[Sample]) -> dict[str, Histogram]:
-    """Histograms of each part of a network, and of its outputs for samples.
+    """Computes histograms of each part of a network, and of its outputs for samples.
 
-    It waits for the device, so it is called seldom. Gradients come from the last update,
-    after clipping. Values that are not finite are left out.
+    The function waits for the device, so call it seldom. Gradients come from the last update, after
+    clipping. Values that are not finite are left out.
     """
     tensors: dict[str, list[Tensor]] = defaultdict(list)
     for name, parameter in policy.network.named_parameters():
@@ -41,13 +41,13 @@ def histograms(policy: Policy, samples: list[Sample]) -> dict[str, Histogram]:
 
 
 def flat(tensors: list[Tensor]) -> np.ndarray:
-    """All their finite values, float64, since float32 may have too few numbers for the bins."""
+    """All finite values as float64, because float32 may have too few numbers for the bins."""
     values = torch.cat([each.detach().flatten() for each in tensors]).double().cpu().numpy()
     return values[np.isfinite(values)]
 
 
 def outputs(policy: Policy, samples: list[Sample]) -> dict[str, Tensor]:
-    """What the policy names of its network's outputs (`Policy.diagnostics`)."""
+    """The policy's diagnostics (`Policy.diagnostics`) for all samples; {} without samples."""
     if not samples:
         return {}
     obs_N = torch.cat([to_device(obs, policy.device) for obs, _ in samples])

@@ -1,6 +1,7 @@
-"""Where a run reports: the console, metrics.jsonl and W&B. Of the three only training is essential.
+"""Reports a run to the console, to metrics.jsonl and to W&B.
 
-Whatever fails here, a full disk or a W&B that raises, is said once and training goes on.
+If an output fails, a message says so once and training goes on. Examples are a full disk and an
+error of W&B.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from envs.files import open_appending
 
 
 class Logger:
-    """Sends metrics, messages, videos and artifacts of one run to where people look for them."""
+    """Sends the metrics, messages, videos and artifacts of one run to all three outputs."""
 
     def __init__(
         self,
@@ -40,24 +41,24 @@ class Logger:
         start_step: int = 0,
         start_time: float = 0.0,
     ):
-        """Open all three.
+        """Opens the three outputs.
 
         Args:
-            run: where the files go.
-            config: the algorithm's configuration, shown in W&B.
+            run: the run, whose directory gets the files.
+            config: the algorithm's config, shown in W&B.
             total_steps: environment steps at the end of the run.
             frames_per_step: emulator frames in an environment step.
-            wandb_mode: "auto" is online when logged in and offline otherwise, and follows the
-                environment variable WANDB_MODE.
-            group: what runs that differ in their seed have in common.
-            job_type: what the run does.
-            tags: words to find the run by.
+            wandb_mode: a `WandbMode`. "auto" is online if logged in, else offline; the environment
+                variable WANDB_MODE may change it.
+            group: group in W&B of runs that differ only in their seed.
+            job_type: job type in W&B.
+            tags: tags in W&B.
             console: whether to print.
-            start_step: the step resumed from, whose metrics are already there.
+            start_step: the step from which the run resumes; its metrics exist already.
             start_time: training seconds of the run before this process, see `Run.truncate_metrics`.
 
         Raises:
-            UserError: `wandb_mode` is none of the four.
+            UserError: `wandb_mode` is not a `WandbMode`.
         """
         if wandb_mode not in get_args(WandbMode):
             allowed = ", ".join(get_args(WandbMode))
@@ -73,11 +74,11 @@ class Logger:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, those before a resume included."""
+        """Seconds of training, including those before a resume."""
         return time.monotonic() - self._epoch
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Report scalars of one step; in metrics.jsonl one that is not finite becomes null."""
+        """Reports scalars of one step; in metrics.jsonl, values that are not finite become null."""
         values = {name: float(value) for name, value in values.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         record = {"step": step, "time": round(self.seconds, 3), **finite}
@@ -92,31 +93,31 @@ class Logger:
         self._wandb.log(step, values)
 
     def message(self, text: str) -> None:
-        """Show a line to the person."""
+        """Prints a line on the console."""
         self._console.message(text)
 
     def video(self, step: int, path: str | Path) -> None:
-        """Show a film (mp4, webm, gif) in W&B, with the filmstrip beside it (png) if there is."""
+        """Shows a film (mp4, webm, gif) in W&B, with the filmstrip (png) beside it, if any."""
         self._wandb.video(step, Path(path))
 
     def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None:
-        """Show histograms in W&B; without it they are not even made."""
+        """Shows histograms in W&B; without W&B, `make` is not called."""
         self._wandb.histograms(step, make)
 
     def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None:
-        """Keep a version of what the run makes in W&B; it is also the "latest" one."""
+        """Stores a version of an output in W&B, with the alias "latest" beside the given ones."""
         self._wandb.artifact(artifact, aliases)
 
     def uses(self, artifact: Artifact) -> None:
-        """Tell W&B what the run is made from."""
+        """Records an input of the run in W&B."""
         self._wandb.uses(artifact)
 
     def summary(self, values: dict[str, Any]) -> None:
-        """Set final values of the run in W&B."""
+        """Sets final values of the run in W&B."""
         self._wandb.summary(values)
 
     def close(self, exit_code: int = 0) -> None:
-        """Close all three; a second call does nothing."""
+        """Closes the three outputs; a second call does nothing."""
         self._wandb.close(exit_code)
         self._console.close()
         with suppress(OSError):

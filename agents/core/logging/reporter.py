@@ -1,4 +1,4 @@
-"""What training reports to: a logger, or nothing on the ranks beside the first one."""
+"""The interface through which training reports; only the first rank has a logger."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A run at Weights & Biases: the first call that raises is said, and but for files is the last.
+"""Logs a run to Weights & Biases.
 
-Everything is logged over `global_step`. Offline, what needs a server is written down so that
-`wandb sync` can make up for it.
+If a call raises, a message says so and W&B is off for the rest of the run; after an error with
+files it stays on. All values are logged over `global_step`. Offline, everything is recorded so that
+`wandb sync` can upload it later.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ from envs.files import is_regular, read_regular, require_no_link, write_atomical
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
 INIT_SECONDS = 10.0
-"""How long W&B may take to answer before the run is logged offline."""
+"""Seconds that W&B may take to answer before the run is logged offline."""
 
 FINISH_SECONDS = 60.0
-"""How long the end of a run waits for uploads; what is left is on disk for `wandb sync`."""
+"""Seconds that a run waits for uploads at its end; `wandb sync` can upload the rest."""
 
 SUMMARIES = {
     "eval/human_normalized": "max,last",
     "eval/of_demonstrator": "max,last",
     "validation/loss": "min,last",
 }
-"""Metrics of which a run's table shows more than the last value. The mean return is not among them:
-a sweep looks for one number."""
+"""Metrics whose summary has more than the last value.
+
+The mean return is not among them, because a sweep needs a single number.
+"""
 
 MOST_TAG_CHARACTERS = 64
 
@@ -43,12 +46,12 @@ MOST_NAME_CHARACTERS = 128
 MOST_IDENTITY_BYTES = 128
 
 MOST_UPLOADED_BYTES = 1 << 28
-"""Of a dataset; of a larger one W&B keeps where it is, and its files' digests."""
+"""Most bytes of a dataset to upload; for a larger dataset W&B stores its path and digests."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a run is found by: its seeds' group, what it does, and words."""
+    """The labels of a run in W&B: group, job type and tags."""
 
     group: str
     job_type: str
@@ -56,7 +59,7 @@ class Labels:
 
 
 class Wandb:
-    """W&B that can fail and never hurts training."""
+    """A run in W&B; its errors become messages, and never end training."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
@@ -67,11 +70,11 @@ class Wandb:
     def open(
         self, run: Run, config: dict[str, Any], mode: WandbMode, labels: Labels, start_step: int
     ) -> None:
-        """Start logging in a mode of `Logger`; offline, and said so, where online cannot be had.
+        """Starts logging in a mode of `Logger`; offline, after a message, if online is impossible.
 
-        Online resumes the same W&B run, where there is one. Otherwise another starts, whose config
-        has the same `run_dir` and the step it was `resumed_from`, and is offline a `fragment_of`
-        the online one.
+        Online, a resumed run resumes its W&B run if it has one. Otherwise a new W&B run starts. Its
+        config has the same `run_dir`, and the step in `resumed_from`. Offline its config also has
+        the id of the online W&B run in `fragment_of`, if any.
         """
         if mode == "auto" and os.environ.get("WANDB_MODE") in ("offline", "disabled"):
             mode = "offline" if os.environ["WANDB_MODE"] == "offline" else "disabled"
@@ -83,7 +86,7 @@ class Wandb:
         try:
             import wandb
 
-            # Its own lines, of which one takes the package `agents` for another, say nothing here.
+            # W&B's own lines are silenced; a line mistakes our package `agents` for another.
             wandb.setup(wandb.Settings(silent=True))
             if mode == "offline" or not self._open_online(run, config, mode, labels):
                 self._offline = True
@@ -93,11 +96,11 @@ class Wandb:
             self._say(f"W&B is off: {first_line(error)}")
 
     def log(self, step: int, values: dict[str, Any]) -> None:
-        """Log the values of one step."""
+        """Logs the values of one step."""
         self._attempt(lambda run: run.log({**values, "global_step": step}))
 
     def video(self, step: int, path: Path) -> None:
-        """Log a film, and the filmstrip beside it."""
+        """Logs a film, and the filmstrip beside it."""
 
         def log_video(run: Any) -> None:
             import wandb
@@ -111,7 +114,7 @@ class Wandb:
         self._attempt(log_video)
 
     def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None:
-        """Log histograms, that are made only if there is a W&B run."""
+        """Logs histograms; `make` is called only if a W&B run is open."""
 
         def log_histograms(run: Any) -> None:
             import wandb
@@ -122,9 +125,9 @@ class Wandb:
         self._attempt(log_histograms)
 
     def artifact(self, artifact: Artifact, aliases: Sequence[str]) -> None:
-        """Log a version of what the run makes; offline the last of them, when the run ends.
+        """Logs a version of an output; offline, only the last version is logged, at the end.
 
-        Offline each would be a copy in W&B's own folder, of which none is ever deleted.
+        Offline, each version would be a copy in W&B's own folder, which is never deleted.
         """
         if self._offline:
             self._last_made = (artifact, aliases)
@@ -132,9 +135,10 @@ class Wandb:
             self._log_made(artifact, aliases)
 
     def uses(self, artifact: Artifact) -> None:
-        """Log what the run is made from.
+        """Logs an input of the run.
 
-        Offline `use_artifact` refuses, though the record it would write is one that can be synced.
+        Offline, `use_artifact` raises, although its record could be synced. So the record is
+        written directly.
         """
 
         def use(run: Any) -> None:
@@ -146,11 +150,11 @@ class Wandb:
         self._attempt_with(artifact, use)
 
     def summary(self, values: dict[str, Any]) -> None:
-        """Set summary values."""
+        """Sets summary values."""
         self._attempt(lambda run: run.summary.update(values))
 
     def close(self, exit_code: int) -> None:
-        """Finish the W&B run, if there is one."""
+        """Finishes the W&B run, if one is open."""
         if self._last_made:
             self._log_made(*self._last_made)
         self._attempt(lambda run: run.finish(exit_code=exit_code))
@@ -191,23 +195,23 @@ class Wandb:
         self._attempt_with(artifact, lambda run: run.log_artifact(_made(artifact), aliases=called))
 
     def _attempt_with(self, artifact: Artifact, call: Callable[[Any], object]) -> None:
-        """As `_attempt`, but W&B stays on: files that are gone say nothing about it."""
+        """As `_attempt`, but W&B stays on, because missing files are not W&B's failure."""
         if self._run is None:
             return
         try:
             call(self._run)
         except Exception as error:
-            self._say(f"W&B takes no {artifact.type} {artifact.name}: {first_line(error)}")
+            self._say(f"W&B gets no {artifact.type} {artifact.name}: {first_line(error)}")
 
 
 def fragment_of(run: Run) -> dict[str, str]:
-    """The id of the online W&B run that a run directory began as, if it did."""
+    """The field `fragment_of` with the id of the run's online W&B run; {} without one."""
     identity = identity_of(run)
     return {"fragment_of": identity} if identity else {}
 
 
 def identity_of(run: Run) -> str:
-    """The id of the online W&B run, "" where none is kept or the file holds anything else."""
+    """The id of the run's online W&B run; "" if no valid id is saved."""
     try:
         text = read_regular(run.path / "wandb-id", MOST_IDENTITY_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -226,10 +230,10 @@ def _init(run: Run, config: dict[str, Any], labels: Labels, **options: Any) -> A
         job_type=labels.job_type,
         dir=str(run.path),
         config=config,
-        # One that is twice there, empty or too long would be refused.
+        # W&B refuses tags that are repeated, empty or too long.
         tags=list(dict.fromkeys(tag[:MOST_TAG_CHARACTERS] for tag in labels.tags if tag)),
         reinit="create_new",
-        # The live console owns the terminal: W&B neither captures it nor prints to it.
+        # The live console owns the terminal, so W&B must not capture it or print to it.
         settings=wandb.Settings(
             init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, console="off", silent=True
         ),
@@ -243,16 +247,16 @@ def _init(run: Run, config: dict[str, Any], labels: Labels, **options: Any) -> A
 
 
 def _made(artifact: Artifact) -> Any:
-    """The artifact as W&B's; characters that it refuses in a name become "-"."""
+    """Converts an artifact to W&B's type; characters that W&B refuses in a name become "-"."""
     import wandb
 
     name = re.sub(r"[^\w.-]", "-", artifact.name, flags=re.ASCII)[:MOST_NAME_CHARACTERS]
     made = wandb.Artifact(name, artifact.type, metadata=artifact.metadata)
-    # Nobody changes the files of a dataset; the next model replaces the files of this one.
+    # The files of a dataset never change; the next model replaces the files of this model.
     policy = "immutable" if artifact.type == "dataset" else "mutable"
     for path in artifact.files.values():
         if not is_regular(path):
-            raise FileNotFoundError(f"{path} is no regular file")
+            raise FileNotFoundError(f"{path} is not a regular file")
     refers = sum(file.stat().st_size for file in artifact.files.values()) > MOST_UPLOADED_BYTES
     for name, path in artifact.files.items():
         if refers and artifact.type == "dataset":
