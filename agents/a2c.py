@@ -1,7 +1,7 @@
-"""Advantage actor-critic: one step up the policy gradient after each short rollout.
+"""Advantage actor-critic: takes one step up the policy gradient after each short rollout.
 
 Asynchronous Methods for Deep Reinforcement Learning, Mnih et al. 2016,
-https://arxiv.org/abs/1602.01783, section 4.1, with its actors in step with one another.
+https://arxiv.org/abs/1602.01783, section 4.1, with synchronous actors.
   L(θ) = E[ -log π(a|s) Â + c₁ ½(V - R)² - c₂ H(π) ],   Â = R - V, R the n-step return (λ = 1)
 It differs from REINFORCE by its bootstrapped short rollouts and the entropy bonus.
 """
@@ -82,7 +82,7 @@ def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorit
 
 
 class A2C:
-    """Takes one step up the gradient of what a rollout led to."""
+    """Takes one step up the policy gradient of each rollout."""
 
     def __init__(self, config: Config, network: ActorCritic, learner: Learner):
         self.config = config

@@ -1,10 +1,10 @@
-"""Behavior cloning: a policy fitted to what a demonstrator did, as any classifier is.
+"""Behavior cloning: fits a policy to a demonstrator's actions, as a classifier is fitted.
 
 Efficient training of artificial neural networks for autonomous navigation, Pomerleau 1991,
 https://doi.org/10.1162/neco.1991.3.1.88.
   L(θ) = E_demonstrations[ -log π(a|s; θ) ]
-Nothing is learned from the environment; it only scores the clone. `--demos auto` takes the shipped
-demonstrations, and a step is a demonstrated step that was trained on.
+The policy learns nothing from the environment, which only scores it. `--demos auto` takes the
+shipped demonstrations. Each demonstrated step in a minibatch counts as a step.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ from agents.core.types.spaces import Spaces
 from envs import UserError, schema
 
 VALIDATION_STEPS = 8192
-"""Held-out steps of a validation at most, of all of them at equal distances."""
+"""Most held-out steps of a validation, equally spaced among all."""
 
 STATISTICS_STEPS = 50_000
-"""Steps, chosen so, that vector observations are scaled by."""
+"""Most steps, equally spaced, whose statistics scale vector observations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(PolicyNetworkConfig, DemoConfig, BaseConfig):
     title = "BC"
     weight_decay: float = 1e-4
-    validate_every_steps: Steps = 50_000  # Two validations are this far apart; 0 never validates.
+    validate_every_steps: Steps = 50_000
+    """Two validations are this many steps apart; 0 never validates."""
     patience: int = 0  # This many validations without a smaller loss end the run; 0 never does.
     batch_size: Samples = 256  # A minibatch has this many steps.
     label_smoothing: float = 0.0  # This share of the target is spread over all actions.
     class_weights: bool = False  # Rare actions count as much as common ones.
-    shift_pixels: Pixels = 0  # Images move by up to this, each way; 4 is usual, Pong wants 0.
+    shift_pixels: Pixels = 0  # Images shift by up to this many pixels; 4 is usual, Pong needs 0.
     dropout: float = 0.0  # This share of the hidden layer's features is left out.
     eval_temperature: float = 0.0  # Evaluations draw from π^(1/temperature); 0 is the mode.
 
@@ -83,7 +84,7 @@ PRESETS["continuous"] = replace(PRESETS["control"], normalize_observations=True)
 def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ClonePolicy:
     smoothing = config.label_smoothing
     most = 0 if spaces.continuous else 1
-    require(smoothing <= most, "label_smoothing", smoothing, "0 where actions are continuous")
+    require(smoothing <= most, "label_smoothing", smoothing, "0 if actions are continuous")
     network = PolicyNetwork(config, spaces)
     compute = Compute.of(network, config, device)
     return ClonePolicy(network, spaces, compute, config.eval_temperature)
@@ -123,7 +124,7 @@ class BC(OfflineAlgorithm):
         return LossOutput(loss_B, metrics)
 
     def validate(self) -> dict[str, Tensor]:
-        """On held-out steps: the loss, and the share of actions equal to the demonstrator's."""
+        """The loss on held-out steps, and the agreement of the actions with the demonstrator's."""
         held_out = self.demos.held_out
         if held_out is None:
             return {}
@@ -147,13 +148,13 @@ class BC(OfflineAlgorithm):
 
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
         if state["demos"] != self.demos.digest:
-            raise UserError(f"--demos {self.config.demos}: not the episodes the run began with")
+            raise UserError(f"--demos {self.config.demos}: must be the episodes of the run's start")
         self.learner.load_state_dict(state["learner"])
         self.batches.drawn = schema.natural(state["batches"], "batches")
 
 
 def make_loader(config: Config, spaces: Spaces, training: Demonstrations) -> DemoLoader:
-    """The minibatches of a config, with its weights of steps and its augmentation."""
+    """Makes the loader of minibatches, with a config's weights of steps and augmentation."""
     weight_N = torch.ones(training.size)
     if config.class_weights:
         spaces.require_discrete()

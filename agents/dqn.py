@@ -110,7 +110,7 @@ def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> OffPolicyAlgo
 
 
 class DQN:
-    """Fits Q to bootstrapped n-step returns: target network, double Q, action gap."""
+    """Fits Q to bootstrapped n-step returns, with a target network, double Q and an action gap."""
 
     def __init__(self, config: Config, network: QNetwork, target: QNetwork):
         self.config = config

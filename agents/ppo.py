@@ -1,13 +1,14 @@
-"""Proximal policy optimization: several epochs on each rollout, kept near the policy that made it.
+"""Proximal policy optimization: several epochs on each rollout, near the policy that played it.
 
 Proximal Policy Optimization Algorithms, Schulman et al. 2017, https://arxiv.org/abs/1707.06347.
   L(θ) = E[ -min(ρ Â, clip(ρ, 1 ± ε) Â) + c₁ ½(V - R)² - c₂ H(π) ],   ρ = π(a|s) / π_old(a|s)
 It differs from A2C by ρ's clipping, by epochs of minibatches and by normalized advantages.
 
-The 13 core and 9 Atari ones of "The 37 implementation details of PPO" are here, in `core` and in
-`envs`, but: values are clipped only with `--value-clip`, since it seldom helps; a lost life ends
-the return, not the episode, whose score is of whole games; no-ops and FIRE come only with
-`<Game>NoFrameskip-v4`, the Nature CNN only with `--preset baselines`, for its cost.
+This file, `core` and `envs` have the 13 core and 9 Atari details of "The 37 implementation details
+of PPO", with four exceptions. Values are clipped only with `--value-clip`, because clipping seldom
+helps. A lost life ends the return but not the episode; scores are of whole games. No-ops and FIRE
+come only with `<Game>NoFrameskip-v4`. The Nature CNN comes only with `--preset baselines`, because
+it is slow.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Config(AdvantageConfig, OnPolicyConfig):
     learning_rate: Linear = Linear(2.5e-4, 0)
     normalize_advantages: bool = True
     batch_size: Samples = 256  # A minibatch has this many steps.
-    epochs: int = 4  # Each rollout is passed over this many times.
+    epochs: int = 4  # Training passes over each rollout this many times.
     clip: Linear = constant(0.1)  # The objective is clipped at this ε.
     value_clip: float = 0.0  # The values are clipped at this ε; 0 clips nothing.
     target_kl: float = 0.0  # An approximate KL from π_old above this ends the epochs; 0 never does.
@@ -113,7 +114,7 @@ def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorit
 
 
 class PPO:
-    """Improves a policy on what it led to, without leaving it far behind."""
+    """Improves a policy on its rollouts; clipping keeps it near the policy that played them."""
 
     def __init__(self, config: Config, network: ActorCritic, learner: Learner):
         self.config = config

@@ -1,11 +1,11 @@
-"""QR-DQN: deep Q-learning of the whole distribution of returns, by its quantiles.
+"""QR-DQN: deep Q-learning of the quantiles of the return's distribution.
 
 Distributional Reinforcement Learning with Quantile Regression, Dabney et al. 2018,
 https://arxiv.org/abs/1710.10044, algorithm 1.
   L(θ) = E[ Σ_i E_j ρ_τ̂i(R_n + γⁿ θ⁻_j(s_{t+n}, a*) - θ_i(s_t, a_t)) ],
   a* = argmax_a Σ_j θ⁻_j(s_{t+n}, a),   τ̂_i = (i - ½) / I,   ρ the quantile Huber loss
 It differs from DQN by its head, which has I quantiles for each action, and by this loss.
-`--preset paper` is the paper. The defaults are our DQN's, which suit two CPU cores.
+`--preset paper` is the paper. The defaults equal our DQN's, which suit two CPU cores.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class QRDQN:
 
 
 def taken(quantiles_BAI: Tensor, action_B: Tensor) -> Tensor:
-    """The quantiles (B, I) of one action of each row."""
+    """Selects the quantiles (B, I) of one action in each row."""
     num_quantiles = quantiles_BAI.shape[2]
     return quantiles_BAI.gather(1, action_B.view(-1, 1, 1).expand(-1, 1, num_quantiles)).squeeze(1)
 

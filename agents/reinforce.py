@@ -1,11 +1,11 @@
-"""REINFORCE with a learned baseline: up the gradient of log π times the whole return.
+"""REINFORCE with a learned baseline: goes up the gradient of log π times the whole return.
 
 Simple statistical gradient-following algorithms for connectionist reinforcement learning,
 Williams 1992, https://doi.org/10.1007/BF00992696; Sutton & Barto 2018, section 13.4.
   L(θ) = E[ -log π(a|s) (G - V) + c₁ ½(V - G)² ],   G the return to the end of the episode
-An episode that a rollout or a time limit cuts off is completed by V, and γᵗ in front of the
-gradient, which makes late steps count less, is left out, as implementations do. It differs from
-A2C by rollouts long enough for whole episodes and by having no entropy bonus.
+If a rollout or a time limit cuts an episode off, V completes the return. The factor γᵗ of the
+gradient, which makes late steps count less, is left out, as is usual. It differs from A2C by
+rollouts long enough for whole episodes, and has no entropy bonus.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def make_algorithm(config: Config, policy: ActorCriticPolicy) -> OnPolicyAlgorit
 
 
 class Reinforce:
-    """Makes likelier what led to more than was expected."""
+    """Raises the probability of actions whose return was higher than the value."""
 
     def __init__(self, config: Config, network: ActorCritic, learner: Learner):
         self.config = config

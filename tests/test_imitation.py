@@ -196,7 +196,7 @@ def test_a_resumed_run_refuses_other_demonstrations(tmp_path: Path) -> None:
     args = ("--env", "toy/Catch-v0", "--total-steps", "64", "--demos", str(copy))
     run = run_tiny(tmp_path / "runs", "bc", *args)
     dataset.append(source.episodes()[0])
-    with pytest.raises(UserError, match="not the episodes the run began with"):
+    with pytest.raises(UserError, match="must be the episodes of the run"):
         train("bc", ["--resume", str(run.path), "--total-steps", "128"])
 
 
