@@ -19,7 +19,7 @@ class RewardConfig(Part):
     title: ClassVar[str] = "Rewards"
 
     gamma: float = 0.99
-    """The discount multiplies the worth of a reward for each step until it comes."""
+    """The discount multiplies a reward once for each step until it comes."""
     clip_reward: bool = True
     """Atari agents learn from the reward's sign; scores are never clipped."""
     life_loss_ends_return: bool = True
@@ -37,7 +37,7 @@ class ReplayConfig(RewardConfig, SeedConfig):
     title: ClassVar[str] = "Replay"
 
     buffer_size: Samples = 300_000
-    """The replay holds this many transitions, on Atari of 7.06 kB each."""
+    """The replay holds this many transitions; on Atari each takes 7.06 kB."""
     n_step: Linear = constant(1)
     """Returns sum this many rewards before they bootstrap."""
     priority_exponent: float = 0.5
@@ -91,7 +91,7 @@ class DemoConfig(SeedConfig):
     demos: str = "auto"
     """The dataset: a directory, a shipped one's name, or auto for the environment's own."""
     fraction: float = 1.0
-    """This share of the training episodes is learned from."""
+    """The agent learns from this share of the training episodes."""
     validation_share: float = 0.2
     """This share of the episodes is held out for validation."""
 

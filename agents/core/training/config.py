@@ -51,7 +51,7 @@ class EnvConfig(EnvFlags, Part):
     env_splits: Fixed[Literal[1, 2]] = field(default=1, init=False)
 
     env_id: Annotated[str, tyro.conf.arg(name="env"), Unit("NAME")] = "Pong"
-    """The environment is an Atari game (Pong, PongNoFrameskip-v4) or has any Gymnasium id."""
+    """The environment is an Atari game (Pong, PongNoFrameskip-v4) or any Gymnasium id."""
 
     def validate(self) -> None:
         super().validate()
@@ -87,7 +87,7 @@ class EvaluationConfig(Part):
     final_eval_episodes: Episodes = 30
     """The evaluation at the end plays this many full games; 0 plays none."""
     eval_most_steps: Steps = 0
-    """An evaluated game is cut off here; 0 is the game's own limit, or 27,000 without one."""
+    """An evaluated game ends after this many steps; 0 is its own limit, or 27,000 without one."""
     video: bool = True
     """One game of each evaluation is filmed."""
 
@@ -124,7 +124,7 @@ class RunConfig(EnvConfig, EvaluationConfig, MachineConfig, LogConfig, SeedConfi
     title: ClassVar[str] = "Run"
 
     preset: Annotated[str, Unit("NAME")] = "auto"
-    """The other settings' defaults are this preset's."""
+    """The other settings have the values of this preset as defaults."""
     total_steps: Steps = 1_000_000
     """Training ends after this many steps, over all environments; an Atari step is 4 frames."""
     init_from: Annotated[str, Unit("RUN")] = ""
@@ -170,11 +170,11 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     batch_size: Samples = 64
     """A minibatch has this many transitions."""
     samples_per_step: Annotated[float, Unit("SAMPLES")] = 2.0
-    """This many transitions are trained on for each step; 32 every 8 steps is 4."""
+    """Updates use this many transitions for each step; 32 every 8 steps is 4."""
     learning_starts_steps: Steps = 4_000
     """The first update comes after this many steps."""
     target_every_updates: Updates = 125
-    """The target network is renewed each time this many updates were made."""
+    """Two renewals of the target network are this many updates apart."""
     epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)
     """This share of actions is random in training."""
     eval_epsilon: float = 0.001
