@@ -34,6 +34,7 @@ class Priorities:
         self._block_sum[block_B] = self._weight[block_B].sum(dim=1, dtype=torch.float64)
 
     def total(self) -> Tensor:
+        """The sum of all weights, float64."""
         return self._block_sum.sum()
 
     def sample(self, uniform_B: Tensor) -> Tensor:

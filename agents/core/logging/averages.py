@@ -21,6 +21,7 @@ class Averages:
         self._count = 0
 
     def add(self, metrics: dict[str, Tensor]) -> None:
+        """Adds the metrics of an update; {} counts as no update."""
         # A new tensor holds each sum, because the next update may overwrite the metrics.
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0) + value

@@ -158,7 +158,8 @@ class Wandb:
         if self._last_made:
             self._log_made(*self._last_made)
         self._attempt(lambda run: run.finish(exit_code=exit_code))
-        self._run = self._last_made = None
+        self._run = None
+        self._last_made = None
 
     def _open_online(
         self, run: Run, config: dict[str, Any], mode: WandbMode, labels: Labels

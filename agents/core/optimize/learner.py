@@ -241,7 +241,7 @@ class Learner:
         trainable = tuple(name for name, part in self.parts.items() if not part.frozen)
         chosen = parts or trainable
         if not chosen or not set(chosen) <= set(trainable):
-            raise ValueError(f"parts {chosen}: only {trainable} are there and not frozen")
+            raise ValueError(f"parts {chosen}: must be among {trainable}, which are not frozen")
         means, names, priority_B = self.compute.graphed(self._step, loss, batch, chosen)
         metrics = dict(zip(names, means.clone().unbind(), strict=True))
         return Update(metrics, priority_B)

@@ -193,7 +193,7 @@ def _translated(name: str, fields: Fields, values: dict[str, str], default: Any)
     if not own:
         return unchanged
     if written is not None and ".." in written:
-        raise UserError(f"{_flag_of(own[0])}: {_flag_of(name)} {written} has an end of its own")
+        raise UserError(f"{_flag_of(own[0])}: {_flag_of(name)} {written} already has an end")
     numbers = {field: _number(field, values[field]) for field in {*own, fields.start} & {*values}}
     # A constant does not depend on the steps that all schedules share.
     if not now.moves and all(field in STEPS for field in own):

@@ -134,7 +134,7 @@ class Run:
         where = self.path / "config.json"
         for name in ("config", "env_spec"):
             if not isinstance(saved.get(name), dict):
-                raise UserError(f"{where}: '{name}' is missing or no object")
+                raise UserError(f"{where}: '{name}' is missing or not an object")
         named = saved["config"].get("env_id")
         meant = saved["env_spec"].get("env_id")
         if named is None:
@@ -334,7 +334,7 @@ class Run:
         """
         data = zstandard.ZstdCompressor(level=1).compress(snapshots.pack(tensors))
         file = f"replay/{name}.zst"
-        assert CHUNK.fullmatch(f"{name}.zst"), f"{name} is no name of a chunk"
+        assert CHUNK.fullmatch(f"{name}.zst"), f"{name} is not a chunk's name"
         files.make_directory(self.path / "replay")
         files.write_atomically(self.path / file, data)
         return {"file": file} | snapshots.proof(data)

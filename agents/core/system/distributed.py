@@ -73,8 +73,8 @@ def joined(device_type: str) -> Iterator[None]:
     cuda = device_type == "cuda"
     if cuda and local_size() > torch.cuda.device_count():
         raise UserError(
-            f"{local_size()} ranks need a GPU each and {torch.cuda.device_count()} are here; "
-            "use --device cpu or fewer ranks"
+            f"{local_size()} ranks need a GPU each, but this machine has "
+            f"{torch.cuda.device_count()}; use --device cpu or fewer ranks"
         )
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

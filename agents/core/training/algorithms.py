@@ -130,7 +130,7 @@ def unknown(name: str) -> UserError:
     known = list(listed())
     return UserError(
         f"unknown algorithm '{name}' (known: {', '.join(known)}){did_you_mean(name, known)}"
-        f"; --plugin {file_of(name)} adds it where it is a file of yours"
+        f"; --plugin {file_of(name)} adds it if it is your own file"
     )
 
 

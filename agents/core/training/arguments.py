@@ -154,7 +154,7 @@ def refuse_absent(module: ModuleType, words: list[str]) -> None:
 def refuse_changes(saved: Any, config: Any, env_id: str | None) -> None:
     """Raises a UserError for a setting that a resumed run cannot change."""
     if env_id is not None and canonical_id(env_id) != canonical_id(saved.env_id):
-        raise UserError(f"--env {env_id}: the run to resume is of {saved.env_id}")
+        raise UserError(f"--env {env_id}: must be {saved.env_id}, the resumed run's environment")
     for name in names(type(saved)):
         before = getattr(saved, name)
         after = getattr(config, name)

@@ -95,6 +95,7 @@ class Demonstrator:
         self.name = f"{run.path.name}, step {step}, {how}"
 
     def begin(self, games: int) -> None:
+        """Begins new games, N at a time."""
         self.rng = EnvRng(self.seed + self.rounds, games)
         self.rounds += 1
         self.state = self.policy.initial_state(games)

@@ -62,6 +62,7 @@ class EnvGroup:
         self._forget()
 
     def reset(self) -> None:
+        """Resets the environments."""
         self.begin(self.env.reset()[0])
 
     def _forget(self) -> None:

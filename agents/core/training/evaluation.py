@@ -69,6 +69,7 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
+        """The mean return."""
         return float(np.mean(self.returns))
 
     @property
@@ -99,6 +100,7 @@ class Evaluation:
         return values
 
     def to_json(self) -> dict[str, Any]:
+        """The content of eval.json."""
         return {
             **self.metrics(),
             "checkpoint_step": self.step,
@@ -249,7 +251,7 @@ def film_evaluation(
     except Exception as error:
         say(f"no video: {video.cure(error)}")
     except signals.Interrupted:
-        say("no video: it was stopped")
+        say("no video: a signal stopped it")
     finally:
         # Otherwise the process keeps the encoder's buffers, and a few more after each film.
         return_freed_memory()

@@ -51,8 +51,8 @@ def headline(training: Training) -> str:
 def not_exact(spec: EnvSpec, differs: str) -> str:
     """The note on a run whose environment is not reproducible."""
     return (
-        f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, its"
-        " episodes begin anew; --init-from keeps the weights alone"
+        f"{spec.env_id} is not reproducible ({differs}): a resume will not be exact, because its"
+        " episodes begin anew; --init-from takes only the weights"
     )
 
 

@@ -195,6 +195,7 @@ class OnlineTrainer(Trainer):
         return begun.result() if begun else self.agent.update()
 
     def record_episodes(self, step: int, info: dict[str, Any], logger: Reporter) -> None:
+        """Logs return and length of ended episodes, and the mean of the last 20 returns."""
         ended = np.flatnonzero(info["_episode"])
         self.returns.extend(info["episode"]["r"][ended].tolist())
         episode = {
@@ -255,9 +256,11 @@ class OfflineTrainer(Trainer):
         if distributed.size() > 1:
             raise not_shared(name)
         if config.overlap_learning:
-            raise UserError(f"--overlap-learning: {name} plays no episodes to learn beside")
+            raise UserError(f"--overlap-learning: {name} plays no episodes while it learns")
         if fresh_episodes:
-            raise UserError(f"--fresh-episodes: {name} plays no episodes, it learns from others'")
+            raise UserError(
+                f"--fresh-episodes: {name} plays no episodes; it learns from recordings"
+            )
 
     @classmethod
     def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> OfflineTrainer:

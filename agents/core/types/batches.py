@@ -104,10 +104,12 @@ class DemoBatch:
 
     @property
     def size(self) -> int:
+        """Number of steps, B."""
         return len(self.weight_B)
 
     @property
     def weight(self) -> Tensor:
+        """Importance of each step's loss."""
         return self.weight_B
 
     def split(self, shards: int) -> list[DemoBatch]:

@@ -63,23 +63,26 @@ class Part:
                 require(abs(value) < 2**63, field.name, value, "a whole number below 2**63")
 
     def at_least(self, least: float, *names: str) -> None:
+        """Checks that settings are at least `least`, schedules at both ends."""
         for name in names:
             value = getattr(self, name)
             require(min(ends(value)) >= least, name, value, f"at least {least}")
 
     def at_most(self, most: float, *names: str) -> None:
+        """Checks that settings are at most `most`, schedules at both ends."""
         for name in names:
             value = getattr(self, name)
             require(max(ends(value)) <= most, name, value, f"at most {most}")
 
     def at_most_as(self, bound: str, *names: str) -> None:
-        """Checks settings against the setting `bound`."""
+        """Checks that settings are at most the setting `bound`."""
         most = getattr(self, bound)
         for name in names:
             value = getattr(self, name)
             require(value <= most, name, value, f"at most {bound} {most}")
 
     def multiple_of(self, divisor: str, *names: str) -> None:
+        """Checks that settings are multiples of the setting `divisor`."""
         unit = getattr(self, divisor)
         for name in names:
             value = getattr(self, name)
@@ -92,12 +95,15 @@ class Part:
             require(ends(value)[0] > 0, name, value, "above 0")
 
     def within_unit(self, *names: str) -> None:
+        """Checks that settings are between 0 and 1, schedules at both ends."""
         for name in names:
             value = getattr(self, name)
-            lowest, highest = min(ends(value)), max(ends(value))
+            lowest = min(ends(value))
+            highest = max(ends(value))
             require(lowest >= 0 and highest <= 1, name, value, "between 0 and 1")
 
     def whole(self, *names: str) -> None:
+        """Checks that settings are whole numbers, schedules at both ends."""
         for name in names:
             value = getattr(self, name)
             require(all(each == round(each) for each in ends(value)), name, value, "whole numbers")

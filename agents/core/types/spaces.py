@@ -71,6 +71,7 @@ class Spaces:
 
     @property
     def continuous(self) -> bool:
+        """Whether actions are continuous."""
         return bool(self.action_low)
 
     @property
@@ -139,7 +140,7 @@ def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:
         UserError: no agent supports the space; the error begins with `about`.
     """
     if not isinstance(action, gym.spaces.Discrete) and 0 in (action.shape or ()):
-        raise UserError(f"{about}, which have no parts: there is nothing to choose")
+        raise UserError(f"{about}, which have no parts; agents need at least one part")
     if isinstance(action, gym.spaces.Box) and action.dtype.kind == "f":
         low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
         bounds = {"action_low": low, "action_high": high, "action_shape": action.shape}
@@ -152,8 +153,8 @@ def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:
     sizes = tuple(high - low + 1 for low, high in zip(first, last, strict=True))
     if sum(sizes) > MOST_CHOICES:
         raise UserError(
-            f"{about}, of {sum(sizes):,} choices; agents take {MOST_CHOICES:,} at most:"
-            " declare a Box of float32 where actions are amounts"
+            f"{about}, of {sum(sizes):,} choices; agents take {MOST_CHOICES:,} at most;"
+            " if actions are amounts, declare a Box of float32"
         )
     shared = {"first_choices": tuple(first) if any(first) else ()}
     if isinstance(action, gym.spaces.Discrete):
