@@ -31,8 +31,8 @@ def kind(tensor: Tensor) -> tuple[torch.dtype, torch.Size]:
 def initialize(policy: Policy, run: Run) -> str:
     """Copies the run's best weights into the policy's network, in all parts that both have.
 
-    If the policy has two bodies or a dueling head, and the run has only one body or stream, both
-    take its weights.
+    If the policy has two bodies and the run has one, both take its weights. The same holds for the
+    two streams of a dueling head.
 
     Returns:
         A line that says how many tensors were copied, and from where.

@@ -14,8 +14,8 @@ from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 class EpsilonGreedyPolicy(Policy):
     """Chooses the action of the highest value, or a random action with probability ε.
 
-    The network has a method `q_values` from observations (N, ...) to values (N, A), one for each
-    combination of an action's parts.
+    The network's method `q_values` maps observations (N, ...) to values (N, A). A counts the
+    combinations of an action's parts.
     """
 
     explores_by = "epsilon"

@@ -62,8 +62,8 @@ class Policy(ABC):
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
         """Chooses an action for each environment.
 
-        Every call draws the same number of random numbers, so that a run's later random numbers do
-        not depend on the exploration.
+        Every call draws the same number of random numbers. Therefore a run's later random numbers
+        do not depend on the exploration.
 
         Args:
             inputs: the inputs of N environments.

@@ -44,8 +44,8 @@ def load_policy(run: Run, checkpoint: str = "best", device: str = "auto") -> Loa
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UserError: the environment of the training cannot be built here, the network does not fit
-            into memory, or no intact weights exist.
+        UserError: the environment cannot be rebuilt here, the network does not fit into memory, or
+            no weights are intact.
     """
     spec = EnvSpec.from_json(run.config()["env_spec"])
     spec.check_reproducible()

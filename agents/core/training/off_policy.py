@@ -35,8 +35,8 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
     """Stores steps in a replay, and fits a network to bootstrapped n-step returns.
 
     Args:
-        method: makes the algorithm's `Method` from its config, the network and the target network,
-            a copy that is renewed every `target_every_updates` updates.
+        method: makes the algorithm's `Method` from its config, the network and the target network.
+            The target network is a copy, renewed every `target_every_updates` updates.
         sampler: makes the source of minibatches from the replay; by default the replay itself.
 
     Attributes:

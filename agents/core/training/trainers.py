@@ -1,7 +1,7 @@
 """Trainers: they supply an algorithm with data in rounds, and call its updates.
 
-An algorithm's module names its trainer: `TRAINER = "online"`. A new trainer, such as one that
-alternates between recording and learning, is a class here and a line in `TRAINERS`.
+An algorithm's module names its trainer: `TRAINER = "online"`. A new trainer is a class here and a
+line in `TRAINERS`. It could, for example, alternate between recording and learning.
 """
 
 from __future__ import annotations
