@@ -74,12 +74,12 @@ class PlainConsole:
         self._progress = progress
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show the metrics of one call."""
+        """Shows the metrics of one call."""
         if self._progress.update(step, values):
             self.message(" | ".join(self._progress.parts()))
 
     def message(self, text: str) -> None:
-        """Show a line."""
+        """Shows a line."""
         with suppress(OSError):
             tell(text)
 
@@ -97,13 +97,13 @@ class LiveConsole:
         self._live.start(refresh=True)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Show the metrics of one call."""
+        """Shows the metrics of one call."""
         if self._progress.update(step, values):
             with suppress(OSError):
                 self._live.update(self._render(), refresh=True)
 
     def message(self, text: str) -> None:
-        """Show a line."""
+        """Shows a line."""
         with suppress(OSError):
             self._live.console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
