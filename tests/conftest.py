@@ -101,6 +101,18 @@ def on_each(*cases: Any) -> list[Any]:
     return pairs
 
 
+def each_in_bf16() -> list[Any]:
+    """Parameters (variant): one of each kind of agent, and one that learns beside; others are slow.
+
+    Rounding differs between kinds of updates, and not between algorithms of a kind.
+    """
+    quick = {"bc", "dqn beside", "ppo lstm"}
+    return [
+        pytest.param(variant, marks=() if variant in quick else pytest.mark.slow)
+        for variant in BF16
+    ]
+
+
 def tiny(algo: str, env_id: str) -> list[str]:
     """Settings of a small run of `algo`, with demonstrations where it imitates."""
     demos = ["--demos", str(demonstrations(env_id))] if module_of(algo) == "bc" else []

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, BF16, TINY, module_of, on_each, read_metrics, run_tiny
+from conftest import (
+    ALGORITHMS,
+    BF16,
+    TINY,
+    each_in_bf16,
+    module_of,
+    on_each,
+    read_metrics,
+    run_tiny,
+)
 
 from agents import evaluate
 from agents.core.data.replay import Replay
@@ -60,7 +69,7 @@ def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("variant", BF16)
+@pytest.mark.parametrize("variant", each_in_bf16())
 def test_in_bf16_the_same_seed_gives_the_same_parameters_and_another_does_not(
     tmp_path: Path, variant: str
 ) -> None:

@@ -87,9 +87,6 @@ def test_an_algorithm_of_a_persons_own(folder: Path) -> None:
     run = run_in(folder)
     assert run.algo == "my_algo"
     assert run.config()["config"]["entropy_coefficient"] == 0.02
-    asked = joystick(folder, "evaluate", str(run.path), "--no-video", code=2).stderr
-    assert asked.count("\n") == 1
-    assert "--plugin my_algo.py adds it" in asked
     joystick(folder, "evaluate", str(run.path), "--no-video", "--plugin", "my_algo.py")
     resumed = ["my_algo", "--plugin", "my_algo.py", "--resume", str(run.path)]
     joystick(folder, *resumed, "--total-steps", "640", "--wandb", "disabled")
@@ -97,6 +94,18 @@ def test_an_algorithm_of_a_persons_own(folder: Path) -> None:
     text = joystick(folder, "my_algo", "--plugin", "my_algo.py", "--help").stdout
     assert "usage: python -m joystick my_algo --plugin my_algo.py" in text
     assert "--entropy-coefficient" in text
+    require_that_a_run_imports_no_module(folder, str(run.path))
+
+
+def require_that_a_run_imports_no_module(folder: Path, run: str) -> None:
+    """Without the plugin's flag, nobody executes the file beside the run."""
+    (folder / "my_algo.py").write_text("open('imported', 'w')\n")
+    asked = joystick(folder, "evaluate", run, "--no-video", code=2).stderr
+    assert asked.count("\n") == 1
+    assert "--plugin my_algo.py adds it" in asked
+    for words, code in ((["card", run], 0), (["report", "runs"], 0), (["ppo", "--resume", run], 2)):
+        joystick(folder, *words, code=code)
+    assert not (folder / "imported").exists()
 
 
 def test_an_algorithm_of_an_installed_package(folder: Path) -> None:
@@ -155,15 +164,6 @@ def test_a_plugin_with_a_name_that_is_taken_is_one_line(folder: Path) -> None:
         error = joystick(folder, "dqn", "--plugin", f"{name}.py", code=2).stderr
         assert said in error
         assert error.count("\n") == 1
-
-
-def test_a_run_imports_no_module(folder: Path) -> None:
-    joystick(folder, "my_algo", "--plugin", "my_algo.py", "--env", "CartPole-v1", *SMALL, *ROLLOUT)
-    (folder / "my_algo.py").write_text("open('imported', 'w')\n")
-    run = str(run_in(folder).path)
-    for words in (["evaluate", run], ["card", run], ["report", "runs"], ["ppo", "--resume", run]):
-        joystick(folder, *words, code=0 if words[0] in ("card", "report") else 2)
-    assert not (folder / "imported").exists()
 
 
 def test_plugins_are_taken_from_a_command_line(

@@ -31,9 +31,9 @@ def learn(tmp_path: Path, algo: str, env_id: str, steps: int, *args: str) -> flo
 
 LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
-    ("dqn", "toy/Chain-v0", 6_000, DQN, 0.99),
+    pytest.param("dqn", "toy/Chain-v0", 6_000, DQN, 0.99, marks=pytest.mark.slow),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
-    ("qrdqn", "toy/Identity-v0", 4_000, DQN, 9.8),
+    pytest.param("qrdqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
     ("qrdqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
@@ -42,8 +42,8 @@ LEARNS = [
     ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
     ("ppo", "toy/Pair-v0", 20_000, ("--horizon-steps", "32", "--learning-rate", "4e-3",
         "--batch-size", "64", "--hidden", "64"), 9.0),
-    ("ppo", "toy/Catch-v0", 16_000, ("--horizon-steps", "32", "--learning-rate", "2e-3",
-        "--batch-size", "64"), 0.9),
+    pytest.param("ppo", "toy/Catch-v0", 16_000, ("--horizon-steps", "32", "--learning-rate",
+        "2e-3", "--batch-size", "64"), 0.9, marks=pytest.mark.slow),
     ("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps", "16",
         "--batch-size", "128", "--learning-rate", "3e-3", "--epochs", "6", "--hidden", "64"), 0.95),
 ]  # fmt: skip

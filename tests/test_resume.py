@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ALGORITHMS, BF16, QUIET, module_of, read_metrics, run_tiny, tiny
+from conftest import ALGORITHMS, BF16, QUIET, each_in_bf16, module_of, read_metrics, run_tiny, tiny
 
 from agents.core.runs.run import Run
 from agents.core.training.launch import train
@@ -89,12 +89,20 @@ def assert_equal(a: object, b: object, path: str) -> None:
         *((algo, ["--env", "CartPole-v1"]) for algo in ALGORITHMS),
         ("dqn", ["--env", "Pong", *SMALL]),
         ("ppo-lstm", ["--env", "Pong", *SMALL, "--epochs", "2"]),
-        *(pytest.param(*run, id=f"bf16 {name}") for name, run in BF16.items()),
     ],
 )
 def test_killed_and_resumed_equals_never_killed(
     tmp_path: Path, algo: str, settings: list[str]
 ) -> None:
+    require_same_after_a_kill(tmp_path, algo, settings)
+
+
+@pytest.mark.parametrize("variant", each_in_bf16())
+def test_in_bf16_killed_and_resumed_equals_never_killed(tmp_path: Path, variant: str) -> None:
+    require_same_after_a_kill(tmp_path, *BF16[variant])
+
+
+def require_same_after_a_kill(tmp_path: Path, algo: str, settings: list[str]) -> None:
     whole_dir, killed_dir = tmp_path / "whole", tmp_path / "killed"
     env_id = settings[settings.index("--env") + 1]
     argv = command(algo, env_id, killed_dir, "--total-steps", "10000000", *settings)
