@@ -101,6 +101,14 @@ def on_each(*cases: Any) -> list[Any]:
     return pairs
 
 
+def each_kind() -> list[Any]:
+    """Parameters (algorithm): one of each kind; others, whose machinery is the same, are slow."""
+    quick = {"bc", "dqn", "ppo-lstm"}
+    return [
+        pytest.param(algo, marks=() if algo in quick else pytest.mark.slow) for algo in ALGORITHMS
+    ]
+
+
 def each_in_bf16() -> list[Any]:
     """Parameters (variant): one of each kind of agent, and one that learns beside; others are slow.
 

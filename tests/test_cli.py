@@ -42,7 +42,7 @@ EVERYONE = [
     (["--learning-rate", "1..0@7.."], "must be a line that begins before step 1, where it ends"),
     (["--learning-rate", "0..1"], "--learning-rate 0..1: must be above 0"),
     (["--anneal-steps", "-1"], "--anneal-steps -1: must be at least 0"),
-    (["--anneal-steps", "5", "--learning-rate", "1..0"], "--learning-rate 1..0 has an end"),
+    (["--anneal-steps", "5", "--learning-rate", "1..0"], "--learning-rate 1..0 already has an end"),
     (["--lerning-rate", "1"], "did you mean --learning-rate"),
     (["--nonsense"], "Unrecognized options: --nonsense"),
     (["word"], "Unrecognized options: word"),

@@ -13,6 +13,7 @@ from conftest import (
     BF16,
     TINY,
     each_in_bf16,
+    each_kind,
     module_of,
     on_each,
     read_metrics,
@@ -90,7 +91,7 @@ def test_in_bf16_the_same_seed_gives_the_same_parameters_and_another_does_not(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", each_kind())
 def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None:
     def weights(*args: str) -> dict[str, torch.Tensor]:
         run = run_tiny(tmp_path, algo, "--env", "CartPole-v1", "--total-steps", "800", *args)

@@ -39,6 +39,7 @@ SMALL = (
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="of glibc")
+@pytest.mark.slow
 def test_a_film_leaves_no_freed_memory_and_evaluations_do_not_add_up(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", WATCHED, *SMALL, "--runs-dir", str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)

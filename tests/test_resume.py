@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ALGORITHMS, BF16, QUIET, each_in_bf16, module_of, read_metrics, run_tiny, tiny
+from conftest import BF16, QUIET, each_in_bf16, each_kind, module_of, read_metrics, run_tiny, tiny
 
 from agents.core.runs.run import Run
 from agents.core.training.launch import train
@@ -83,10 +83,14 @@ def assert_equal(a: object, b: object, path: str) -> None:
         assert a == b, path
 
 
+@pytest.mark.parametrize("algo", each_kind())
+def test_on_cartpole_killed_and_resumed_equals_never_killed(tmp_path: Path, algo: str) -> None:
+    require_same_after_a_kill(tmp_path, algo, ["--env", "CartPole-v1"])
+
+
 @pytest.mark.parametrize(
     ("algo", "settings"),
     [
-        *((algo, ["--env", "CartPole-v1"]) for algo in ALGORITHMS),
         ("dqn", ["--env", "Pong", *SMALL]),
         ("ppo-lstm", ["--env", "Pong", *SMALL, "--epochs", "2"]),
     ],
