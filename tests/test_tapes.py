@@ -277,6 +277,7 @@ def play_shares(shares: list[TapedVectorEnv], steps: int, seed: int) -> list[lis
     return seen
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "steps"), SHARED)
 def test_several_vector_environments_lead_the_lives_that_one_would(name: str, steps: int) -> None:
     (whole,), parts = shares_of(name, [3]), shares_of(name, [1, 2])
@@ -293,6 +294,7 @@ def test_several_vector_environments_lead_the_lives_that_one_would(name: str, st
         env.close()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "steps", "sizes"),
     [(*SHARED[0], [3]), (*SHARED[0], [2, 1]), (*SHARED[1], [1, 1, 1]), (*SHARED[2], [2, 1])],
