@@ -26,10 +26,9 @@ from agents.core.training.demonstrator import Demonstrator
 from demos.actions import checked
 from demos.commands.replaying import checked_target, show
 from demos.dataset import Dataset
-from demos.metadata import FILE
 from demos.policies import Policy, resolve
 from demos.replaying import Moment, checked_speed, moments, one_episode
-from demos.shipped import opened, shipped
+from demos.shipped import names_dataset, opened, shipped
 from envs import EnvSpec, UserError, command_line, spec
 from envs.action_names import action_name
 from envs.backends import open_pool
@@ -91,7 +90,7 @@ def watch(arguments: Arguments) -> int:
 def showing_of(arguments: Arguments) -> Showing:
     """The film of the named agent or dataset; a path wins over the name of a shipped dataset."""
     what = arguments.what
-    if (what / FILE).exists() or (not what.exists() and str(what) in shipped()):
+    if names_dataset(what):
         return of_dataset(arguments)
     if what.suffix == ".zip" and not what.is_dir():
         return of_zip(arguments)

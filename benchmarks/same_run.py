@@ -24,6 +24,7 @@ from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,6 +183,12 @@ def started(tree: Path, algo: str, arguments: list[str], folder: Path) -> str:
     return done.stdout
 
 
+@cache
+def help_of(tree: Path, algo: str) -> str:
+    """The help of an algorithm in a tree, with each switch as `--name`."""
+    return started(tree, algo, ["--help"], tree).replace("--[no-]", "--")
+
+
 def spelled(settings: tuple[str, ...], known: str) -> list[str]:
     """The settings in the spelling of the tree with the help `known`."""
     words: list[str] = []
@@ -196,7 +203,7 @@ def spelled(settings: tuple[str, ...], known: str) -> list[str]:
 
 def train(tree: Path, case: Case, folder: Path) -> Trained:
     """Trains a case with the code of a tree."""
-    known = started(tree, case.algo, ["--help"], folder).replace("--[no-]", "--")
+    known = help_of(tree, case.algo)
     half = case.steps // 2
     arguments = [
         *("--env", case.env, "--num-threads", str(case.threads), "--runs-dir", str(folder)),

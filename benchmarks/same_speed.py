@@ -28,7 +28,7 @@ from rich.table import Table
 
 from agents.core.training.config import require
 from benchmarks.machine import write_result
-from benchmarks.same_run import TREE, checked_out, require_possible, spelled, started
+from benchmarks.same_run import TREE, checked_out, help_of, require_possible, spelled, started
 from envs import command_line
 from envs.entry import command as one_line_errors
 
@@ -87,7 +87,7 @@ def train(tree: Path, case: Case) -> Pace:
     """
     with tempfile.TemporaryDirectory(prefix="same-speed-") as name:
         folder = Path(name)
-        known = started(tree, case.algo, ["--help"], folder).replace("--[no-]", "--")
+        known = help_of(tree, case.algo)
         arguments = [
             *("--env", case.env, "--runs-dir", str(folder), "--total-steps", str(case.steps)),
             *("--log-every-steps", str(case.steps // 8)),

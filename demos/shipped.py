@@ -19,6 +19,12 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(FOLDER.glob("*/dataset.json"))}
 
 
+def names_dataset(name: str | Path) -> bool:
+    """Whether a name is a dataset's directory, or a shipped dataset's name without such a path."""
+    path = Path(name).expanduser()
+    return (path / FILE).exists() or (not path.exists() and str(name) in shipped())
+
+
 def located(name: str | Path) -> Path:
     """The directory of a dataset, given as a path or as the name of a shipped dataset.
 

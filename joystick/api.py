@@ -25,8 +25,7 @@ from agents.core.training.callbacks import Callback, Callbacks
 from agents.core.training.demonstrator import load_policy
 from agents.core.training.evaluation import Evaluation
 from agents.core.training.reporting import SCORE_SEED
-from demos.metadata import FILE as METADATA_FILE
-from demos.shipped import shipped
+from demos.shipped import names_dataset
 from envs import UserError, plugins
 from joystick.player import Player
 
@@ -152,14 +151,13 @@ def run_of(source: Source) -> Run:
     """
     if isinstance(source, Run):
         return source
-    path = Path(source).expanduser()
-    is_shipped = not path.exists() and str(source) in shipped()
-    if is_shipped or (path / METADATA_FILE).exists():
+    path = Path(source)
+    if names_dataset(path):
         raise UserError(
             f"'{source}' is a dataset, which holds actions and no policy;"
             f" joystick.train('bc', demos='{source}') trains a policy on it"
         )
-    return Run.open(path)
+    return Run.open(path.expanduser())
 
 
 def flags(name: str, value: Any) -> list[str]:

@@ -59,7 +59,8 @@ def test_whether_an_environment_is_reproducible_is_found_out(noisy: Path) -> Non
 def test_a_reproducible_environment_keeps_no_observations_once_that_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    replayed_steps, copied = [], []
+    replayed_steps = []
+    copied = []
 
     def watched_verify(it: Episode) -> object:
         replayed_steps.append(len(it))

@@ -22,7 +22,7 @@ from agents.core.nets.settings import (
     PolicyNetworkConfig,
     QNetworkConfig,
 )
-from agents.core.nets.torsos import Activation, Torso, dense_layer, make_torso
+from agents.core.nets.torsos import MLP_WIDTH, Activation, Torso, dense_layer, make_torso
 from agents.core.types.spaces import Spaces
 
 
@@ -102,7 +102,7 @@ class QuantileNetwork(nn.Module):
         return self(obs).mean(dim=2)
 
 
-def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int = 120) -> Any:
+def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int = MLP_WIDTH) -> Any:
     """Makes the torso of a config for observations of a shape."""
     return make_torso(
         config.torso,

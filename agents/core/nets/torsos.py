@@ -256,13 +256,17 @@ def _own_torso(name: str, obs_shape: tuple[int, ...]) -> Any:
     return torso
 
 
+MLP_WIDTH = 120
+"""Features of the torso `mlp`, unless a network asks for another number."""
+
+
 def make_torso(
     name: TorsoName,
     obs_shape: tuple[int, ...],
     width: int = 1,
     norm: Norm = "none",
     activation: Activation = "relu",
-    mlp_width: int = 120,
+    mlp_width: int = MLP_WIDTH,
 ) -> Any:
     """Makes the torso of a name.
 

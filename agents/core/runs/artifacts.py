@@ -39,7 +39,7 @@ def model(run: Run, metadata: dict[str, Any]) -> Artifact:
 
 
 def demonstrations(dataset: Dataset, episodes: list[Episode]) -> Artifact:
-    """The dataset of a run; its digest is of the episodes' file names, which hold checksums."""
+    """The dataset of a run. The digest covers the episodes' file names, which hold checksums."""
     about = dataset.metadata
     path = dataset.path.resolve()
     of_episodes = dataset.files()
