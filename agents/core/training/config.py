@@ -155,8 +155,29 @@ class BaseConfig(RunConfig, NetworkConfig, OptimizerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
-    """The settings of every algorithm that learns from a replay."""
+class MinibatchConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
+    """The settings of every algorithm that learns from minibatches of a replay."""
+
+    title: ClassVar[str] = "Learning"
+
+    batch_size: Samples = 64
+    """A minibatch has this many transitions."""
+    samples_per_step: Annotated[float, Unit("SAMPLES")] = 2.0
+    """Updates use this many transitions for each step; 32 every 8 steps is 4."""
+    learning_starts_steps: Steps = 4_000
+    """The first update comes after this many steps."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.above_zero("samples_per_step")
+        self.at_least(1, "batch_size")
+        self.at_least(0, "learning_starts_steps")
+        self.at_most_as("buffer_size", "batch_size", "learning_starts_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyConfig(MinibatchConfig):
+    """The settings of every algorithm that learns action values from a replay."""
 
     title: ClassVar[str] = "Learning"
 
@@ -167,12 +188,6 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     n_step: Linear = constant(20)
     layer_norm: bool = True
 
-    batch_size: Samples = 64
-    """A minibatch has this many transitions."""
-    samples_per_step: Annotated[float, Unit("SAMPLES")] = 2.0
-    """Updates use this many transitions for each step; 32 every 8 steps is 4."""
-    learning_starts_steps: Steps = 4_000
-    """The first update comes after this many steps."""
     target_every_updates: Updates = 125
     """Two renewals of the target network are this many updates apart."""
     epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)
@@ -183,10 +198,7 @@ class OffPolicyConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     def validate(self) -> None:
         super().validate()
         self.within_unit("epsilon", "eval_epsilon")
-        self.above_zero("samples_per_step")
-        self.at_least(1, "batch_size", "target_every_updates")
-        self.at_least(0, "learning_starts_steps")
-        self.at_most_as("buffer_size", "batch_size", "learning_starts_steps")
+        self.at_least(1, "target_every_updates")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,20 @@
 """Off-policy algorithms: they learn repeatedly from a replay of steps, whatever policy took them.
 
-This module holds counters, target copies, sampling and schedules. An algorithm's own file holds its
-loss.
+This module holds counters, sampling and schedules. An algorithm's own file holds its losses.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ChunkStore, ReplayStore
 from agents.core.data.samplers import Sampler
-from agents.core.optimize.learner import LossOutput
+from agents.core.optimize.learner import LossOutput, Update
 from agents.core.policies.policy import Policy, copy_weights, frozen_copy
 from agents.core.system.codec import all_like
 from agents.core.training.algorithm import OnlineAlgorithm
@@ -23,20 +23,14 @@ from agents.core.types.step import Step
 from envs import schema
 
 
-class Method(Protocol):
-    """The mathematics of an off-policy algorithm."""
+class ReplayAlgorithm(OnlineAlgorithm):
+    """Stores steps in a replay, and takes updates on minibatches of them.
 
-    def loss(self, batch: Batch) -> LossOutput:
-        """The loss, priority and metrics of each transition."""
-        ...
-
-
-class OffPolicyAlgorithm(OnlineAlgorithm):
-    """Stores steps in a replay, and fits a network to bootstrapped n-step returns.
+    An algorithm of this kind says what an update is, and what a renewal of its targets is.
 
     Args:
-        method: makes the algorithm's `Method` from its config, the network and the target network.
-            The target network is a copy, renewed every `target_every_updates` updates.
+        target: holds the networks that give targets, and takes no gradient.
+        renew_every_updates: two calls of `renew` are this many updates apart.
         sampler: makes the source of minibatches from the replay; by default the replay itself.
 
     Attributes:
@@ -52,24 +46,28 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
         self,
         config: Any,
         policy: Policy,
-        method: Callable[[Any, Any, Any], Method],
+        target: nn.Module,
+        renew_every_updates: int,
         sampler: Callable[[Replay], Sampler] | None = None,
     ):
         super().__init__(config, policy)
-        self.target = frozen_copy(policy.network)
+        self.target = target
+        self.renew_every_updates = renew_every_updates
         self.replay = Replay(config, policy.spaces, policy.device)
         self.replay_store = ReplayStore(self.replay)
         self.sampler: Sampler = self.replay if sampler is None else sampler(self.replay)
-        self.method = method(config, policy.network, self.target)
-        self.loss = self.method.loss
-        self.epsilon = config.epsilon.until(config.total_steps)
         self.n_step = config.n_step.until(config.total_steps)
         self.steps = 0
         self.updates = 0
         self.updates_due = 0.0
 
-    def exploration(self, step: int) -> float:
-        return self.epsilon(step)
+    @abstractmethod
+    def improve(self, batch: Batch) -> Update:
+        """Takes an update on a minibatch."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Brings the target up to date, in place."""
 
     def observe(self, step: Step) -> None:
         self.replay.add(step)
@@ -88,31 +86,38 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
         samples = config.samples_per_step * self.policy.spaces.num_envs
         self.updates_due += samples / config.batch_size
         while self.updates_due >= 1:
-            count = min(int(self.updates_due), self._until_target_copy)
-            uniform_UB = self.sampler.draw(count, config.batch_size)
-            metrics = self.policy.compute.graphed(self._fit, uniform_UB)
+            count = min(int(self.updates_due), self._until_renewal)
+            metrics = self.policy.compute.graphed(self._fit, *self.draw(count))
             self.updates += count
             self.updates_due -= count
-            if self.updates % config.target_every_updates == 0:
-                copy_weights(self.policy.network, self.target)
+            if self.updates % self.renew_every_updates == 0:
+                self.renew()
         return metrics
 
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        """Draws the random numbers of U updates: tensors (U, ...), in [0, 1) for the sampler."""
+        return (self.sampler.draw(count, self.config.batch_size),)
+
+    def minibatch(self, uniform_B: Tensor) -> Batch:
+        """Makes the minibatch of an update from its row of each tensor of `draw`."""
+        return self.sampler.sample(uniform_B)
+
     @property
-    def _until_target_copy(self) -> int:
-        """Number of updates before the target network is renewed."""
-        every = self.config.target_every_updates
+    def _until_renewal(self) -> int:
+        """Number of updates before the target is renewed."""
+        every = self.renew_every_updates
         return every - self.updates % every
 
-    def _fit(self, uniform_UB: Tensor) -> dict[str, Tensor]:
+    def _fit(self, *random: Tensor) -> dict[str, Tensor]:
         """Takes U updates; returns the metrics of the last one.
 
         Args:
-            uniform_UB: random numbers in [0, 1); each row draws a minibatch of B transitions.
+            random: the tensors (U, ...) of `draw`; each row is for one update.
         """
         metrics: dict[str, Tensor] = {}
-        for uniform_B in uniform_UB:
-            batch = self.sampler.sample(uniform_B)
-            metrics, priority_B = self.learner.update(self.loss, batch)
+        for rows in zip(*random, strict=True):
+            batch = self.minibatch(*rows)
+            metrics, priority_B = self.improve(batch)
             if priority_B is not None:
                 self.sampler.update_priorities(batch, priority_B)
         return metrics
@@ -134,3 +139,43 @@ class OffPolicyAlgorithm(OnlineAlgorithm):
         self.target.load_state_dict(all_like(state["target"], self.target.state_dict(), "target"))
         self.replay_store.load_state_dict(state["replay"], store)
         self.steps, self.updates, self.updates_due = counters
+
+
+class Method(Protocol):
+    """The mathematics of an off-policy algorithm."""
+
+    def loss(self, batch: Batch) -> LossOutput:
+        """The loss, priority and metrics of each transition."""
+        ...
+
+
+class OffPolicyAlgorithm(ReplayAlgorithm):
+    """Fits one network to bootstrapped n-step returns.
+
+    Args:
+        method: makes the algorithm's `Method` from its config, the network and the target network.
+            The target network is a copy, renewed every `target_every_updates` updates.
+        sampler: makes the source of minibatches from the replay; by default the replay itself.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        policy: Policy,
+        method: Callable[[Any, Any, Any], Method],
+        sampler: Callable[[Replay], Sampler] | None = None,
+    ):
+        target = frozen_copy(policy.network)
+        super().__init__(config, policy, target, config.target_every_updates, sampler)
+        self.method = method(config, policy.network, target)
+        self.loss = self.method.loss
+        self.epsilon = config.epsilon.until(config.total_steps)
+
+    def exploration(self, step: int) -> float:
+        return self.epsilon(step)
+
+    def improve(self, batch: Batch) -> Update:
+        return self.learner.update(self.loss, batch)
+
+    def renew(self) -> None:
+        copy_weights(self.policy.network, self.target)
