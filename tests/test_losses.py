@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.devices import DEVICES
+from support.slow_losses import slow_quantile_huber
 
 from agents.core.math import losses
 
@@ -61,6 +62,61 @@ def test_advantage_learning_takes_off_what_the_action_costs(device: torch.device
     error_B.sum().backward()
     assert q_BA.grad is not None
     assert q_BA.grad.tolist() == [[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_greedy_takes_the_best_legal_action(device: torch.device):
+    q_BA = torch.tensor([[1.0, 3.0, 2.0], [5.0, -1.0, -2.0], [1.0, 7.0, 7.0]], device=device)
+    legal_BA = torch.tensor([[1, 0, 1], [0, 1, 1], [1, 1, 1]], device=device).bool()
+    assert losses.greedy(q_BA).tolist() == [1, 0, 1]
+    assert losses.greedy(q_BA, legal_BA).tolist() == [2, 1, 1]
+    assert losses.greedy(q_BA, legal_BA).dtype == torch.int64
+
+
+def test_where_no_action_is_legal_the_values_stay_finite():
+    # The state after the last step of an episode: its value is finite, and its discount 0.
+    q_BA = torch.tensor([[1.0, 3.0], [4.0, 2.0]])
+    legal_BA = torch.tensor([[False, False], [False, True]])
+    assert losses.greedy(q_BA, legal_BA).tolist() == [1, 1]
+    assert losses.legal_values(q_BA, legal_BA).tolist() == [[1.0, 3.0], [-math.inf, 2.0]]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_an_illegal_action_is_neither_the_target_nor_the_gap(device: torch.device):
+    q_next_BA = torch.tensor([[4.0, 60.0, 5.0], [7.0, 2.0, 3.0]], device=device)
+    q_BA = torch.tensor([[1.0, 90.0, 3.0], [0.5, -1.0, 2.0]], device=device, requires_grad=True)
+    error_B = losses.td_error(
+        q_BA=q_BA,
+        action_B=torch.tensor([0, 0], device=device),
+        reward_B=torch.tensor([1.0, -1.0], device=device),
+        discount_B=torch.tensor([0.5, 0.25], device=device),
+        q_next_BA=q_next_BA,
+        select_BA=q_next_BA,
+        action_gap=0.5,
+        legal_BA=torch.tensor([[1, 0, 1], [1, 1, 1]], device=device).bool(),
+        next_legal_BA=torch.tensor([[1, 0, 1], [0, 1, 1]], device=device).bool(),
+    )
+    # 1 + 0.5 * max(4, 5) - 0.5 * (max(1, 3) - 1) - 1 = 1.5
+    # -1 + 0.25 * max(2, 3) - 0.5 * (2 - 0.5) - 0.5 = -1.5
+    assert error_B.tolist() == [1.5, -1.5]
+    error_B.sum().backward()
+    assert q_BA.grad is not None
+    assert q_BA.grad.tolist() == [[-1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
+
+
+def test_double_q_chooses_among_the_legal_actions():
+    one_B = torch.ones(1)
+    q_BA = torch.tensor([[1.0, 2.0, 3.0]])
+    error_B = losses.td_error(
+        q_BA,
+        torch.tensor([0]),
+        one_B,
+        one_B,
+        torch.tensor([[4.0, 6.0, 5.0]]),
+        torch.tensor([[1.0, 2.0, 9.0]]),
+        next_legal_BA=torch.tensor([[True, True, False]]),
+    )
+    assert error_B.tolist() == [6.0]  # The selector's best legal action is 1: 1 + 6 - 1.
 
 
 def test_zero_discount_ignores_the_next_state():
@@ -284,3 +340,41 @@ def test_quantile_huber_gives_targets_no_gradient():
     assert quantiles.grad is not None
     assert quantiles.grad.abs().min() > 0
     assert target.grad is None
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_quantile_huber_weighs_errors_by_the_fractions_of_iqn(device: torch.device):
+    loss_B = losses.quantile_huber(
+        torch.tensor([[0.0, 4.0], [0.0, 4.0]], device=device),
+        torch.tensor([[1.0, 3.0, 0.5], [1.0, 3.0, 0.5]], device=device),
+        fraction_BI=torch.tensor([[0.5, 0.25], [0.0, 1.0]], device=device),
+    )
+    # The Huber losses are 2½ + ½ + ⅛ = 3.125 above θ = 0, and 2½ + ½ + 3 = 6 below θ = 4.
+    # First row: ½ 3.125 + |¼ - 1| 6 = 6.0625. Second row: 0 * 3.125 + |1 - 1| 6 = 0.
+    assert loss_B.tolist() == pytest.approx([6.0625 / 3, 0.0])
+
+
+def test_the_midpoints_as_fractions_are_the_loss_without_fractions():
+    quantiles_BI, target_BJ = torch.randn(4, 5), torch.randn(4, 7)
+    fraction_BI = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]).expand(4, 5)
+    got = losses.quantile_huber(quantiles_BI, target_BJ, 0.5, fraction_BI)
+    assert got.tolist() == pytest.approx(
+        losses.quantile_huber(quantiles_BI, target_BJ, 0.5).tolist()
+    )
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["QR-DQN", "IQN"])
+@pytest.mark.parametrize("threshold", [1.0, 0.25])
+def test_quantile_huber_and_its_gradient_equal_a_loop_over_pairs(implicit: bool, threshold: float):
+    draw = torch.Generator().manual_seed(1)
+    quantiles = torch.randn(3, 4, generator=draw).requires_grad_()
+    targets = 2 * torch.randn(3, 5, generator=draw)
+    fractions = torch.rand(3, 4, generator=draw) if implicit else None
+    loss = losses.quantile_huber(quantiles, targets, threshold, fractions).sum()
+    exact = quantiles.detach().double().requires_grad_()
+    each = [[0.125, 0.375, 0.625, 0.875]] * 3 if fractions is None else fractions.tolist()
+    slow = slow_quantile_huber(exact, targets.double(), threshold, each)
+    assert loss.item() == pytest.approx(slow.item(), abs=1e-5)
+    (gradient,) = torch.autograd.grad(loss, quantiles)
+    (exact_gradient,) = torch.autograd.grad(slow, exact)
+    assert torch.allclose(gradient.double(), exact_gradient, rtol=0, atol=1e-5)

@@ -1,13 +1,42 @@
 """Losses: pure functions that return one value for each sample, never a mean.
 
-Shape suffixes: B batch, A actions; the losses of policies take any shape. The discount is gamma**n
-if the return bootstraps, and 0 if it does not. Therefore no loss needs gamma, n or episode ends.
+Shape suffixes: B batch, A actions, I quantiles, J target samples; the losses of policies take any
+shape. The discount is gamma**n if the return bootstraps, and 0 if it does not. Therefore no loss
+needs gamma, n or episode ends.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def legal_values(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
+    """Values (B, A) with -inf for illegal actions.
+
+    A row without a legal action stays as it is: it is the state after an episode's end, where
+    the discount is 0 and -inf would become NaN.
+
+    Args:
+        q_BA: values Q(s, ·).
+        legal_BA: bool, the allowed actions; None if all are allowed.
+    """
+    if legal_BA is None:
+        return q_BA
+    assert legal_BA.shape == q_BA.shape
+    return q_BA.masked_fill(~legal_BA & legal_BA.any(dim=1, keepdim=True), -torch.inf)
+
+
+def greedy(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
+    """The legal action with the largest value, argmax_a Q(s, a), int64 (B,).
+
+    The first action wins a tie. A row without a legal action counts as if all were legal.
+
+    Args:
+        q_BA: values Q(s, ·).
+        legal_BA: bool, the allowed actions; None if all are allowed.
+    """
+    return legal_values(q_BA, legal_BA).argmax(dim=1)
 
 
 def td_error(
@@ -18,6 +47,8 @@ def td_error(
     q_next_BA: Tensor,
     select_BA: Tensor,
     action_gap: float = 0.0,
+    legal_BA: Tensor | None = None,
+    next_legal_BA: Tensor | None = None,
 ) -> Tensor:
     """Temporal-difference error, r + γ Q⁻(s', argmax_a S(s', a)) - Q(s, a), shape (B,).
 
@@ -35,13 +66,15 @@ def td_error(
         action_gap: α of advantage learning (Bellemare et al. 2016,
             https://arxiv.org/abs/1512.04860, here with the online values). The target is lowered
             by α (max_b Q(s, b) - Q(s, a)), which separates the best action from the others.
+        legal_BA: bool, the actions b that are allowed in s; None if all are.
+        next_legal_BA: bool, the actions that are allowed in s'; None if all are.
     """
     assert q_BA.shape == q_next_BA.shape == select_BA.shape and action_B.ndim == 1
-    best_B1 = select_BA.argmax(dim=1, keepdim=True)
+    best_B1 = greedy(select_BA, next_legal_BA).unsqueeze(1)
     target_B = reward_B + discount_B * q_next_BA.gather(1, best_B1).squeeze(1)
     taken_B = q_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
     if action_gap > 0:
-        target_B = target_B - action_gap * (q_BA.amax(dim=1) - taken_B)
+        target_B = target_B - action_gap * (legal_values(q_BA, legal_BA).amax(dim=1) - taken_B)
     return target_B.detach() - taken_B
 
 
@@ -62,24 +95,38 @@ def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
 PENALTIES = {"huber": huber, "squared": squared}
 
 
-def quantile_huber(quantiles_BI: Tensor, target_BJ: Tensor, threshold: float = 1.0) -> Tensor:
-    """Quantile Huber loss Σ_i E_j[ρ_τ̂i(T_j - θ_i)], shape (B,).
+def quantile_huber(
+    quantiles_BI: Tensor,
+    target_BJ: Tensor,
+    threshold: float = 1.0,
+    fraction_BI: Tensor | None = None,
+) -> Tensor:
+    """Quantile Huber loss Σ_i E_j[ρ_τ_i(T_j - θ_i)], shape (B,).
 
-    Dabney et al. 2018, https://arxiv.org/abs/1710.10044, eq. 10 and algorithm 1:
-    ρ_τ(u) = |τ - 1{u < 0}| L_κ(u) / κ with the midpoints τ̂_i = (i - ½) / I.
+    QR-DQN: Dabney et al. 2018a, https://arxiv.org/abs/1710.10044, eq. 10 and algorithm 1:
+    ρ_τ(u) = |τ - 1{u < 0}| L_κ(u) / κ with the midpoints τ_i = (i - ½) / I.
+    IQN: Dabney et al. 2018b, https://arxiv.org/abs/1806.06923, eq. 3, with sampled τ_i. Both sum
+    over the I estimates and average over the J targets, so they differ by the fractions alone.
 
     Args:
         quantiles_BI: estimated quantiles θ of a return's distribution, in order of i.
         target_BJ: samples T of the target distribution; no gradient flows into them.
         threshold: κ; the loss is linear beyond this error.
+        fraction_BI: τ in [0, 1] of each estimate, for IQN; None takes QR-DQN's midpoints.
     """
-    num_quantiles = quantiles_BI.shape[1]
-    steps_I = torch.arange(num_quantiles, device=quantiles_BI.device, dtype=quantiles_BI.dtype)
-    midpoint_I1 = ((steps_I + 0.5) / num_quantiles).unsqueeze(1)
+    if fraction_BI is None:
+        fraction_BI = midpoints(quantiles_BI.shape[1], quantiles_BI).expand_as(quantiles_BI)
+    assert fraction_BI.shape == quantiles_BI.shape and len(target_BJ) == len(quantiles_BI)
     error_BIJ = target_BJ.detach().unsqueeze(1) - quantiles_BI.unsqueeze(2)
-    weight_BIJ = (midpoint_I1 - (error_BIJ.detach() < 0).float()).abs()
+    weight_BIJ = (fraction_BI.detach().unsqueeze(2) - (error_BIJ.detach() < 0).float()).abs()
     loss_BIJ = weight_BIJ * huber(error_BIJ, threshold) / threshold
     return loss_BIJ.mean(dim=2).sum(dim=1)
+
+
+def midpoints(num_quantiles: int, like: Tensor) -> Tensor:
+    """The middles (i - ½) / I of I equal parts of [0, 1], (I,), with the dtype of `like`."""
+    steps_I = torch.arange(num_quantiles, device=like.device, dtype=like.dtype)
+    return (steps_I + 0.5) / num_quantiles
 
 
 def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:
