@@ -266,3 +266,122 @@ def test_every_environments_advantages_equal_a_loop_over_its_steps(
         columns = [[row[env] for row in each] for each in (*numbers, *ends)]
         expected = slow_gae(*columns, gamma, gae_lambda)
         assert got[:, env].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def q_lambda(
+    rewards: list[float],
+    next_values: list[float],
+    *,
+    terminated: tuple[int, ...] = (),
+    truncated: tuple[int, ...] = (),
+    trace_lambda: float = 0.5,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """The returns of one environment with γ = ½; `terminated` and `truncated` are steps."""
+    discounts = [0.0 if t in terminated else 0.5 for t in range(len(rewards))]
+    ended = [t in terminated or t in truncated for t in range(len(rewards))]
+    columns = (torch.tensor([c], device=device).T for c in (rewards, discounts, next_values, ended))
+    return_TN = returns.q_lambda(*columns, trace_lambda)
+    assert return_TN.shape == (len(rewards), 1)
+    assert return_TN.dtype == torch.float32
+    return return_TN[:, 0].tolist()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_q_lambda_mixes_the_next_best_value_with_the_return_ahead(device: torch.device):
+    # G₂ = 4 + ½ 16 = 12, G₁ = 2 + ½ (½ 2 + ½ 12) = 5.5, G₀ = 1 + ½ (½ 4 + ½ 5.5) = 3.375
+    assert q_lambda(REWARDS, [4.0, 2.0, BOOTSTRAP], device=device) == [3.375, 5.5, 12.0]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_termination_ends_q_lambda_with_its_reward(device: torch.device):
+    # G₁ = 2, though 99 is the value of what it led to; G₀ = 1 + ½ (½ 4 + ½ 2) = 2.5
+    next_values = [4.0, 99.0, BOOTSTRAP]
+    got = q_lambda(REWARDS, next_values, terminated=(1,), device=device)
+    assert got == [2.5, 2.0, 12.0]
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_a_truncation_bootstraps_q_lambda_from_its_final_observation(device: torch.device):
+    # G₁ = 2 + ½ 6 = 5, without the next episode's 12; G₀ = 1 + ½ (½ 4 + ½ 5) = 3.25
+    got = q_lambda(REWARDS, [4.0, 6.0, BOOTSTRAP], truncated=(1,), device=device)
+    assert got == [3.25, 5.0, 12.0]
+
+
+def test_the_last_step_of_q_lambda_bootstraps_unless_it_terminated():
+    assert q_lambda([4.0], [BOOTSTRAP]) == [12.0]  # 4 + ½ 16
+    assert q_lambda([4.0], [BOOTSTRAP], truncated=(0,)) == [12.0]
+    assert q_lambda([4.0], [BOOTSTRAP], terminated=(0,)) == [4.0]
+
+
+def test_q_lambda_of_zero_is_one_step_and_of_one_is_the_whole_return():
+    # 1 + ½ 4, 2 + ½ 2, 4 + ½ 16;  then 4 + ½ 16 = 12, 2 + ½ 12 = 8, 1 + ½ 8 = 5
+    next_values = [4.0, 2.0, BOOTSTRAP]
+    assert q_lambda(REWARDS, next_values, trace_lambda=0.0) == [3.0, 3.0, 12.0]
+    assert q_lambda(REWARDS, next_values, trace_lambda=1.0) == [5.0, 8.0, 12.0]
+
+
+def slow_q_lambda(
+    rewards: list[float],
+    next_values: list[float],
+    terminated: list[bool],
+    truncated: list[bool],
+    gamma: float,
+    trace_lambda: float,
+) -> list[float]:
+    """The weighted sum of n-step returns, (1 - λ) Σ λ^{n-1} R⁽ⁿ⁾, the last with all the rest."""
+    result = []
+    for t in range(len(rewards)):
+        total, weight, summed, power = 0.0, 1.0, 0.0, 1.0
+        for k in range(t, len(rewards)):
+            summed += power * rewards[k]
+            power *= gamma
+            n_step_return = summed + (0.0 if terminated[k] else power * next_values[k])
+            if terminated[k] or truncated[k] or k == len(rewards) - 1:
+                total += weight * n_step_return
+                break
+            total += weight * (1 - trace_lambda) * n_step_return
+            weight *= trace_lambda
+        result.append(total)
+    return result
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 7),
+    st.floats(0, 1, width=32),
+    st.floats(0, 1, width=32),
+)
+def test_q_lambda_equals_the_sum_of_n_step_returns(seed, steps, gamma, trace_lambda):
+    draw = torch.Generator().manual_seed(seed)
+    reward_TN, next_value_TN = torch.randn(2, steps, 2, generator=draw)
+    terminated_TN, truncated_TN = torch.rand(2, steps, 2, generator=draw) < 0.2
+    discount_TN = gamma * (~terminated_TN).float()
+    ended_TN = terminated_TN | truncated_TN
+    got_TN = returns.q_lambda(reward_TN, discount_TN, next_value_TN, ended_TN, trace_lambda)
+    grids = (reward_TN, next_value_TN, terminated_TN, truncated_TN)
+    for env in range(2):
+        columns = [grid[:, env].tolist() for grid in grids]
+        expected = slow_q_lambda(*columns, gamma, trace_lambda)
+        assert got_TN[:, env].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("trace_lambda", [0.0, 0.65, 1.0])
+def test_q_lambda_is_the_advantage_plus_the_value(trace_lambda: float):
+    # It holds where the next step's value is the value of the next state, as it is within an
+    # episode; after an end, the next step's value is of the next episode's first state.
+    draw = torch.Generator().manual_seed(4)
+    reward_TN, value_TN = torch.randn(2, 6, 3, generator=draw)
+    final_TN = torch.randn(6, 3, generator=draw)
+    terminated_TN = torch.zeros(6, 3, dtype=torch.bool)
+    terminated_TN[2, 0] = True
+    ended_TN = terminated_TN.clone()
+    ended_TN[3, 1] = True
+    following_TN = torch.cat([value_TN[1:], final_TN[-1:]])
+    next_value_TN = torch.where(ended_TN, final_TN, following_TN)
+    discount_TN = 0.9 * (~terminated_TN).float()
+    arguments = (next_value_TN, ended_TN, trace_lambda)
+    advantage_TN = returns.gae(reward_TN, discount_TN, value_TN, *arguments)
+    got_TN = returns.q_lambda(reward_TN, discount_TN, *arguments)
+    assert torch.allclose(got_TN, advantage_TN + value_TN, atol=1e-5)

@@ -65,3 +65,35 @@ def gae(
         running_N = delta_TN[t] + trace_TN[t] * running_N
         advantage_TN[t] = running_N
     return advantage_TN
+
+
+def q_lambda(
+    reward_TN: Tensor,
+    discount_TN: Tensor,
+    next_value_TN: Tensor,
+    ended_TN: Tensor,
+    trace_lambda: float,
+) -> Tensor:
+    """Q(λ) returns of Peng, the targets of PQN: Gallici et al. 2024, https://arxiv.org/abs/2407.04811.
+
+    G_t = r_t + γ [(1 - λ) max_a Q(s_{t+1}, a) + λ G_{t+1}] (Peng & Williams 1996). At an episode's
+    end and at the last step, max_a Q(s_{t+1}, a) stands for G_{t+1}. λ = 0 gives the target of one
+    step. An exploring action does not cut the trace.
+
+    Args:
+        reward_TN: float rewards, time first.
+        discount_TN: γ, or 0 if the step terminates the return.
+        next_value_TN: max_a Q(s_{t+1}, a) over legal actions; after a truncation, it is of the
+            final observation.
+        ended_TN: bool, the step terminates or truncates the episode.
+        trace_lambda: λ.
+    """
+    assert reward_TN.shape == discount_TN.shape == next_value_TN.shape == ended_TN.shape
+    trace_TN = trace_lambda * (~ended_TN).to(next_value_TN.dtype)
+    return_TN = torch.empty_like(next_value_TN)
+    running_N = next_value_TN[-1]
+    for t in reversed(range(len(return_TN))):
+        beyond_N = torch.lerp(next_value_TN[t], running_N, trace_TN[t])
+        running_N = reward_TN[t] + discount_TN[t] * beyond_N
+        return_TN[t] = running_N
+    return return_TN
