@@ -105,6 +105,7 @@ FULL = {
     "report_script",
     "resume",
     "run_hostile",
+    "search",
     "shipped",
     "siblings",
     "sweep",
