@@ -7,7 +7,7 @@ a `Tape` as observations or as pictures.
 
 from envs import signals, toys
 from envs.errors import UserError
-from envs.make import make, spaces_of
+from envs.make import make, spaces_and_masks_of, spaces_of
 from envs.spec import EnvSpec, spec
 from envs.tapes import Tape, render, replay
 from envs.vector import TapedVectorEnv
@@ -21,6 +21,7 @@ __all__ = [
     "render",
     "replay",
     "signals",
+    "spaces_and_masks_of",
     "spaces_of",
     "spec",
 ]

@@ -49,6 +49,7 @@ class AtariPool:
 
     single_observation_space: Space
     single_action_space: Space
+    legal: np.ndarray | None = None
 
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         self._envs = atari_vector_env(spec, num_envs, num_threads, rgb=rgb)

@@ -20,6 +20,8 @@ from envs.spec import EnvSpec
 class ModePool:
     """A `Pool` of Atari games in one mode and difficulty."""
 
+    legal: np.ndarray | None = None
+
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         del num_threads
         self._consoles = [_Console(spec, rgb=rgb) for _ in range(num_envs)]

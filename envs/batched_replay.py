@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs import masks
 from envs.backends import open_pool
 from envs.machine import available_cores
 from envs.tapes import Tape, playable_actions
@@ -85,7 +86,8 @@ def replay_batched(
                 return
             for i, tape in playing.items():
                 batch[i] = actions[tape][steps[i]]
-            pool.send(batch)
+            idle = [i not in playing for i in range(count)]
+            pool.send(masks.made_legal(space, batch, pool.legal, among_N=idle))
             try:
                 yield from current
             finally:

@@ -8,6 +8,7 @@ from gymnasium import Space
 
 from envs.errors import UserError, at_least, at_most
 from envs.machine import available_cores
+from envs.masks import KEY
 from envs.spec import EnvSpec, spec
 from envs.vector import TapedVectorEnv
 
@@ -56,6 +57,21 @@ def make(
         at_least(1, "num_threads", num_threads or min(num_envs, available_cores())),
         at_least(0, "first_env", first_env),
     )
+
+
+def spaces_and_masks_of(env: str | EnvSpec) -> tuple[Space, Space, bool]:
+    """As `spaces_of`, and whether the environment gives masks (`envs.masks`); it is reset once.
+
+    Raises:
+        UserError: as `make`, or the reset fails.
+    """
+    made = make(env, 1)
+    try:
+        # Atari games never have masks, and their reset is slow.
+        masked = made.env_spec.family != "atari" and KEY in made.reset()[1]
+    finally:
+        made.close()
+    return made.single_observation_space, made.single_action_space, masked
 
 
 def spaces_of(env: str | EnvSpec) -> tuple[Space, Space]:

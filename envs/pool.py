@@ -24,13 +24,22 @@ class Transition(NamedTuple):
     final_obs: np.ndarray | None
     """(N, ...), the last observations of the ended episodes; other rows are invalid. None if no
     episode ended."""
+    final_legal: np.ndarray | None = None
+    """bool (N, A), the actions allowed at `final_obs`; all after a termination. None if no episode
+    ended, or if the environments have no masks."""
 
 
 class Pool(Protocol):
-    """N environments of one kind. A seeded reset erases all earlier state."""
+    """N environments of one kind. A seeded reset erases all earlier state.
+
+    Attributes:
+        legal: bool (N, A), the actions allowed at the current observations (`envs.masks`); None if
+            the environments have no masks. The pool never reuses the array.
+    """
 
     single_observation_space: Space
     single_action_space: Space
+    legal: np.ndarray | None
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Seeds and resets the environments in `mask`; the first call must include all of them.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium import Space
 
+from envs import masks
 from envs.backends import open_pool
 from envs.pool import Pool
 from envs.spec import EnvSpec
@@ -21,12 +22,17 @@ SEED = 7
 
 
 class Moment(NamedTuple):
-    """The outcome of one step of the tape, with a digest of the observation."""
+    """The outcome of one step of the tape, with a digest of the observation.
+
+    Attributes:
+        action_mask: the digest of the mask after the step; 0 without masks.
+    """
 
     observation: int
     reward: float
     termination: bool
     truncation: bool
+    action_mask: int
 
 
 def difference(spec: EnvSpec, most_steps: int = 200, most_seconds: float = 1.0) -> str:
@@ -82,11 +88,18 @@ def digest(obs: np.ndarray, begun: int = 0) -> int:
 def _play(pool: Pool, actions: np.ndarray) -> Iterator[Moment]:
     """Yields a moment for the reset of the pool's only environment, and one for each action."""
     obs, _ = pool.reset(np.array([SEED]), np.array([True]))
-    yield Moment(digest(obs[0]), 0.0, False, False)
+    yield Moment(digest(obs[0]), 0.0, False, False, mask_digest(pool))
     for step in range(len(actions)):
-        pool.send(actions[step : step + 1])
+        action = actions[step : step + 1]
+        pool.send(masks.made_legal(pool.single_action_space, action, pool.legal))
         now = pool.recv()
         shown = digest(now.obs[0])
         if now.final_obs is not None:
             shown = digest(now.final_obs[0], shown)
-        yield Moment(shown, float(now.reward[0]), bool(now.terminated[0]), bool(now.truncated[0]))
+        ends = bool(now.terminated[0]), bool(now.truncated[0])
+        yield Moment(shown, float(now.reward[0]), *ends, mask_digest(pool))
+
+
+def mask_digest(pool: Pool) -> int:
+    """The digest of the masks of a pool's current observations; 0 without masks."""
+    return 0 if pool.legal is None else digest(pool.legal)

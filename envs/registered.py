@@ -13,6 +13,7 @@ from envs.catalog import require_trusted
 from envs.drawn_env import DrawnEnv
 from envs.errors import UserError, first_line
 from envs.kwargs import in_words
+from envs.masks import KEY, stacked
 from envs.observations import Reader, Unfit, images_read_as_numbers, reader
 from envs.output import warn_once
 from envs.own_code import FAULTS, raised
@@ -20,7 +21,7 @@ from envs.pool import Transition
 from envs.screens import expect_no_window
 from envs.spec import EnvSpec
 from envs.text import plain
-from envs.user_env import UserEnv, require_finite
+from envs.user_env import ALWAYS, UserEnv, require_finite
 
 _SUPPORTED_ACTIONS = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
 
@@ -33,12 +34,14 @@ class RegisteredPool:
 
     single_observation_space: Space
     single_action_space: Space
+    legal: np.ndarray | None = None
 
     def __init__(self, spec: EnvSpec, num_envs: int, num_threads: int, *, rgb: bool) -> None:
         del num_threads
         self._spec = spec
         self._rgb = rgb
         self._used = np.zeros(num_envs, bool)
+        self._masked: bool | None = None
         self._lives = np.zeros(num_envs, np.int32)
         first = self._build()
         self._declared = observed, done = spaces_of(first)
@@ -72,6 +75,7 @@ class RegisteredPool:
         self._used |= mask
         require_finite(self._envs, obs)
         self._obs = obs
+        self._read_masks()
         return obs, self._lives
 
     def send(self, actions: np.ndarray) -> None:
@@ -83,6 +87,7 @@ class RegisteredPool:
         num_envs = len(self._envs)
         obs = self._rows()
         final_obs = None
+        final_legal = None if self.legal is None else np.ones_like(self.legal)
         rewards: list[float] = []
         terminated, truncated = np.zeros((2, num_envs), bool)
         for i, (env, action, row) in enumerate(zip(self._envs, self._actions, obs, strict=True)):
@@ -97,9 +102,12 @@ class RegisteredPool:
                 final_obs = np.zeros_like(obs)
             env.write(reached, final_obs[i])
             require_finite([env], final_obs[i : i + 1])
+            if final_legal is not None and not terminates:
+                final_legal[i] = env.legal
             env.write(env.reset(), row)
         require_finite(self._envs, obs)
         self._obs = obs
+        self._read_masks()
         return Transition(
             obs=obs,
             reward=np.array(rewards, np.float32),
@@ -107,12 +115,26 @@ class RegisteredPool:
             truncated=truncated,
             lives=self._lives,
             final_obs=final_obs,
+            final_legal=None if final_obs is None else final_legal,
         )
 
     def close(self) -> None:
         """As `Pool.close`."""
         for env in self._envs:
             env.close()
+
+    def _read_masks(self) -> None:
+        """Collects the masks of the current observations; the first reset decides if there are any.
+
+        Raises:
+            UserError: only some of the resets returned a mask.
+        """
+        if self._masked is None:
+            self._masked = self._envs[0].legal is not None
+        for env in self._envs:
+            if (env.legal is not None) != self._masked:
+                raise env.fault(f"some resets returned an {KEY}, and others did not", ALWAYS)
+        self.legal = stacked([env.legal for env in self._envs])
 
     def _rows(self) -> np.ndarray:
         space = self.single_observation_space

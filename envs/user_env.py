@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import Env
 
 from envs.errors import UserError, first_line
+from envs.masks import KEY, legal_actions, mask_in
 from envs.observations import Reader, Unfit, described
 from envs.output import warn
 from envs.own_code import FAULTS, file_of, raised
@@ -23,18 +24,24 @@ SCALARS = (float, np.floating, np.integer)
 FIVE = "return observation, reward, terminated, truncated, info"
 TWO = "return a tuple of two: observation, info"
 UNFIT = "observations must be in the observation_space"
+MASK = f"info['{KEY}'] must be a 0 or 1 for each action of a Discrete space, with at least one 1"
+ALWAYS = f"an environment must put {KEY} into the info of each reset and step, or of none"
 _GYMNASIUM = str(Path(gymnasium.__file__).parent)
 
 
 class UserEnv:
     """One environment that checks its results and writes its observations into rows of a batch.
 
-    It ignores `info`.
+    Of `info` it reads only the action mask (`envs.masks`).
 
     Args:
         env_id: the environment's name in errors.
         env: as `envs.registered.make_env` builds it.
         reader: the reader of its observations; None if `write` is not called.
+
+    Attributes:
+        legal: bool (A,), the actions allowed at the last observation, and at a termination some
+            earlier mask; None if the last reset gave no mask.
 
     Raises:
         UserError: `reset` does not take a seed and options. Each method raises a UserError if the
@@ -46,6 +53,7 @@ class UserEnv:
         self.env = env
         self.reader = reader
         self.steps = 0
+        self.legal: np.ndarray | None = None
         self._step = env.step
         require_reset_arguments(env_id, env)
 
@@ -58,13 +66,16 @@ class UserEnv:
             raise UserError(f"{self.env_id}: reset() {raised(error, self.source)}") from error
         if type(returned) is not tuple or len(returned) != 2:
             raise self.fault(f"reset() returned {described(returned)}", TWO)
-        return returned[0]
+        obs, info = returned
+        mask = mask_in(info)
+        self.legal = None if mask is None else self._legal(mask)
+        return obs
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool]:
         """Takes a step; returns the unchanged observation, reward, terminated and truncated."""
         self.steps += 1
         try:
-            obs, reward, terminated, truncated, _ = self._step(action)
+            obs, reward, terminated, truncated, info = self._step(action)
         except FAULTS as error:
             self._refuse_step(error)
         if type(reward) is not float:
@@ -76,6 +87,9 @@ class UserEnv:
             terminated = self._flag(terminated, "terminated")
         if type(truncated) is not bool:
             truncated = self._flag(truncated, "truncated")
+        mask = mask_in(info)
+        if mask is not None or self.legal is not None:
+            self._read_mask(mask, terminated)
         return obs, reward, terminated, truncated
 
     def write(self, obs: Any, row: np.ndarray) -> None:
@@ -126,6 +140,22 @@ class UserEnv:
             raise self.fault(what, FIVE) from error
         when = f" (step {self.steps} of an episode)"
         raise UserError(f"{self.env_id}: step() {raised(error, self.source)}{when}") from error
+
+    def _read_mask(self, mask: Any, terminated: bool) -> None:
+        """Reads the mask of a step; no agent acts after a termination, which needs no mask."""
+        if self.legal is None:
+            raise self.fault(f"step() returned an {KEY}, but reset() did not", ALWAYS)
+        if terminated:
+            return
+        if mask is None:
+            raise self.fault(f"step() returned no {KEY}, but reset() did", ALWAYS)
+        self.legal = self._legal(mask)
+
+    def _legal(self, mask: Any) -> np.ndarray:
+        try:
+            return legal_actions(mask, self.env.action_space)
+        except Unfit as unfit:
+            raise self.fault(f"{self._last_call} returned {unfit}", MASK) from None
 
     def _number(self, reward: Any) -> float:
         if isinstance(reward, SCALARS):

@@ -10,7 +10,7 @@ from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs import progress
+from envs import masks, progress
 from envs.backends import open_pool
 from envs.errors import NotReproduced, UserError, at_least
 from envs.pool import Transition
@@ -25,10 +25,13 @@ Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """N environments, each with an open tape; an ended episode is reset within the same step.
 
-    The info of a step has "life_lost", bool (N,): a life was lost and the episode goes on. After an
-    episode's end it also has the keys of Gymnasium's RecordEpisodeStatistics:
+    The info of a step has "life_lost", bool (N,): a life was lost and the episode goes on. If the
+    environments give masks (`envs.masks`), it has "action_mask", int8 (N, A): the actions allowed
+    at the returned observations, also after an automatic reset. After an episode's end it also has
+    the keys of Gymnasium's RecordEpisodeStatistics:
 
     - "final_obs" (N, ...), and "_final_obs" bool (N,) for its valid rows;
+    - with masks, "final_info": {"action_mask" int8 (N, A), the actions allowed at "final_obs"};
     - "episode": {"r": float64 (N,) raw return, "l": int64 (N,) environment steps}, and "_episode";
     - if a new tape began, "tape": object (N,) with the closed `Tape`, and "_tape".
 
@@ -73,7 +76,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             options: must be empty, because a tape does not hold options.
 
         Returns:
-            The observations (N, ...) and an info with "life_lost".
+            The observations (N, ...) and an info with "life_lost", and "action_mask" if there is
+            one.
         """
         self._refuse_while_pending("reset")
         if options:
@@ -81,7 +85,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if seed is not None:
             self._tapes.rewind(at_least(0, "seed", seed))
         self._obs = self._start_tapes(np.ones(self.num_envs, bool))
-        return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
+        return self._obs, self._begun_info()
 
     def step(self, actions: np.ndarray) -> Step:
         """Steps all environments: calls `send`, then `recv`."""
@@ -124,6 +128,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 info["_tape"] = closing
                 obs = self._start_tapes(closing)
         self._obs = obs
+        info |= masks.info_of(self._pool.legal)
         return obs, transition.reward, transition.terminated, transition.truncated, info
 
     def tapes(self) -> list[Tape]:
@@ -148,7 +153,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Replays the saved tapes, which restores the state at the time of saving.
 
         Returns:
-            The observations (N, ...) and an info with "life_lost", as `reset` does.
+            The observations (N, ...) and an info, as `reset` does.
 
         Raises:
             UserError: the state is of another environment or number of environments.
@@ -157,7 +162,7 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._load_tapes(state)
         self._obs = self._replayed()
         self._require_reached(state)
-        return self._obs, {"life_lost": np.zeros(self.num_envs, bool)}
+        return self._obs, self._begun_info()
 
     def begin_anew(self, state: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins the tapes that follow the saved ones, without a replay.
@@ -193,7 +198,10 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         obs = self._reset_rows(np.ones(self.num_envs, bool))
         replayed = progress.watched(actions, len(actions), "replaying the environments' tapes")
         for step, batch in enumerate(replayed, start=1):
-            self._pool.send(playable_actions(self.single_action_space, batch))
+            waiting = begins >= step
+            space = self.single_action_space
+            batch = masks.made_legal(space, batch, self._pool.legal, among_N=waiting)
+            self._pool.send(playable_actions(space, batch))
             transition = self._pool.recv()
             self._account(transition)
             beginning = begins == step
@@ -203,6 +211,10 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _start_tapes(self, mask: np.ndarray) -> np.ndarray:
         self._tapes.begin(mask)
         return self._reset_rows(mask)
+
+    def _begun_info(self) -> dict[str, Any]:
+        """The info of a reset."""
+        return {"life_lost": np.zeros(self.num_envs, bool)} | masks.info_of(self._pool.legal)
 
     def _reset_rows(self, mask: np.ndarray) -> np.ndarray:
         obs, self._lives = self._pool.reset(self._tapes.seeds, mask)
@@ -219,6 +231,8 @@ class TapedVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if ended.any():
             info["final_obs"] = transition.final_obs
             info["_final_obs"] = ended
+            if transition.final_legal is not None:
+                info["final_info"] = masks.info_of(transition.final_legal)
             info["episode"] = {
                 "r": np.where(ended, self._episode_return, 0.0),
                 "l": np.where(ended, self._episode_length, 0),

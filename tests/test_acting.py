@@ -147,6 +147,7 @@ class Counter:
     """
 
     device = CPU
+    spaces = Spaces(1, (2,), torch.float32, stack=1, num_actions=1000, atari=False)
 
     def __init__(self) -> None:
         self.seen: list[PolicyInputs] = []

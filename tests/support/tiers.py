@@ -31,6 +31,7 @@ FAST = {
     "learner",
     "log",
     "losses",
+    "masks",
     "munchausen",
     "networks",
     "normalize",

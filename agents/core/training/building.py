@@ -51,4 +51,4 @@ def num_parameters(module: ModuleType, config: Any, spaces: Spaces) -> int:
 
 def spaces_of(spec: EnvSpec, num_envs: int = 1) -> Spaces:
     """The spaces of `num_envs` environments."""
-    return Spaces.of(spec, num_envs, *envs.spaces_of(spec))
+    return Spaces.of(spec, num_envs, *envs.spaces_and_masks_of(spec))

@@ -12,8 +12,9 @@ from agents.core.policies.policy import Policy, begun
 from agents.core.system.codec import all_like, like
 from agents.core.system.device import to_device
 from agents.core.types.env_rng import EnvRng
+from agents.core.types.spaces import Spaces
 from agents.core.types.step import Obs, PolicyInputs, State, Step
-from envs import TapedVectorEnv
+from envs import TapedVectorEnv, masks
 from envs.tape_recorder import rows_of_state
 
 
@@ -50,6 +51,9 @@ class EnvGroup:
             learner's device if a `DeviceFrameStack` holds them, else an array.
         state: the policy's state for these episodes.
         is_first_N: bool, `obs` is the first observation of its episode.
+        action_N: the previous actions, as `Spaces.remembered` gives them; 0 where `is_first_N`.
+        reward_N: the previous rewards; 0 where `is_first_N`.
+        legal_NA: bool, the actions allowed at `obs`; None if the environments have no masks.
     """
 
     def __init__(self, policy: Policy, env: TapedVectorEnv, rng: EnvRng, rows: slice | None = None):
@@ -63,25 +67,28 @@ class EnvGroup:
 
     def reset(self) -> None:
         """Resets the environments."""
-        self.begin(self.env.reset()[0])
+        self.begin(*self.env.reset())
 
     def _forget(self) -> None:
-        """Sets state, reward and `is_first_N` to their values at the start of an episode."""
+        """Sets state, action, reward and `is_first_N` to their values at an episode's start."""
         num_envs = self.env.num_envs
         self.state = self.policy.initial_state(num_envs)
+        self.action_N = self.policy.spaces.remembered_none(num_envs)
         self.reward_N = np.zeros(num_envs, np.float32)
         self.is_first_N = np.ones(num_envs, bool)
 
-    def begin(self, obs: np.ndarray) -> None:
-        """Makes `obs` the present observations."""
+    def begin(self, obs: np.ndarray, info: dict[str, Any]) -> None:
+        """Makes `obs` the present observations, with the info that came with them."""
         self.obs: Obs = obs
+        self.legal_NA = masks.legal_in(info)
         if self.device.type != "cpu" and self.env.env_spec.frame_stack > 1:
             self.screens = DeviceFrameStack(obs, self.device)
             self.obs = self.screens.obs_N
 
     def send(self, exploration: float) -> None:
         """Chooses actions and sends them; the environments step while other groups are served."""
-        inputs = PolicyInputs(self.obs, self.reward_N, self.is_first_N)
+        legal_NA = None if self.legal_NA is None else torch.from_numpy(self.legal_NA)
+        inputs = PolicyInputs(self.obs, self.reward_N, self.is_first_N, legal_NA, self.action_N)
         self._output = self.policy.act(inputs, self.state, self.rng, exploration)
         self.env.send(self._output.action_N)
 
@@ -103,11 +110,17 @@ class EnvGroup:
             next_state=output.state,
             extras=output.extras,
             rows=self.rows,
+            legal_NA=self.legal_NA,
+            next_legal_NA=masks.legal_in(info),
+            final_legal_NA=masks.legal_in(info.get("final_info", {})),
         )
         self.obs = next_obs
+        self.legal_NA = step.next_legal_NA
         self.state = output.state
         self.is_first_N = terminated_N | truncated_N
         self.reward_N = np.where(self.is_first_N, 0.0, reward_N).astype(np.float32)
+        self.action_N = self.policy.spaces.remembered(output.action_N)
+        self.action_N[self.is_first_N] = 0
         return step, info
 
     @property
@@ -119,6 +132,7 @@ class EnvGroup:
         return {
             "env": self.env.state_dict(),
             "state": {name: each.cpu() for name, each in self.begun_state.items()},
+            "action": self.action_N.copy(),
             "reward": self.reward_N.copy(),
             "is_first": self.is_first_N.copy(),
             "generator": self.rng.generator.get_state(),
@@ -131,10 +145,11 @@ class EnvGroup:
             NotReproduced: the environments do not reproduce their saved states.
         """
         rows = self.rng.rows
-        self.begin(self.env.load_state_dict(rows_of_state(state["env"], rows))[0])
-        state = earlier_state(state)
+        self.begin(*self.env.load_state_dict(rows_of_state(state["env"], rows)))
+        state = earlier_state(state, self.policy.spaces)
         saved = {name: each[rows].to(self.device) for name, each in state["state"].items()}
         self.state = all_like(saved, self.state, "state")
+        self.action_N = like(state["action"][rows], self.action_N, "action")
         self.reward_N = like(state["reward"][rows], self.reward_N, "reward")
         self.is_first_N = like(state["is_first"][rows], self.is_first_N, "is_first")
         self.rng.generator.set_state(state["generator"])
@@ -142,20 +157,26 @@ class EnvGroup:
     def begin_anew(self, state: dict[str, Any]) -> None:
         """Begins new episodes instead of the saved ones; the random numbers go on from theirs."""
         rows = self.rng.rows
-        self.begin(self.env.begin_anew(rows_of_state(state["env"], rows))[0])
+        self.begin(*self.env.begin_anew(rows_of_state(state["env"], rows)))
         self._forget()
         self.rng.generator.set_state(state["generator"])
 
 
-def earlier_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's state by its present names; version 0.1 saved only a memory."""
-    if "state" in state:
+def earlier_state(state: dict[str, Any], spaces: Spaces) -> dict[str, Any]:
+    """A checkpoint's state by its present names; version 0.1 saved only a memory.
+
+    Earlier versions saved no previous action, and had no policy that sees one.
+    """
+    if "action" in state:
         return state
+    if "state" in state:
+        return {**state, "action": spaces.remembered_none(len(state["reward"]))}
     memory_NS = state["memory"]
     num_envs = len(memory_NS)
     return {
         **state,
         "state": {"memory": memory_NS} if memory_NS.shape[1] else {},
+        "action": spaces.remembered_none(num_envs),
         "reward": np.zeros(num_envs, np.float32),
         "is_first": np.zeros(num_envs, bool),
     }

@@ -214,6 +214,7 @@ class OnlineTrainer(Trainer):
         return {
             "env": join_states([group["env"] for group in groups]),
             "state": joined([group["state"] for group in groups]),
+            "action": np.concatenate([group["action"] for group in groups]),
             "reward": np.concatenate([group["reward"] for group in groups]),
             "is_first": np.concatenate([group["is_first"] for group in groups]),
             "generator": groups[0]["generator"],

@@ -34,6 +34,7 @@ class Spaces:
         action_low, action_high: bounds of a continuous action, flattened; infinite without a bound.
         action_shape: shape of an action in the environment.
         about: the environment and its actions in words, for errors.
+        masked: the environment says before each action which ones are legal (`envs.masks`).
     """
 
     num_envs: int
@@ -48,9 +49,17 @@ class Spaces:
     action_high: tuple[float, ...] = ()
     action_shape: tuple[int, ...] = ()
     about: str = ""
+    masked: bool = False
 
     @classmethod
-    def of(cls, spec: EnvSpec, num_envs: int, obs: gym.Space, action: gym.Space) -> Spaces:
+    def of(
+        cls,
+        spec: EnvSpec,
+        num_envs: int,
+        obs: gym.Space,
+        action: gym.Space,
+        masked: bool = False,
+    ) -> Spaces:
         """Makes the spaces of a spec's environments.
 
         Raises:
@@ -66,6 +75,7 @@ class Spaces:
             stack=spec.frame_stack,
             atari=spec.family == "atari",
             about=about,
+            masked=masked,
             **fields_of_actions(action, about),
         )
 
@@ -131,6 +141,25 @@ class Spaces:
             return action_N
         parts = tuple(self.chosen(action_N).T)
         return np.asarray(np.ravel_multi_index(parts, self.action_sizes))
+
+    def remembered(self, action_N: np.ndarray) -> np.ndarray:
+        """Converts actions to the form of `PolicyInputs.action_N`.
+
+        Returns:
+            Numbers of combinations, int64 (N,); for continuous actions, or for more combinations
+            than `MOST_COMBINATIONS`, the parts (N, K), float32 or int64.
+        """
+        if self.continuous or self.combinations > MOST_COMBINATIONS:
+            return self.chosen(action_N)
+        return self.combination(action_N).astype(np.int64)
+
+    def remembered_none(self, num_envs: int) -> np.ndarray:
+        """Zeros in the form of `remembered`: no action was taken yet."""
+        if self.continuous:
+            return np.zeros((num_envs, self.action_parts), np.float32)
+        if self.combinations > MOST_COMBINATIONS:
+            return np.zeros((num_envs, self.action_parts), np.int64)
+        return np.zeros(num_envs, np.int64)
 
 
 def fields_of_actions(action: gym.Space, about: str) -> dict[str, Any]:

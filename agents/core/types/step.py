@@ -23,12 +23,15 @@ class PolicyInputs:
         reward_N: rewards of the previous steps, unclipped float; 0 at the start of an episode.
         is_first_N: bool, the observation is the first of its episode; the policy resets its state.
         legal_NA: bool, the allowed actions; None if all are allowed.
+        action_N: the previous actions as `Spaces.remembered` gives them; 0 at the start of an
+            episode. None if the caller does not know them.
     """
 
     obs: Obs
     reward_N: np.ndarray
     is_first_N: np.ndarray
     legal_NA: Tensor | None = None
+    action_N: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ class Step:
         next_state: the policy's state after this step.
         extras: `ActOutput.extras` of the step's actions.
         rows: slice of the process's environments that took the step.
+        legal_NA: bool, the actions allowed at `obs`; None if the environments have no masks.
+        next_legal_NA: bool, the actions allowed at `next_obs`; None as above.
+        final_legal_NA: bool, the actions allowed at `final_obs`, where a terminated episode allows
+            all; None as above, or if no episode ended.
     """
 
     obs: Obs
@@ -74,3 +81,6 @@ class Step:
     next_state: State = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     rows: slice = field(default_factory=lambda: slice(None))
+    legal_NA: np.ndarray | None = None
+    next_legal_NA: np.ndarray | None = None
+    final_legal_NA: np.ndarray | None = None

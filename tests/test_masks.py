@@ -1,0 +1,235 @@
+"""Action masks: what an environment forbids is known before each action, also after a reset."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import Env, spaces
+
+import envs
+from agents.core.training.building import spaces_of
+from agents.core.training.env_group import EnvGroup, earlier_state
+from agents.core.types.env_rng import EnvRng
+from agents.core.types.step import ActOutput, PolicyInputs
+from envs.masks import made_legal
+from envs.probe import difference
+
+ACTIONS = 3
+"""Number of actions of `Strict`; its first action has the number 5."""
+
+
+def legal_at(count: int) -> np.ndarray:
+    """The mask after `count` steps: two of three actions, other ones after each step."""
+    mask = np.ones(ACTIONS, np.int8)
+    mask[count % ACTIONS] = 0
+    return mask
+
+
+class Strict(Env[Any, Any]):
+    """Refuses illegal actions; the 1st, 3rd, ... episode has 3 steps, each other one has 6.
+
+    Args:
+        fault: the mask after step 2; or "reset", "second reset" or "step", which give no mask.
+    """
+
+    def __init__(self, fault: Any = None, space: Any = None) -> None:
+        self.fault = fault
+        self.strict = fault is None
+        self.observation_space = spaces.Box(0, 9, (1,), np.float32)
+        self.action_space = space or spaces.Discrete(ACTIONS, start=5)
+        self.episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        self.episodes += 1
+        gone = self.fault == "reset" or (self.fault == "second reset" and self.episodes > 1)
+        return self.seen(), {} if gone else {"action_mask": legal_at(0)}
+
+    def step(self, action: Any) -> Any:
+        if self.strict and not legal_at(self.count)[action - 5]:
+            raise ValueError(f"action {action} is illegal")
+        self.count += 1
+        truncated = self.count == 3 and self.episodes % 2 == 1
+        terminated = self.count == 6
+        mask: Any = legal_at(self.count)
+        if self.count == 2 and not self.strict and not isinstance(self.fault, str):
+            mask = self.fault
+        info = {} if self.fault == "step" or terminated else {"action_mask": mask}
+        return self.seen(), 1.0, terminated, truncated, info
+
+    def seen(self) -> np.ndarray:
+        return np.array([self.count], np.float32)
+
+
+class Legal:
+    """Plays the first legal action, and notes the inputs of each call."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, env_id: str) -> None:
+        self.spaces = spaces_of(envs.spec(env_id))
+        self.inputs: list[PolicyInputs] = []
+
+    def initial_state(self, num_envs: int) -> dict[str, Any]:
+        return {}
+
+    def act(self, inputs: PolicyInputs, *_: Any) -> ActOutput:
+        self.inputs.append(inputs)
+        assert inputs.legal_NA is not None
+        index_N = inputs.legal_NA.int().argmax(dim=1).numpy()
+        return ActOutput(self.spaces.playable_combination(index_N))
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "Short": ([1, 1], r"step\(\) returned an action_mask of shape \(2,\), but there are 3 actions"),
+    "Floats": ([1.0, 1.0, 1.0], "as action_mask, which must hold integers 0 and 1 in step 2"),
+    "Twos": ([0, 2, 1], "as action_mask, which must hold integers 0 and 1"),
+    "Nothing": ([0, 0, 0], "an action_mask that allows no action in step 2 of an episode"),
+    "Ragged": ([[1], 2], "as action_mask, which is not an array"),
+    "NotInReset": ("reset", r"step\(\) returned an action_mask, but reset\(\) did not in step 1"),
+    "NotInStep": ("step", r"step\(\) returned no action_mask, but reset\(\) did in step 1"),
+    "NotInNextReset": ("second reset", "some resets returned an action_mask, and others did not"),
+}
+"""The mask of each fault, and its error."""
+
+gymnasium.register("Strict-v0", f"{__name__}:Strict")
+boxes = {"space": spaces.Box(-1, 1, (3,))}
+gymnasium.register("StrictBox-v0", f"{__name__}:Strict", kwargs=boxes)
+for name, (fault, _) in FAULTS.items():
+    gymnasium.register(f"Strict{name}-v0", f"{__name__}:Strict", kwargs={"fault": fault})
+
+
+def walk(env: Any, steps: int) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """Observations and infos of a reset and `steps` steps, which play the first legal actions."""
+    seen = [env.reset()]
+    for _ in range(steps):
+        obs, _, _, _, info = env.step(seen[-1][1]["action_mask"].argmax(axis=1) + 5)
+        seen.append((obs, info))
+    return seen
+
+
+def test_a_mask_belongs_to_the_observation_it_comes_with() -> None:
+    with closing(envs.make("Strict-v0", 2)) as env:
+        seen = walk(env, 20)
+    for obs, info in seen:
+        expected = [legal_at(int(count)) for (count,) in obs]
+        np.testing.assert_array_equal(info["action_mask"], expected)
+        assert info["action_mask"].dtype == np.int8
+
+
+def test_the_mask_of_a_last_observation_is_its_own_and_a_termination_allows_all() -> None:
+    with closing(envs.make("Strict-v0", 1)) as env:
+        infos = [info for _, info in walk(env, 9)]
+    truncated, terminated = infos[3], infos[9]
+    np.testing.assert_array_equal(truncated["final_info"]["action_mask"], [legal_at(3)])
+    np.testing.assert_array_equal(terminated["final_info"]["action_mask"], np.ones((1, 3)))
+    assert [number for number, info in enumerate(infos) if "final_info" in info] == [3, 9]
+
+
+def test_a_new_tape_begins_with_its_own_mask() -> None:
+    with closing(envs.make("Strict-v0", 2, tape_steps=1)) as env:
+        for obs, info in walk(env, 12):
+            expected = [legal_at(int(count)) for (count,) in obs]
+            np.testing.assert_array_equal(info["action_mask"], expected)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_mask_is_one_line_that_names_the_environment(fault: str) -> None:
+    env_id = f"Strict{fault}-v0"
+    told = pytest.raises(envs.UserError, match=FAULTS[fault][1])
+    with closing(envs.make(env_id, 2)) as env, told as caught:
+        env.reset()
+        for _ in range(8):
+            env.step(np.full(2, 6))
+    assert str(caught.value).startswith(env_id)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_of_another_space_than_discrete_is_refused() -> None:
+    with pytest.raises(envs.UserError, match="StrictBox-v0.*only Discrete actions can have one"):
+        spaces_of(envs.spec("StrictBox-v0"))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "masked"), [("Strict-v0", True), ("Taxi-v4", True), ("CartPole-v1", False)]
+)
+def test_the_spaces_say_whether_there_are_masks(env_id: str, masked: bool) -> None:
+    assert spaces_of(envs.spec(env_id)).masked == masked
+
+
+def test_a_strict_environment_is_played_twice_without_an_illegal_action() -> None:
+    assert difference(envs.spec("Strict-v0")) == ""
+
+
+def test_a_saved_state_of_tapes_of_unequal_lengths_loads_with_its_masks() -> None:
+    with (
+        closing(envs.make("Strict-v0", 2, tape_steps=4)) as env,
+        closing(envs.make("Strict-v0", 2)) as other,
+    ):
+        env.reset()
+        for index in (1, 0, 0, 1):
+            env.step(np.full(2, 5 + index))
+        state = env.state_dict()
+        # The second environment's tape is shorter: the first one's actions are illegal in it.
+        state["tape_lengths"] = [4, 1]
+        state["actions"] = np.concatenate([state["actions"][:4], state["actions"][4:5]])
+        state["episode_return"], state["episode_length"] = [1.0, 1.0], [1, 1]
+        del state["obs_crc32"]
+        obs, info = other.load_state_dict(state)
+    np.testing.assert_array_equal(obs, [[1], [1]])
+    np.testing.assert_array_equal(info["action_mask"], [legal_at(1), legal_at(1)])
+
+
+def test_an_action_that_is_made_legal_is_the_next_legal_one() -> None:
+    space = spaces.Discrete(3, start=5)
+    legal_NA = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 0]], bool)
+    played = np.array([6, 6, 6])
+    np.testing.assert_array_equal(made_legal(space, played, legal_NA), [7, 5, 5])
+    among = made_legal(space, played, legal_NA, among_N=[True, False, True])
+    np.testing.assert_array_equal(among, [7, 6, 5])
+    assert made_legal(space, played, None) is played
+
+
+def play(env_id: str, steps: int) -> tuple[Legal, list[Any], EnvGroup]:
+    policy: Any = Legal(env_id)
+    group = EnvGroup(policy, envs.make(env_id, 2), EnvRng(0, 2))
+    group.reset()
+    taken = []
+    for _ in range(steps):
+        group.send(0.0)
+        taken.append(group.recv()[0])
+    return policy, taken, group
+
+
+def test_a_step_has_the_masks_before_and_after_it() -> None:
+    policy, steps, _ = play("Strict-v0", 9)
+    for inputs, step in zip(policy.inputs, steps, strict=True):
+        np.testing.assert_array_equal(inputs.legal_NA, step.legal_NA)
+        np.testing.assert_array_equal(step.legal_NA, [legal_at(int(o)) for o in step.obs[:, 0]])
+        expected = [legal_at(int(o)) for o in step.next_obs[:, 0]]
+        np.testing.assert_array_equal(step.next_legal_NA, expected)
+        assert (step.final_legal_NA is None) == (step.final_obs is None)
+    np.testing.assert_array_equal(steps[2].final_legal_NA, [legal_at(3)] * 2)
+
+
+def test_a_policy_gets_the_previous_action_in_its_own_numbering() -> None:
+    policy, steps, _ = play("Strict-v0", 9)
+    for before, inputs in zip(steps, policy.inputs[1:], strict=False):
+        ended = before.terminated_N | before.truncated_N
+        expected = np.where(ended, 0, before.action_N - 5)
+        np.testing.assert_array_equal(inputs.action_N, expected)
+
+
+def test_the_previous_action_is_saved_and_an_earlier_checkpoint_has_none() -> None:
+    _, _, group = play("Strict-v0", 2)
+    state = group.state_dict()
+    np.testing.assert_array_equal(state["action"], group.action_N)
+    del state["action"]
+    earlier = earlier_state(state, group.policy.spaces)
+    np.testing.assert_array_equal(earlier["action"], [0, 0])
