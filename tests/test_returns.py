@@ -385,3 +385,82 @@ def test_q_lambda_is_the_advantage_plus_the_value(trace_lambda: float):
     advantage_TN = returns.gae(reward_TN, discount_TN, value_TN, *arguments)
     got_TN = returns.q_lambda(reward_TN, discount_TN, *arguments)
     assert torch.allclose(got_TN, advantage_TN + value_TN, atol=1e-5)
+
+
+def retrace(
+    traces: list[float],
+    next_values: list[float],
+    *,
+    terminated: tuple[int, ...] = (),
+    truncated: tuple[int, ...] = (),
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """The returns of REWARDS with γ = ½, where Q of the actions taken is VALUES."""
+    discounts = [0.0 if t in terminated else 0.5 for t in range(len(REWARDS))]
+    ended = [t in terminated or t in truncated for t in range(len(REWARDS))]
+    rows = (REWARDS, discounts, next_values, VALUES, traces, ended)
+    return_TN = returns.retrace(*(torch.tensor([row], device=device).T for row in rows))
+    assert return_TN.shape == (len(REWARDS), 1)
+    return return_TN[:, 0].tolist()
+
+
+TRACES = [9.0, 0.5, 1.0]  # The first is of an action before which there is no step.
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_retrace_corrects_the_next_value_by_its_trace(device: torch.device):
+    # G₂ = 4 + ½ 16 = 12
+    # G₁ = 2 + ½ (6 + 1 (12 - 2)) = 10
+    # G₀ = 1 + ½ (8 + ½ (10 - 4)) = 6.5
+    assert retrace(TRACES, [8.0, 6.0, BOOTSTRAP], device=device) == [6.5, 10.0, 12.0]
+
+
+def test_an_end_cuts_retrace():
+    # A termination: G₁ = 2, G₀ = 1 + ½ (8 + ½ (2 - 4)) = 4.5
+    next_values = [8.0, 6.0, BOOTSTRAP]
+    assert retrace(TRACES, next_values, terminated=(1,)) == [4.5, 2.0, 12.0]
+    # A truncation: G₁ = 2 + ½ 6 = 5, G₀ = 1 + ½ (8 + ½ (5 - 4)) = 5.25
+    assert retrace(TRACES, next_values, truncated=(1,)) == [5.25, 5.0, 12.0]
+
+
+def test_retrace_without_traces_is_one_step():
+    # 1 + ½ 8, 2 + ½ 6, 4 + ½ 16
+    assert retrace([0.0] * 3, [8.0, 6.0, BOOTSTRAP]) == [5.0, 5.0, 12.0]
+
+
+def slow_retrace(
+    rewards: list[float],
+    discounts: list[float],
+    next_values: list[float],
+    taken: list[float],
+    traces: list[float],
+    ended: list[bool],
+) -> list[float]:
+    """Eq. 3 as it is printed: Q plus the errors ahead, weighed by the product of the traces."""
+    result = []
+    for t in range(len(rewards)):
+        total, weight = taken[t], 1.0
+        for k in range(t, len(rewards)):
+            if k > t:
+                weight *= discounts[k - 1] * traces[k]
+            total += weight * (rewards[k] + discounts[k] * next_values[k] - taken[k])
+            if ended[k]:
+                break
+        result.append(total)
+    return result
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 7), st.floats(0, 1, width=32))
+def test_retrace_equals_the_sum_of_the_errors_ahead(seed, steps, gamma):
+    draw = torch.Generator().manual_seed(seed)
+    reward_TN, next_value_TN, taken_TN = torch.randn(3, steps, 2, generator=draw)
+    trace_TN = torch.rand(steps, 2, generator=draw)
+    terminated_TN, truncated_TN = torch.rand(2, steps, 2, generator=draw) < 0.2
+    discount_TN = gamma * (~terminated_TN).float()
+    ended_TN = terminated_TN | truncated_TN
+    arguments = (reward_TN, discount_TN, next_value_TN, taken_TN, trace_TN, ended_TN)
+    got_TN = returns.retrace(*arguments)
+    for env in range(2):
+        expected = slow_retrace(*(each[:, env].tolist() for each in arguments))
+        assert got_TN[:, env].tolist() == pytest.approx(expected, abs=1e-5)

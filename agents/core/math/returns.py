@@ -97,3 +97,39 @@ def q_lambda(
         running_N = reward_TN[t] + discount_TN[t] * beyond_N
         return_TN[t] = running_N
     return return_TN
+
+
+def retrace(
+    reward_TN: Tensor,
+    discount_TN: Tensor,
+    next_value_TN: Tensor,
+    taken_TN: Tensor,
+    trace_TN: Tensor,
+    ended_TN: Tensor,
+) -> Tensor:
+    """Off-policy returns of replayed sequences: Munos et al. 2016, https://arxiv.org/abs/1606.02647.
+
+    G_t = r_t + γ [V(s_{t+1}) + c_{t+1} (G_{t+1} - Q(s_{t+1}, a_{t+1}))], which is Q(s_t, a_t) plus
+    eq. 3. The trace c chooses the method (their table 1):
+      Retrace(λ): λ min(1, π(a|s) / μ(a|s)); with a greedy π it is λ, or 0 if a is not greedy.
+      Tree-backup(λ): λ π(a|s).    Q(λ) of Harutyunyan et al.: λ.
+    The sum stops at an episode's end and at the last step.
+
+    Args:
+        reward_TN: float rewards, time first.
+        discount_TN: γ, or 0 if the step terminates the return.
+        next_value_TN: V(s_{t+1}) = Σ_a π(a|s_{t+1}) Q(s_{t+1}, a); after a truncation, it is of the
+            final observation.
+        taken_TN: Q(s_t, a_t) of the actions taken.
+        trace_TN: c_t of the actions taken, in [0, 1]; the first step's is not used.
+        ended_TN: bool, the step terminates or truncates the episode.
+    """
+    assert reward_TN.shape == discount_TN.shape == next_value_TN.shape == ended_TN.shape
+    assert taken_TN.shape == trace_TN.shape == reward_TN.shape
+    return_TN = torch.empty_like(next_value_TN)
+    correction_N = torch.zeros_like(next_value_TN[0])
+    for t in reversed(range(len(return_TN))):
+        beyond_N = next_value_TN[t] + correction_N * ~ended_TN[t]
+        return_TN[t] = reward_TN[t] + discount_TN[t] * beyond_N
+        correction_N = trace_TN[t] * (return_TN[t] - taken_TN[t])
+    return return_TN
