@@ -100,6 +100,7 @@ FULL = {
     "portable",
     "probe",
     "python_api",
+    "reference_losses",
     "report_hostile",
     "report_page",
     "report_reading",
