@@ -14,23 +14,21 @@ import torch
 
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
-from agents.core.nets.networks import QNetwork, make_q_network
-from agents.core.nets.settings import QNetworkConfig
+from agents.core.nets.value_networks import QNetwork, make_q_network
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import OffPolicyConfig
+from agents.core.training.config import ValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
-from agents.core.types.batches import Batch
+from agents.core.types.batches import Transitions
 from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(OffPolicyConfig, QNetworkConfig):
+class Config(ValueConfig):
     title = "DQN"
     action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
-    double: bool = False  # θ chooses the next action (https://arxiv.org/abs/1509.06461).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
 
     def validate(self) -> None:
@@ -117,12 +115,12 @@ class DQN:
         self.network = network
         self.target = target
 
-    def loss(self, batch: Batch) -> LossOutput:
+    def loss(self, batch: Transitions) -> LossOutput:
         config = self.config
         with torch.no_grad():
-            q_next_BA = self.target(batch.next_obs)
-            select_BA = self.network(batch.next_obs) if config.double else q_next_BA
-        q_BA = self.network(batch.obs)
+            q_next_BA = self.target(batch.next_inputs)
+            select_BA = self.network(batch.selection_inputs) if config.double else q_next_BA
+        q_BA = self.network(batch.inputs)
         td_error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA, config.action_gap)
         loss_B = losses.PENALTIES[config.loss](td_error_B)
         metrics = {

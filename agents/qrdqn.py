@@ -17,19 +17,19 @@ from torch import Tensor
 
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
-from agents.core.nets.networks import QuantileNetwork, make_quantile_network
+from agents.core.nets.value_networks import QuantileNetwork
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import OffPolicyConfig
+from agents.core.training.config import ValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
-from agents.core.types.batches import Batch
+from agents.core.types.batches import Transitions
 from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(OffPolicyConfig):
+class Config(ValueConfig):
     title = "QR-DQN"
     num_quantiles: int = 51  # The return of each action has this many quantiles, I.
     huber_threshold: float = 1.0  # The loss is linear beyond this error, κ.
@@ -86,7 +86,7 @@ PRESETS = {
 
 
 def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = make_quantile_network(config, spaces, config.num_quantiles)
+    network = QuantileNetwork(config, spaces, config.num_quantiles)
     compute = Compute.of(network, config, device)
     return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
 
@@ -103,12 +103,13 @@ class QRDQN:
         self.network = network
         self.target = target
 
-    def loss(self, batch: Batch) -> LossOutput:
+    def loss(self, batch: Transitions) -> LossOutput:
         with torch.no_grad():
-            next_BAJ = self.target(batch.next_obs)
-            next_BJ = taken(next_BAJ, next_BAJ.mean(dim=2).argmax(dim=1))
+            next_BAJ = self.target(batch.next_inputs)
+            select_BAJ = self.network(batch.selection_inputs) if self.config.double else next_BAJ
+            next_BJ = taken(next_BAJ, select_BAJ.mean(dim=2).argmax(dim=1))
             target_BJ = batch.reward_B.unsqueeze(1) + batch.discount_B.unsqueeze(1) * next_BJ
-        quantiles_BAI = self.network(batch.obs)
+        quantiles_BAI = self.network(batch.inputs)
         quantiles_BI = taken(quantiles_BAI, batch.action_B)
         loss_B = losses.quantile_huber(quantiles_BI, target_BJ, self.config.huber_threshold)
         td_error_B = (target_BJ.mean(dim=1) - quantiles_BI.mean(dim=1)).abs()

@@ -14,13 +14,15 @@ from support.settings import Settings
 from torch import Tensor
 
 import envs
-from agents.core.nets.networks import ActorCritic, make_q_network
+from agents.core.nets.networks import ActorCritic
+from agents.core.nets.value_networks import make_q_network
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, random_legal
 from agents.core.policies.policy import begun
 from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.system.compute import Compute
 from agents.core.training.env_group import DeviceFrameStack, EnvGroup
 from agents.core.types.env_rng import EnvRng
+from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, PolicyInputs, State
 from envs.tapes import playable_actions
@@ -317,7 +319,7 @@ def test_without_exploration_the_action_is_the_one_of_highest_value(device: torc
     obs = images(16)
     action_N = greedy(policy, obs, EnvRng(0, 16), 0.0)
     assert action_N.dtype == np.int64
-    q_NA = policy.network(torch.from_numpy(obs).to(device))
+    q_NA = policy.network(Inputs.of(torch.from_numpy(obs).to(device)))
     assert action_N.tolist() == q_NA.argmax(dim=1).tolist()
 
 

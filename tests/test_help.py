@@ -126,7 +126,7 @@ def test_a_setting_stays_with_its_part_where_an_algorithm_has_another_default(al
 OWN = {
     "a2c": "entropy_coefficient",
     "bc": "dropout",
-    "dqn": "double",
+    "dqn": "action_gap",
     "ppo": "epochs",
     "qrdqn": "num_quantiles",
 }

@@ -14,14 +14,15 @@ from support.settings import Settings
 from torch import Tensor, nn
 
 from agents import dqn, ppo
-from agents.core.nets.networks import make_q_network
 from agents.core.nets.pixels import Pixels
+from agents.core.nets.value_networks import make_q_network
 from agents.core.optimize.learner import Learner, Loss, LossOutput, Part
 from agents.core.policies.policy import copy_weights, frozen_copy
 from agents.core.system import device as device_module
 from agents.core.system.compute import Compute
 from agents.core.system.device import bf16_pays
 from agents.core.types.batches import Batch, Sequences
+from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -118,7 +119,7 @@ def towards_one(learner: Learner) -> Loss[Batch]:
     network = network_of(learner)
 
     def loss(batch: Batch) -> LossOutput:
-        q_BA = network(batch.obs)
+        q_BA = network(batch.inputs)
         error_B = (1 - q_BA).square().sum(dim=1)
         return LossOutput(error_B, {"losses/q_values": q_BA.mean(dim=1)}, priority_B=error_B)
 
@@ -257,12 +258,12 @@ def test_observations_to_act_on_are_shared_out_to_threads_in_order(size: int, sh
 
     def forward(obs_B: Tensor) -> Tensor:
         seen.append(len(obs_B))
-        return network(obs_B)
+        return network(Inputs.of(obs_B))
 
     q_BA = torch.cat(learner.compute.infer(forward, obs))
     assert sorted(seen) == shares
     assert not q_BA.requires_grad
-    torch.testing.assert_close(q_BA, network(obs).detach())
+    torch.testing.assert_close(q_BA, network(Inputs.of(obs)).detach())
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -330,7 +331,7 @@ def test_where_the_loss_gives_no_priority_there_is_none(num_threads: int):
     network = network_of(learner)
 
     def loss(batch: Batch) -> LossOutput:
-        error_B = network(batch.obs).square().sum(dim=1)
+        error_B = network(batch.inputs).square().sum(dim=1)
         return LossOutput(error_B, {"losses/td_error": error_B, "priority": error_B})
 
     assert learner.update(loss, transitions(images(CPU))).priority_B is None
@@ -432,9 +433,9 @@ def test_bf16_and_fp32_agree(device: torch.device):
     assert_same_parameters(network_of(precise), network_of(rough))
     obs = images(device)
     with torch.no_grad():
-        q_BA = network_of(precise)(obs)
+        q_BA = network_of(precise)(Inputs.of(obs))
         with rough.compute.autocast():
-            rough_BA = network_of(rough)(obs)
+            rough_BA = network_of(rough)(Inputs.of(obs))
     assert rough_BA.dtype == torch.float32
     assert not torch.equal(q_BA, rough_BA)
     assert (q_BA - rough_BA).abs().max() < 0.03 * q_BA.abs().max()  # bf16 holds 8 bits
@@ -504,9 +505,9 @@ def test_weights_are_all_that_acting_needs(device: torch.device):
         policies.append(dqn.make_policy(small_dqn(precision="fp32"), SPACES, device))
     one, other = policies
     obs = images(device)
-    assert not torch.equal(one.network(obs), other.network(obs))
+    assert not torch.equal(one.network(Inputs.of(obs)), other.network(Inputs.of(obs)))
     other.load_weights(through_disk(one.weights()))
-    assert torch.equal(one.network(obs), other.network(obs))
+    assert torch.equal(one.network(Inputs.of(obs)), other.network(Inputs.of(obs)))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -540,7 +541,7 @@ def test_a_target_is_copied_with_what_its_images_are_scaled_by():
 def test_a_target_takes_no_gradient():
     network = network_of(q_learner())
     target = frozen_copy(network)
-    assert not target(images(CPU)).requires_grad
+    assert not target(Inputs.of(images(CPU))).requires_grad
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 

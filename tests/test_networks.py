@@ -19,14 +19,10 @@ from agents.core.nets.distributions import (
     DiagonalGaussian,
     GaussianHead,
 )
-from agents.core.nets.networks import (
-    ActorCritic,
-    DuelingHead,
-    QHead,
-    QNetwork,
-    make_q_network,
-    make_quantile_network,
-)
+from agents.core.nets.heads import DuelingHead, QHead
+from agents.core.nets.networks import ActorCritic
+from agents.core.nets.value_networks import QNetwork, QuantileNetwork, make_q_network
+from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
 from envs.errors import UserError
 
@@ -123,7 +119,9 @@ def test_layer_norm_adds_a_gain_and_an_offset_for_each_hidden_unit():
 @pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp", "auto"])
 def test_images_become_one_float32_value_per_action(torso: str, dueling: bool, device):
     network = q_network((4, 42, 42), torso=torso, dueling=dueling, layer_norm=True)
-    q_BA = network.to(device)(torch.zeros(3, 4, 42, 42, dtype=torch.uint8, device=device))
+    q_BA = network.to(device)(
+        Inputs.of(torch.zeros(3, 4, 42, 42, dtype=torch.uint8, device=device))
+    )
     assert q_BA.shape == (3, 6)
     assert q_BA.dtype == torch.float32
 
@@ -131,13 +129,13 @@ def test_images_become_one_float32_value_per_action(torso: str, dueling: bool, d
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_vectors_become_one_float32_value_per_action(device: torch.device):
     network = q_network((5,), dueling=True)
-    assert network.to(device)(torch.zeros(3, 5, device=device)).shape == (3, 6)
+    assert network.to(device)(Inputs.of(torch.zeros(3, 5, device=device))).shape == (3, 6)
 
 
 def test_values_are_float32_under_bf16_autocast():
     network = q_network((5,), dueling=True, layer_norm=True)
     with torch.autocast("cpu", torch.bfloat16):
-        assert network(torch.zeros(3, 5)).dtype == torch.float32
+        assert network(Inputs.of(torch.zeros(3, 5))).dtype == torch.float32
 
 
 def test_dueling_adds_the_advantage_less_its_mean_to_the_value():
@@ -146,16 +144,16 @@ def test_dueling_adds_the_advantage_less_its_mean_to_the_value():
     with torch.no_grad():
         head.advantage[1].weight.copy_(torch.tensor([[1.0], [2.0], [6.0]]))
     # Of the feature 2: V = 2, A = (2, 4, 12), mean A = 6, Q = 2 + A - 6.
-    assert head.q_values(torch.tensor([[2.0]])).tolist() == [[-2.0, 0.0, 8.0]]
+    assert head(torch.tensor([[2.0]])).tolist() == [[[-2.0], [0.0], [8.0]]]
 
 
 def test_dueling_ignores_a_constant_added_to_every_advantage():
     torch.manual_seed(0)
     head, features = DuelingHead(4, 3, 8, layer_norm=True), torch.randn(5, 4)
-    before = head.q_values(features)
+    before = head(features)
     with torch.no_grad():
         head.advantage[1].bias += 10.0
-    assert torch.allclose(before, head.q_values(features), atol=1e-5)
+    assert torch.allclose(before, head(features), atol=1e-5)
 
 
 def test_a_q_network_is_refused_where_actions_are_continuous():
@@ -370,8 +368,8 @@ def test_continuous_policies_start_with_deviation_one_in_every_state():
 
 def test_the_values_of_quantiles_are_their_means() -> None:
     spaces = Spaces(1, (3,), torch.float32, stack=1, num_actions=4, atari=False)
-    network = make_quantile_network(Settings(), spaces, num_quantiles=5)
-    obs = torch.randn(7, 3)
+    network = QuantileNetwork(Settings(), spaces, 5)
+    obs = Inputs.of(torch.randn(7, 3))
     quantiles = network(obs)
     assert quantiles.shape == (7, 4, 5)
     assert quantiles.dtype == torch.float32

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.core.types.batches import Batch
+from agents.core.types.inputs import Inputs
 from agents.qrdqn import QRDQN
 
 
@@ -19,15 +20,15 @@ class Table:
     def __init__(self, *rows: list[list[float]]):
         self.rows = torch.tensor(rows)
 
-    def __call__(self, obs: Tensor) -> Tensor:
-        return self.rows[obs[:, 0].long()]
+    def __call__(self, inputs: Inputs) -> Tensor:
+        return self.rows[inputs.obs_BL[:, 0, 0].long()]
 
 
 def test_the_loss_bootstraps_from_the_quantiles_of_the_best_mean() -> None:
     network: Any = Table([[0.0, 1.0], [5.0, 5.0]], [[2.0, 2.0], [0.0, 8.0]])
     # Of the first next state action 0 has the better mean, 3, and of the second action 1.
     target: Any = Table([[2.0, 4.0], [9.0, -9.0]], [[0.0, 0.0], [1.0, 1.0]])
-    config: Any = SimpleNamespace(huber_threshold=1.0)
+    config: Any = SimpleNamespace(huber_threshold=1.0, double=False)
     obs = torch.tensor([[0.0], [1.0]])
     batch = Batch(
         obs=obs,

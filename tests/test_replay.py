@@ -27,7 +27,7 @@ from agents.core.data import replay_store
 from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ReplayStore
 from agents.core.runs.snapshots import DamagedCheckpoint
-from agents.core.types.batches import Batch
+from agents.core.types.batches import Batch, tensors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from envs.errors import UserError
@@ -247,7 +247,7 @@ def test_a_split_batch_gives_back_everything_in_order(shards: int):
     parts = batch.split(shards)
     assert len(parts) == shards
     assert sum(part.size for part in parts) == 7
-    for name, whole in vars(batch).items():
+    for name, whole in tensors(batch).items():
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole), name
 
 
@@ -430,7 +430,7 @@ def assert_same(a: Replay, b: Replay) -> None:
     everywhere = torch.arange(a.length * a.num_envs, device=a.device)
     assert torch.equal(a.priorities[everywhere], b.priorities[everywhere])
     if a.ready:
-        for row_a, row_b in zip(*(vars(sampled(r, 6)).values() for r in (a, b)), strict=True):
+        for row_a, row_b in zip(*(tensors(sampled(r, 6)).values() for r in (a, b)), strict=True):
             assert torch.equal(row_a, row_b)
 
 

@@ -129,7 +129,7 @@ class Method:
         self.prioritizes = prioritizes
 
     def loss(self, batch: Batch) -> LossOutput:
-        error_B = self.network(batch.obs).square().sum(dim=1)
+        error_B = self.network(batch.inputs).square().sum(dim=1)
         metrics = {"losses/td_error": error_B, "priority": error_B}
         priority_B = batch.slot_B + 0.5 if self.prioritizes else None
         return LossOutput(error_B, metrics, priority_B)

@@ -13,10 +13,13 @@ from support.devices import CPU
 from support.settings import Settings
 from support.worlds import Plan, World
 
-from agents.core.data.replay import Replay
+from agents.core.data.replay import Layout, Replay
 from agents.core.data.sequences import SequenceSampler
+from agents.core.math.schedules import constant
+from agents.core.nets.previous import PreviousInputs
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
+from envs.errors import UserError
 
 PLANS = st.lists(
     st.lists(
@@ -27,78 +30,128 @@ PLANS = st.lists(
 )
 
 
+def replay_of(world: World, slots: int, steps: int, burn_in: int = 0, n_step: int = 1) -> Replay:
+    """A replay of sequences, with the encoding of the previous action and a memory of one number.
+
+    The memory of a step is the number of its frame.
+    """
+    config = Settings(buffer_size=slots * world.num_envs, n_step=constant(n_step), gamma=0.5)
+    previous = PreviousInputs.of_combinations(world.spaces, enabled=True, clip_reward=False)
+    return Replay(config, world.spaces, CPU, Layout(previous, 1, steps, burn_in))
+
+
+def with_memory(step: Step) -> Step:
+    """The step, with memories that tell its observation."""
+    obs_N = torch.from_numpy(step.obs)
+    memory_N1 = obs_N.flatten(1).double().sum(dim=1, keepdim=True).float()
+    return replace(
+        step, extras={"memory": memory_N1}, next_state={"memory": torch.full_like(memory_N1, -1)}
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     plans=PLANS,
     obs=st.sampled_from(["vector", "stack"]),
-    steps=st.integers(20, 60),
+    steps=st.integers(30, 70),
     length=st.integers(1, 5),
     burn_in=st.integers(0, 3),
+    n_step=st.integers(1, 3),
 )
 def test_a_sequence_is_what_happened_in_a_row(
-    plans: list[list[Plan]], obs: str, steps: int, length: int, burn_in: int
+    plans: list[list[Plan]], obs: str, steps: int, length: int, burn_in: int, n_step: int
 ) -> None:
     world = World(plans, obs)
     slots = 24
-    replay = Replay(Settings(buffer_size=slots * world.num_envs), world.spaces, CPU)
+    replay = replay_of(world, slots, length, burn_in, n_step)
     for _ in range(steps):
-        replay.add(world.step())
-    sampler = SequenceSampler(replay, length, burn_in)
+        replay.add(with_memory(world.step()))
+    sampler = SequenceSampler(replay)
     assert sampler.ready
-    batch = sampler.sample(16)
-    total = length + burn_in
-    assert batch.obs_TB.shape[:2] == (total + 1, 16)
-    for column in range(16):
-        env, ring = divmod(int(batch.slot_TB[0, column]), slots)
+    batch = sampler.sample(sampler.draw(16 * length))
+    total = burn_in + length + n_step
+    assert batch.obs_BL.shape[:2] == (16, total)
+    for row in range(16):
+        env, ring = divmod(int(batch.slot_B[row]), slots)
         written = world.written(env)
         # The ring's newest round that is whole from there on.
-        position = max(p for p in range(ring, len(written) - total, slots))
+        position = max(p for p in range(ring, len(written) - total + 1, slots))
         assert position >= len(written) - slots
-        for t in range(total + 1):
+        assert position % ((length + 1) // 2) == 0
+        for t in range(total):
             episode, time = written[position + t]
             expected = torch.from_numpy(world.observation(episode, time))
-            assert torch.equal(batch.obs_TB[t, column], expected)
-            assert batch.is_first_TB[t, column] == (time == 0)
-            if t == total:
-                break
+            assert torch.equal(batch.obs_BL[row, t], expected)
+            assert batch.start_BL[row, t] == (time == 0)
+            assert batch.previous_BLP is not None
+            before = torch.zeros(6)
+            if time > 0:
+                before[episode.actions[time - 1]] = 1.0
+                before[5] = episode.rewards[time - 1]
+            assert torch.equal(batch.previous_BLP[row, t], before)
+        for t in range(length):
+            episode, time = written[position + burn_in + t]
             done = time < episode.plan.length
-            assert batch.weight_TB[t, column] == float(done and t >= burn_in)
-            if done:
-                assert batch.action_TB[t, column] == episode.actions[time]
-                assert batch.reward_TB[t, column] == episode.rewards[time]
-                last = time + 1 == episode.plan.length
-                assert batch.terminated_TB[t, column] == (last and not episode.plan.truncated)
+            assert batch.weight_BT[row, t] == float(done)
+            if not done:
+                continue
+            assert batch.action_BT[row, t] == episode.actions[time]
+            taken = episode.rewards[time : time + n_step]
+            expected_return = sum(0.5**k * reward for k, reward in enumerate(taken))
+            assert batch.reward_BT[row, t] == pytest.approx(expected_return)
+            assert batch.next_time_BT[row, t] == burn_in + t + len(taken)
+            terminated = time + len(taken) == episode.plan.length and not episode.plan.truncated
+            discount = 0.0 if terminated else 0.5 ** len(taken)
+            assert batch.discount_BT[row, t] == discount
+        episode, time = written[position]
+        if time < episode.plan.length:
+            first = torch.from_numpy(world.observation(episode, time)).double().sum().float()
+            assert batch.memory_BS[row, 0] == first
 
 
-def test_each_start_is_drawn_as_often_as_any_other() -> None:
+def test_sequences_begin_at_every_half_of_their_length() -> None:
     world = World([[Plan(4, truncated=True)], [Plan(9, truncated=False)]], "vector")
-    replay = Replay(Settings(buffer_size=40), world.spaces, CPU)
+    replay = replay_of(world, 20, steps=4)
     for _ in range(50):
-        replay.add(world.step())
-    sampler = SequenceSampler(replay, 4)
-    counts = sampler.sample(16_000).slot_TB[0].bincount(minlength=40)
-    # 15 of the 20 slots of each environment can begin a sequence: 533 draws of each.
-    assert (counts > 0).sum() == 30
-    assert counts[counts > 0].min() > 430
-    assert counts.max() < 640
+        replay.add(with_memory(world.step()))
+    sampler = SequenceSampler(replay)
+    counts = sampler.sample(sampler.draw(64_000)).slot_B.bincount(minlength=40)
+    drawn = counts[counts > 0]
+    # 62 and 55 slots were written. Draws need the slot before them and 4 after them, of the last
+    # 20: the even positions from 43 to 57 and from 36 to 50.
+    assert len(drawn) == 7 + 8
+    assert drawn.min() > 1_000
+    assert drawn.max() < 1_130
 
 
 def test_sequences_wait_until_each_environment_holds_one() -> None:
     world = World([[Plan(50, truncated=True)]], "vector")
-    replay = Replay(Settings(buffer_size=40), world.spaces, CPU)
-    sampler = SequenceSampler(replay, 4, 2)
-    for _ in range(6):
-        replay.add(world.step())
-        assert not sampler.ready
-    replay.add(world.step())
+    replay = replay_of(world, 40, steps=4, burn_in=2)
+    sampler = SequenceSampler(replay)
+    while replay.written.min() < 9:
+        replay.add(with_memory(world.step()))
+        assert not sampler.ready or replay.written.min() >= 8
     assert sampler.ready
+    assert replay.priorities.total() > 0
 
 
-@pytest.mark.parametrize(("length", "burn_in"), [(0, 0), (3, -1), (30, 10)])
-def test_sequences_that_a_replay_cannot_hold_are_refused(length: int, burn_in: int) -> None:
-    replay = Replay(Settings(buffer_size=40), World([[Plan(3, True)]], "vector").spaces, CPU)
-    with pytest.raises(ValueError, match="sequences of"):
-        SequenceSampler(replay, length, burn_in)
+def test_a_sequence_has_a_priority_of_its_largest_and_its_mean_error() -> None:
+    world = World([[Plan(50, truncated=True)]], "vector")
+    replay = replay_of(world, 60, steps=2)
+    replay.config = replace(replay.config, priority_exponent=1.0)
+    for _ in range(20):
+        replay.add(with_memory(world.step()))
+    sampler = SequenceSampler(replay)
+    batch = sampler.gather(torch.tensor([3, 5]))
+    sampler.update_priorities(batch, torch.tensor([1.0, 3.0, 0.0, 10.0]))
+    # 0.9 * 3 + 0.1 * 2, and 0.9 * 10 + 0.1 * 5; each more by 0.001.
+    assert replay.priorities[batch.slot_B].tolist() == pytest.approx([2.901, 9.501])
+
+
+def test_sequences_that_a_replay_cannot_hold_are_refused() -> None:
+    world = World([[Plan(3, truncated=True)]], "vector")
+    with pytest.raises(UserError, match="1-step returns of 40 steps in a row in 1 environments"):
+        replay_of(world, 40, steps=30, burn_in=10)
 
 
 def test_continuous_actions_are_stored_as_they_were_done() -> None:

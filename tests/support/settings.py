@@ -19,6 +19,9 @@ class Settings:
     layer_norm: bool = False
     activation: str = "tanh"
     dueling: bool = False
+    noisy: bool = False
+    noise_deviation: float = 0.5
+    previous_inputs: bool = False
     core: str = "none"
     separate_value: bool = False
     normalize_observations: bool = False

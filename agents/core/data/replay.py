@@ -7,6 +7,7 @@ A truncated episode bootstraps from that observation.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from agents.core.data.priorities import Priorities
 from agents.core.data.settings import ReplayConfig
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
+from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.system.device import reserve, to_device
 from agents.core.types.batches import Batch
 from agents.core.types.spaces import Spaces
@@ -36,6 +38,33 @@ def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a replay stores beside transitions, and how long a draw is.
+
+    Attributes:
+        previous: the encoding of the previous action and reward.
+        memory_size: width S of the policy's memory, which is stored with each step.
+        sequence_steps: steps of a draw to learn from.
+        burn_in_steps: steps before them.
+    """
+
+    previous: PreviousInputs = NO_PREVIOUS
+    memory_size: int = 0
+    sequence_steps: int = 1
+    burn_in_steps: int = 0
+
+    @property
+    def more_steps(self) -> int:
+        """Steps of a draw beyond its first."""
+        return self.burn_in_steps + self.sequence_steps - 1
+
+    @property
+    def stride(self) -> int:
+        """A draw may begin at every multiple of this position, so that sequences half overlap."""
+        return (self.sequence_steps + 1) // 2
+
+
 class Replay:
     """The last `capacity` transitions of `num_envs` environments.
 
@@ -45,7 +74,13 @@ class Replay:
     https://arxiv.org/abs/1511.05952) and the seed of the draws come from the config.
     """
 
-    def __init__(self, config: ReplayConfig, spaces: Spaces, device: torch.device):
+    def __init__(
+        self,
+        config: ReplayConfig,
+        spaces: Spaces,
+        device: torch.device,
+        layout: Layout | None = None,
+    ):
         capacity = config.buffer_size
         num_envs = spaces.num_envs
         stack = spaces.stack
@@ -56,13 +91,17 @@ class Replay:
         self.num_envs = num_envs
         self.stack = stack
         self.spaces = spaces
+        self.layout = layout or Layout()
         self.length = capacity // num_envs
         self.most_n_step = round(max(config.n_step.start, config.n_step.end))
-        needed = (self.most_n_step + stack + 2) * num_envs
+        # A draw needs the slots from `look_back` before its first to `look_ahead` after it.
+        self.look_back = max(stack - 1, int(self.layout.previous.enabled))
+        self.look_ahead = self.layout.more_steps + self.most_n_step
+        needed = (self.look_ahead + self.layout.stride + self.look_back + 2) * num_envs
         if capacity < needed:
             raise UserError(
-                f"--buffer-size {capacity}: must be at least {needed} for {self.most_n_step}-step "
-                f"returns in {num_envs} environments"
+                f"--buffer-size {capacity}: must be at least {needed} for {self._draw_in_words} "
+                f"in {num_envs} environments"
             )
         self.clip_reward = config.clip_reward and spaces.atari
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "replay"))
@@ -78,7 +117,14 @@ class Replay:
         self._look_back = torch.arange(stack - 1, -1, -1, device=self.device)
         self._look_ahead = torch.arange(self.most_n_step, device=self.device)
         self._last = torch.tensor(self.most_n_step - 1, device=self.device)
+        self._minus_one = torch.tensor(-1, device=self.device)
         self._allocate()
+
+    @property
+    def _draw_in_words(self) -> str:
+        returns_in_words = f"{self.most_n_step}-step returns"
+        steps = self.layout.more_steps + 1
+        return returns_in_words if steps == 1 else f"{returns_in_words} of {steps} steps in a row"
 
     def _allocate(self) -> None:
         """Reserves the memory, or raises a UserError with a size that fits.
@@ -87,7 +133,9 @@ class Replay:
         """
         size = self.length * self.num_envs
         device = self.device
-        require_memory(size * (self.frame_numel * self.obs_dtype.itemsize + 20), size, device)
+        memory_size = self.layout.memory_size
+        num_bytes = self.frame_numel * self.obs_dtype.itemsize + 4 * memory_size + 20
+        require_memory(size * num_bytes, size, device)
         # The last slot stays black: stacks use it for frames before the start of their episode.
         self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
         self.frames[-1] = 0
@@ -102,6 +150,11 @@ class Replay:
             name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in dtypes.items()
         }
         self.fields["action"] = self._empty_actions(size).to(device)
+        if memory_size:
+            self.fields["memory"] = torch.zeros(size, memory_size, device=device)
+        if self.spaces.masked:
+            legal = torch.zeros(size, self.spaces.num_actions, dtype=torch.bool, device=device)
+            self.fields["legal"] = legal
         self.priorities = Priorities(size, device)
         self.max_priority = torch.ones((), device=device)
 
@@ -123,7 +176,8 @@ class Replay:
     @property
     def ready(self) -> bool:
         """Whether every environment holds a transition whose n-step window is complete."""
-        return bool((self.written - self.ready_from).min() > self.most_n_step + 1)
+        reach = self.look_ahead + self.layout.stride
+        return bool((self.written - self.ready_from).min() > reach)
 
     def add(self, step: Step) -> None:
         """Stores one step of some environments.
@@ -143,6 +197,7 @@ class Replay:
             terminated=terminal_N,
             ended=terminal_N | truncated_N,
             final=np.zeros(len(rows_N), bool),
+            **self._more(step),
         )
         self.age[rows_N] += 1
         if episode_end_N.any():
@@ -158,8 +213,29 @@ class Replay:
                 terminated=false,
                 ended=~false,
                 final=~false,
+                **self._more_of_final(step, ended),
             )
             self.age[envs] = 0
+
+    def _more(self, step: Step) -> dict[str, np.ndarray | Tensor]:
+        """The step's memory and legal actions, where they are stored."""
+        more: dict[str, np.ndarray | Tensor] = {}
+        if self.layout.memory_size:
+            more["memory"] = step.extras["memory"]
+        if self.spaces.masked:
+            assert step.legal_NA is not None
+            more["legal"] = step.legal_NA
+        return more
+
+    def _more_of_final(self, step: Step, ended: np.ndarray) -> dict[str, np.ndarray | Tensor]:
+        """As `_more`, for the last observations; no sequence begins with their memory."""
+        more: dict[str, np.ndarray | Tensor] = {}
+        if self.layout.memory_size:
+            more["memory"] = step.next_state["memory"][to_device(ended, self.device)]
+        if self.spaces.masked:
+            assert step.final_legal_NA is not None
+            more["legal"] = step.final_legal_NA[ended]
+        return more
 
     def end_episodes(self) -> None:
         """Ends all current episodes, although the results of their last steps are unknown.
@@ -175,28 +251,34 @@ class Replay:
         self.fields["ended"][self.slots(several, self.written[several] - 2)] = True
         self.age[:] = 0
 
-    def _write(self, envs: np.ndarray, obs: Obs, **fields: np.ndarray) -> None:
+    def _write(self, envs: np.ndarray, obs: Obs, **fields: np.ndarray | Tensor) -> None:
         written = self.written[envs]
         slot = self.slots(envs, written)
         frame = to_device(obs[:, -1] if self.stack > 1 else obs, self.device)
         self.frames[slot] = frame.reshape(len(envs), -1)
-        fields["age"] = np.minimum(self.age[envs], self.stack - 1).astype(np.uint8)
+        # An age of 0 tells that the episode begins.
+        fields["age"] = np.minimum(self.age[envs], max(self.stack - 1, 1)).astype(np.uint8)
         for name, value in fields.items():
             stored = self.fields[name]
             stored[slot] = to_device(value, self.device).to(stored.dtype)
         self.written[envs] = written + 1
-        # A slot can be drawn once the n slots after it are written. This ends when a frame of
-        # its stack is about to be overwritten.
-        ready = written - self.most_n_step
-        stale = written + self.stack - 1 - self.length
+        # A slot can be drawn once the slots after it that a draw needs are written. This ends when
+        # a slot before it that a draw needs is about to be overwritten.
+        ready = written - self.look_ahead
+        stale = written + self.look_back - self.length
         ready_slot = self.slots(envs, ready)
-        whole = ready >= self.drawable_from[envs]
-        drawable = to_device(whole, self.device) & ~self.fields["final"][ready_slot]
+        whole = (ready >= self.drawable_from[envs]) & (ready % self.layout.stride == 0)
+        drawable = to_device(whole, self.device) & self._may_begin(ready_slot)
         weight = torch.where(drawable, self.max_priority, 0.0)
         self.priorities.set(
             torch.cat([self.slots(envs, stale), ready_slot]),
             torch.cat([torch.zeros_like(weight), weight]),
         )
+
+    def _may_begin(self, slot: Tensor) -> Tensor:
+        """Whether draws may begin at slots: a draw of one step needs an action there."""
+        last = self.fields["final"][slot]
+        return ~last if self.layout.sequence_steps == 1 else torch.ones_like(last)
 
     def slots(self, envs: np.ndarray, position: np.ndarray) -> Tensor:
         """The slots of the frame `position` of each of these environments, modulo the ring."""
@@ -231,26 +313,57 @@ class Replay:
 
     def gather(self, slot_B: Tensor) -> Batch:
         """The transitions that start at these slots."""
-        window_BT = self.after(slot_B.unsqueeze(1), self._look_ahead)
-        reward_B, discount_B, steps_B = returns.n_step(
-            self.fields["reward"][window_BT],
-            self.fields["terminated"][window_BT],
-            self.fields["ended"][window_BT] | (self._look_ahead >= self._last),
-            self.config.gamma,
-        )
-        # Importance weights of Schaul et al. 2016, eq. 3.4, scaled by the batch's largest.
-        weight_B = self.priorities[slot_B].clamp_min(1e-12) ** -IMPORTANCE_EXPONENT
+        reward_B, discount_B, steps_B = self.outcome(slot_B)
+        next_slot_B = self.after(slot_B, steps_B)
         return Batch(
             obs=self.observations(slot_B),
             action_B=self.fields["action"][slot_B],
             reward_B=reward_B,
             discount_B=discount_B,
-            next_obs=self.observations(self.after(slot_B, steps_B)),
-            weight_B=weight_B / weight_B.max(),
+            next_obs=self.observations(next_slot_B),
+            weight_B=self.importance(slot_B),
             slot_B=slot_B,
+            previous_BP=self.previous(slot_B),
+            next_previous_BP=self.previous(next_slot_B),
+            legal_BA=self.legal(slot_B),
+            next_legal_BA=self.legal(next_slot_B),
         )
 
+    def outcome(self, slot_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The n-step reward, the discount and the number of summed steps (`returns.n_step`)."""
+        window_BT = self.after(slot_B.unsqueeze(1), self._look_ahead)
+        return returns.n_step(
+            self.fields["reward"][window_BT],
+            self.fields["terminated"][window_BT],
+            self.fields["ended"][window_BT] | (self._look_ahead >= self._last),
+            self.config.gamma,
+        )
+
+    def importance(self, slot_B: Tensor) -> Tensor:
+        """Importance weights of Schaul et al. 2016, eq. 3.4, scaled by the batch's largest."""
+        weight_B = self.priorities[slot_B].clamp_min(1e-12) ** -IMPORTANCE_EXPONENT
+        return weight_B / weight_B.max()
+
+    def previous(self, slot_B: Tensor) -> Tensor | None:
+        """The encoded action and reward before slots (B, P); None if no network sees them."""
+        encoding = self.layout.previous
+        if not encoding.enabled:
+            return None
+        before_B = self.after(slot_B, self._minus_one)
+        action_B = self.fields["action"][before_B]
+        action_BK = action_B if self.spaces.continuous else action_B.unsqueeze(1)
+        reward_B = self.fields["reward"][before_B]
+        return encoding.encode(action_BK, reward_B, self.fields["age"][slot_B] == 0)
+
+    def legal(self, slot_B: Tensor) -> Tensor | None:
+        """The legal actions (B, A) at slots; None if all are legal."""
+        return self.fields["legal"][slot_B] if self.spaces.masked else None
+
     def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
+        """Sets the priorities of a minibatch's transitions for later draws."""
+        self.set_priorities(batch.slot_B, priority_B)
+
+    def set_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
         """Makes later draws proportional to priority**α (Schaul et al. 2016, eq. 1).
 
         A priority that is not finite becomes the largest so far; the training loop reports the
@@ -261,4 +374,4 @@ class Replay:
         weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
         weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
         self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
-        self.priorities.set(batch.slot_B, weight_B)
+        self.priorities.set(slot_B, weight_B)

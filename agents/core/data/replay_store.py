@@ -183,16 +183,16 @@ class ReplayStore:
         oldest_N = np.maximum(replay.written - replay.length, 0)
         first_N = np.maximum(first_N, oldest_N)
         some_N = last_N > first_N
-        # A transition at p needs the frames from p - stack + 1 to p + n_step, both included.
-        end_N = last_N + replay.stack - 1
-        begin_N = np.maximum(first_N - replay.most_n_step, oldest_N)
+        # A draw at p needs the slots from p - look_back to p + look_ahead, both included.
+        end_N = last_N + replay.look_back
+        begin_N = np.maximum(first_N - replay.look_ahead, oldest_N)
         slots, _ = self._live_slots(
             np.where(some_N, begin_N, 0), np.where(some_N, np.minimum(end_N, replay.written), 0)
         )
         lost = int((replay.priorities[slots] > 0).sum())
         replay.priorities.set(slots, torch.zeros(len(slots), device=replay.device))
         # Later transitions become drawable only when the steps after them are written.
-        reaches_N = some_N & (end_N > replay.written - replay.most_n_step)
+        reaches_N = some_N & (end_N > replay.written - replay.look_ahead)
         replay.drawable_from = np.maximum(replay.drawable_from, np.where(reaches_N, end_N, 0))
         replay.ready_from = np.maximum(replay.ready_from, replay.drawable_from)
         return lost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,11 +22,11 @@ class Sampler(Protocol):
         """Draws the random numbers for `sample`: float64 in [0, 1), on the device."""
         ...
 
-    def sample(self, uniform_B: Tensor) -> Batch:
-        """Samples a minibatch of B transitions, one for each random number."""
+    def sample(self, uniform_B: Tensor) -> Any:
+        """Samples a minibatch: a `Batch`, or a `SequenceBatch` of sequences."""
         ...
 
-    def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
+    def update_priorities(self, batch: Any, priority_B: Tensor) -> None:
         """Sets the priorities of a minibatch's transitions for later draws."""
         ...
 

@@ -1,7 +1,7 @@
-"""Networks: a torso (`agents.core.nets.torsos`), a core (`agents.core.nets.recurrence`) and heads.
+"""Policy networks: a torso, a core and heads (`agents.core.nets`).
 
-A Q-network takes observations (B, ...). An actor-critic takes sequences (T, B, ...), time first.
-Without a recurrent core, a sequence has one step.
+An actor-critic takes sequences (T, B, ...), time first. Without a recurrent core, a sequence has
+one step. The networks of value agents are in `agents.core.nets.value_networks`.
 """
 
 from __future__ import annotations
@@ -16,90 +16,9 @@ from agents.core.nets.distributions import Distribution, make_policy_head, ortho
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.recurrence import make_core
-from agents.core.nets.settings import (
-    ActorCriticConfig,
-    NetworkConfig,
-    PolicyNetworkConfig,
-    QNetworkConfig,
-)
-from agents.core.nets.torsos import MLP_WIDTH, Activation, Torso, dense_layer, make_torso
+from agents.core.nets.settings import ActorCriticConfig, NetworkConfig, PolicyNetworkConfig
+from agents.core.nets.torsos import MLP_WIDTH, dense_layer, make_torso
 from agents.core.types.spaces import Spaces
-
-
-class QHead(nn.Module):
-    """One hidden layer, and an output for each action: maps features (B, F) to Q (B, A)."""
-
-    def __init__(
-        self,
-        num_features: int,
-        num_actions: int,
-        width: int,
-        layer_norm: bool,
-        activation: Activation = "relu",
-    ):
-        super().__init__()
-        hidden = dense_layer(num_features, width, layer_norm, activation)
-        self.values = nn.Sequential(hidden, nn.Linear(width, num_actions))
-
-    def q_values(self, features_BF: Tensor) -> Tensor:
-        return self.values(features_BF)
-
-
-class DuelingHead(nn.Module):
-    """Q = V + A - mean A (Wang et al. 2016, https://arxiv.org/abs/1511.06581, eq. 9)."""
-
-    def __init__(
-        self,
-        num_features: int,
-        num_actions: int,
-        width: int,
-        layer_norm: bool,
-        activation: Activation = "relu",
-    ):
-        super().__init__()
-        self.value = QHead(num_features, 1, width, layer_norm, activation).values
-        self.advantage = QHead(num_features, num_actions, width, layer_norm, activation).values
-
-    def q_values(self, features_BF: Tensor) -> Tensor:
-        advantage_BA = self.advantage(features_BF)
-        return self.value(features_BF) + advantage_BA - advantage_BA.mean(dim=1, keepdim=True)
-
-
-class QNetwork(nn.Module):
-    """A torso and a head: maps observations (B, ...) to float32 Q (B, A)."""
-
-    def __init__(self, torso: Torso, head: QHead | DuelingHead):
-        super().__init__()
-        self.torso = torso
-        self.head = head
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.head.q_values(self.torso(obs)).float()
-
-    def q_values(self, obs: Tensor) -> Tensor:
-        """Float32 values (B, A) of observations (B, ...)."""
-        return self(obs)
-
-
-class QuantileNetwork(nn.Module):
-    """A torso and a head: maps observations to float32 quantiles (B, A, I) of returns.
-
-    Dabney et al. 2018, https://arxiv.org/abs/1710.10044.
-    """
-
-    def __init__(self, torso: Torso, head: QHead, num_quantiles: int):
-        super().__init__()
-        self.torso = torso
-        self.head = head
-        self.num_quantiles = num_quantiles
-
-    def forward(self, obs: Tensor) -> Tensor:
-        quantiles = self.head.q_values(self.torso(obs)).float()
-        return quantiles.unflatten(1, (-1, self.num_quantiles))
-
-    def q_values(self, obs: Tensor) -> Tensor:
-        """Float32 values (B, A): the mean of each action's quantiles."""
-        return self(obs).mean(dim=2)
 
 
 def torso_of(config: NetworkConfig, obs_shape: tuple[int, ...], mlp_width: int = MLP_WIDTH) -> Any:
@@ -205,31 +124,3 @@ def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationN
     """Makes the normalizer of observations; it is disabled for images or if the config says so."""
     wanted = config.normalize_observations and spaces.obs_dtype != torch.uint8
     return ObservationNormalizer(spaces.obs_shape, wanted)
-
-
-def make_quantile_network(
-    config: NetworkConfig, spaces: Spaces, num_quantiles: int
-) -> QuantileNetwork:
-    """Makes a network with quantiles of the return for each combination of an action's parts.
-
-    Raises:
-        UserError: actions are continuous, or have too many combinations.
-    """
-    spaces.require_few_combinations()
-    torso = torso_of(config, spaces.obs_shape)
-    outputs = spaces.combinations * num_quantiles
-    head = QHead(torso.num_features, outputs, config.hidden, config.layer_norm, config.activation)
-    return QuantileNetwork(torso, head, num_quantiles)
-
-
-def make_q_network(config: QNetworkConfig, spaces: Spaces) -> QNetwork:
-    """Makes the Q-network of a config, with a value for each combination of an action's parts.
-
-    Raises:
-        UserError: actions are continuous, or have too many combinations.
-    """
-    spaces.require_few_combinations()
-    torso = torso_of(config, spaces.obs_shape)
-    head = DuelingHead if config.dueling else QHead
-    sizes = (torso.num_features, spaces.combinations, config.hidden)
-    return QNetwork(torso, head(*sizes, config.layer_norm, config.activation))

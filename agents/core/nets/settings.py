@@ -20,6 +20,7 @@ class NetworkConfig(Part):
     title: ClassVar[str] = "Network"
 
     core: Fixed[CoreName] = field(default="none", init=False)
+    previous_inputs: Fixed[bool] = field(default=False, init=False)
 
     torso: TorsoName = "auto"
     """The torso turns observations into features; auto is data_efficient for images, else mlp."""
@@ -59,11 +60,21 @@ class RecurrenceConfig(NetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QNetworkConfig(NetworkConfig):
+class QNetworkConfig(RecurrenceConfig):
     """The further settings of a Q-network."""
 
+    previous_inputs: bool = False
+    """The network also sees the previous action and the previous reward."""
     dueling: bool = False
     """A value stream and an advantage stream make Q (https://arxiv.org/abs/1511.06581)."""
+    noisy: bool = False
+    """The head's weights have learned noise, which explores (https://arxiv.org/abs/1706.10295)."""
+    noise_deviation: float = 0.5
+    """Noisy weights begin with this deviation, divided by the root of their layer's inputs."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.above_zero("noise_deviation")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,11 +194,15 @@ class MlpTorso(nn.Module):
 
 
 def dense_layer(
-    in_features: int, width: int, layer_norm: bool, activation: Activation = "relu"
+    in_features: int,
+    width: int,
+    layer_norm: bool,
+    activation: Activation = "relu",
+    linear: Callable[[int, int], nn.Linear] = nn.Linear,
 ) -> nn.Sequential:
     """A linear layer, an optional LayerNorm (https://arxiv.org/abs/1607.06450), an activation."""
     norm = nn.LayerNorm(width) if layer_norm else nn.Identity()
-    return nn.Sequential(nn.Linear(in_features, width), norm, ACTIVATIONS[activation]())
+    return nn.Sequential(linear(in_features, width), norm, ACTIVATIONS[activation]())
 
 
 MakeTorso = Callable[[tuple[int, ...]], nn.Module]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.system.codec import all_like
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
@@ -53,6 +54,20 @@ class Policy(ABC):
     def device(self) -> torch.device:
         """The device of the network and the state."""
         return self.compute.device
+
+    @property
+    def memory_size(self) -> int:
+        """Width S of the memory of an episode in the state; 0 without a memory."""
+        return 0
+
+    @property
+    def previous(self) -> PreviousInputs:
+        """The encoding of the previous action and reward that the network sees."""
+        return NO_PREVIOUS
+
+    def exploring(self: P) -> P:
+        """The policy to train with: this network, with its own noise if it has any."""
+        return self
 
     def initial_state(self, num_envs: int) -> State:
         """The state at the start of `num_envs` episodes: named tensors (N, ...)."""

@@ -28,7 +28,6 @@ class ActorCriticPolicy(Policy):
 
     @property
     def memory_size(self) -> int:
-        """Size S of the memory for an environment."""
         return self.network.memory_size
 
     def initial_state(self, num_envs: int) -> State:

@@ -15,7 +15,7 @@ from tyro.conf import Fixed
 
 from agents.core.data.settings import ReplayConfig, RolloutConfig
 from agents.core.math.schedules import ALLOWED, Linear, constant
-from agents.core.nets.settings import ActorCriticConfig, NetworkConfig
+from agents.core.nets.settings import ActorCriticConfig, NetworkConfig, QNetworkConfig
 from agents.core.optimize.settings import OptimizerConfig
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
@@ -176,8 +176,8 @@ class MinibatchConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyConfig(MinibatchConfig):
-    """The settings of every algorithm that learns action values from a replay."""
+class ValueConfig(QNetworkConfig, MinibatchConfig):
+    """The settings of every agent that learns the values of actions from a replay."""
 
     title: ClassVar[str] = "Learning"
 
@@ -194,11 +194,18 @@ class OffPolicyConfig(MinibatchConfig):
     """This share of actions is random in training."""
     eval_epsilon: float = 0.001
     """This share of actions is random in evaluations."""
+    double: bool = False
+    """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
+    burn_in_steps: Steps = 0
+    """These many steps before a sequence only warm up a core (R2D2)."""
 
     def validate(self) -> None:
         super().validate()
         self.within_unit("epsilon", "eval_epsilon")
         self.at_least(1, "target_every_updates")
+        self.at_least(0, "burn_in_steps")
+        if self.core != "none":
+            self.multiple_of("sequence_steps", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

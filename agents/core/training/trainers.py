@@ -132,7 +132,7 @@ class OnlineTrainer(Trainer):
         self.num_envs = config.num_envs
         # When learning overlaps with acting, a copy acts with the weights before the update.
         overlaps = overlaps_learning(config)
-        self.behavior = agent.policy.copy() if overlaps else agent.policy
+        self.behavior = (agent.policy.copy() if overlaps else agent.policy).exploring()
         self.groups = self._make_groups(config)
         self.round_steps = config.num_envs * agent.horizon_steps
         self.returns: deque[float] = deque(maxlen=20)

@@ -4,10 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+from agents.core.types.inputs import Inputs
+
+
+class Transitions(Protocol):
+    """N transitions over n steps, as the loss of a value agent sees them.
+
+    They are those of a minibatch, or all steps of a minibatch of sequences.
+
+    Attributes:
+        inputs: the network's inputs in s.
+        next_inputs: the target network's inputs in s'.
+        selection_inputs: the network's inputs in s', when it chooses the next action.
+        action_B: actions a, int64 (N,), or float32 (N, K) if actions are continuous.
+        reward_B: discounted sums of n rewards.
+        discount_B: factors of the value of s': γⁿ, or 0 if the return ends.
+        outcome: the action, the reward and the discount.
+        legal_BA, next_legal_BA: bool, the legal actions in s and s'; None if all are legal.
+        uniform_BU: uniform random numbers in [0, 1) for the loss.
+    """
+
+    @property
+    def inputs(self) -> Inputs: ...
+    @property
+    def next_inputs(self) -> Inputs: ...
+    @property
+    def selection_inputs(self) -> Inputs: ...
+    @property
+    def action_B(self) -> Tensor: ...
+    @property
+    def reward_B(self) -> Tensor: ...
+    @property
+    def discount_B(self) -> Tensor: ...
+    @property
+    def outcome(self) -> tuple[Tensor, Tensor, Tensor]: ...
+    @property
+    def legal_BA(self) -> Tensor | None: ...
+    @property
+    def next_legal_BA(self) -> Tensor | None: ...
+    @property
+    def uniform_BU(self) -> Tensor: ...
+
+
+FORWARD_PASSES = 3
+"""Forward passes of a loss with noise of their own: in s, in s', and to choose in s'."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +67,12 @@ class Batch:
         next_obs: observations s' (B, ...), n steps later.
         weight_B: importance of each transition's loss.
         slot_B: position of each transition in its replay.
+        previous_BP, next_previous_BP: the previous action and reward before s and s'; None if the
+            network does not see them.
+        legal_BA, next_legal_BA: bool, the legal actions in s and s'; None if all are legal.
+        uniform: uniform random numbers (B, U); None if the loss needs none.
+        noise_BKE: normal numbers for noisy layers, the same in each row, for each of the K forward
+            passes; None without noisy layers.
     """
 
     obs: Tensor
@@ -31,11 +82,38 @@ class Batch:
     next_obs: Tensor
     weight_B: Tensor
     slot_B: Tensor
+    previous_BP: Tensor | None = None
+    next_previous_BP: Tensor | None = None
+    legal_BA: Tensor | None = None
+    next_legal_BA: Tensor | None = None
+    uniform: Tensor | None = None
+    noise_BKE: Tensor | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """The network's inputs in s."""
+        return Inputs.of(self.obs, self.previous_BP, noise_BE=noise_of(self, 0))
+
+    @property
+    def next_inputs(self) -> Inputs:
+        """The target network's inputs in s'."""
+        return Inputs.of(self.next_obs, self.next_previous_BP, noise_BE=noise_of(self, 1))
+
+    @property
+    def selection_inputs(self) -> Inputs:
+        """The network's inputs in s', with noise of their own."""
+        return replace(self.next_inputs, noise_BE=noise_of(self, 2))
 
     @property
     def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
         """The action, the n-step reward and the discount."""
         return self.action_B, self.reward_B, self.discount_B
+
+    @property
+    def uniform_BU(self) -> Tensor:
+        """Uniform random numbers for the loss."""
+        assert self.uniform is not None
+        return self.uniform
 
     @property
     def size(self) -> int:
@@ -56,6 +134,146 @@ class Batch:
         first = {name: each[:count] for name, each in tensors(self).items()}
         others = {name: each[count:] for name, each in tensors(self).items()}
         return replace(self, **first), replace(self, **others)
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """A minibatch of B sequences from a replay, each of L steps: a burn-in, T steps, and n more.
+
+    The loss learns from the T steps; it sees them as one minibatch of N = B * T transitions. The n
+    more steps are those in which the last returns bootstrap. A slot that holds the last observation
+    of an episode has no action; it stays in its sequence with a weight of 0.
+
+    Attributes:
+        obs_BL: observations (B, L, ...).
+        start_BL: bool, the step is the first of its episode.
+        memory_BS: the core's memory before the first step, when the policy acted.
+        action_BT, reward_BT, discount_BT: as in `Batch`, for each of the T steps.
+        next_time_BT: index in 0 to L - 1 of the step s' in which a return bootstraps.
+        weight_BT: importance of each step's loss; 0 without an action.
+        slot_B: position of each sequence's first step in its replay.
+        burn_in: number of steps before the T steps, which only warm up the memory.
+        previous_BLP: previous actions and rewards; None if the network does not see them.
+        legal_BLA: bool, the legal actions; None if all are legal.
+        uniform: uniform random numbers (B, T, U); None if the loss needs none.
+        noise_BKE: as in `Batch`.
+    """
+
+    obs_BL: Tensor
+    start_BL: Tensor
+    memory_BS: Tensor
+    action_BT: Tensor
+    reward_BT: Tensor
+    discount_BT: Tensor
+    next_time_BT: Tensor
+    weight_BT: Tensor
+    slot_B: Tensor
+    burn_in: int = 0
+    previous_BLP: Tensor | None = None
+    legal_BLA: Tensor | None = None
+    uniform: Tensor | None = None
+    noise_BKE: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of a sequence to learn from, T."""
+        return self.action_BT.shape[1]
+
+    @property
+    def inputs(self) -> Inputs:
+        """The network's inputs in the burn-in and in the T steps."""
+        used = self.burn_in + self.steps
+        whole = replace(self._whole(0), burn_in=self.burn_in)
+        return replace(
+            whole,
+            obs_BL=whole.obs_BL[:, :used],
+            previous_BLP=whole.previous_BLP[:, :used],
+            start_BL=whole.start_BL[:, :used],
+        )
+
+    @property
+    def next_inputs(self) -> Inputs:
+        """The target network's inputs, which return only the steps s'."""
+        return replace(self._whole(1), row_N=self._next_row_N)
+
+    @property
+    def selection_inputs(self) -> Inputs:
+        """The network's inputs, which return only the steps s'."""
+        return replace(self._whole(2), row_N=self._next_row_N)
+
+    def _whole(self, number: int) -> Inputs:
+        """The inputs of whole sequences, with the noise of a forward pass."""
+        previous_BLP = self.previous_BLP
+        if previous_BLP is None:
+            previous_BLP = torch.empty(*self.obs_BL.shape[:2], 0, device=self.obs_BL.device)
+        noise = noise_of(self, number)
+        return Inputs(self.obs_BL, previous_BLP, self.memory_BS, self.start_BL, noise)
+
+    @property
+    def _next_row_N(self) -> Tensor:
+        """Indices of the steps s' among all B * L steps."""
+        size, length = self.obs_BL.shape[:2]
+        first_B1 = torch.arange(size, device=self.obs_BL.device).unsqueeze(1) * length
+        return (first_B1 + self.next_time_BT).flatten()
+
+    @property
+    def action_B(self) -> Tensor:
+        """Actions (N,)."""
+        return self.action_BT.flatten(0, 1)
+
+    @property
+    def reward_B(self) -> Tensor:
+        """Discounted sums of the n rewards, (N,)."""
+        return self.reward_BT.flatten()
+
+    @property
+    def discount_B(self) -> Tensor:
+        """Factors of the values of s', (N,)."""
+        return self.discount_BT.flatten()
+
+    @property
+    def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The action, the n-step reward and the discount."""
+        return self.action_B, self.reward_B, self.discount_B
+
+    @property
+    def legal_BA(self) -> Tensor | None:
+        """Legal actions (N, A) in s."""
+        if self.legal_BLA is None:
+            return None
+        return self.legal_BLA[:, self.burn_in : self.burn_in + self.steps].flatten(0, 1)
+
+    @property
+    def next_legal_BA(self) -> Tensor | None:
+        """Legal actions (N, A) in s'."""
+        if self.legal_BLA is None:
+            return None
+        return self.legal_BLA.flatten(0, 1)[self._next_row_N]
+
+    @property
+    def uniform_BU(self) -> Tensor:
+        """Uniform random numbers (N, U) for the loss."""
+        assert self.uniform is not None
+        return self.uniform.flatten(0, 1)
+
+    @property
+    def size(self) -> int:
+        """Number of transitions, N."""
+        return self.action_BT.shape[0] * self.steps
+
+    @property
+    def weight(self) -> Tensor:
+        """Importance (N,) of each transition's loss."""
+        return self.weight_BT.flatten()
+
+    def split(self, shards: int) -> list[SequenceBatch]:
+        """The sequences in `shards` nearly equal parts, in order; views, not copies."""
+        return shards_of(self, shards)
+
+
+def noise_of(batch: Batch | SequenceBatch, number: int) -> Tensor | None:
+    """The noise (1, E) of a forward pass; None without noisy layers."""
+    return None if batch.noise_BKE is None else batch.noise_BKE[:1, number]
 
 
 @dataclass(frozen=True)
@@ -123,7 +341,7 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
-M = TypeVar("M", Batch, Sequences, DemoBatch)
+M = TypeVar("M", Batch, SequenceBatch, Sequences, DemoBatch)
 
 
 def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:
