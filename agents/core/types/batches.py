@@ -15,7 +15,7 @@ from agents.core.types.inputs import Inputs
 class Transitions(Protocol):
     """N transitions over n steps, as the loss of a value agent sees them.
 
-    They are those of a minibatch, or all steps of a minibatch of sequences.
+    A `Batch` or a `SequenceBatch` holds them.
 
     Attributes:
         inputs: the network's inputs in s.
