@@ -64,6 +64,7 @@ FULL = {
     "benchmarks",
     "capture",
     "checkpoint_content",
+    "compare",
     "contract",
     "dashboard",
     "demos_append",
