@@ -23,10 +23,10 @@ from agents.core.runs.run import Run
 from agents.core.system.device import tune_process
 from agents.core.training.config import flag, require
 from agents.core.training.demonstrator import Demonstrator
-from demos.actions import checked
 from demos.commands.replaying import checked_target, show
 from demos.dataset import Dataset
 from demos.policies import Policy, resolve
+from demos.recording import chosen
 from demos.replaying import Moment, checked_speed, moments, one_episode
 from demos.shipped import names_dataset, opened, shipped
 from envs import EnvSpec, UserError, command_line, spec
@@ -197,17 +197,19 @@ def game(played: EnvSpec, policy: Policy, seed: int, number: int) -> Iterator[Mo
         picture = drawn.reset(seeds, both)[0]
         policy.begin(1)
         start = both
+        reward = np.zeros(1, np.float32)
         total = 0.0
         yield moment(picture, number, 0, total, "none yet")
         for step in count(1):
-            returned = policy.act(obs.copy(), start.copy())
-            actions = checked(policy.name, returned, seen.single_action_space, 1)
+            space = seen.single_action_space
+            actions = chosen(policy, space, obs, start, reward, seen.legal)
             seen.send(actions)
             drawn.send(actions)
             now = seen.recv()
             then = drawn.recv()
             require_same_game(played, now, then)
             obs = now.obs
+            reward = now.reward
             start = now.terminated | now.truncated
             total += float(now.reward[0])
             picture = then.obs if then.final_obs is None else then.final_obs

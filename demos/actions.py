@@ -8,25 +8,31 @@ import numpy as np
 from gymnasium import Space, spaces
 
 from envs import UserError
+from envs.masks import are_legal
 from envs.observations import Unfit, described
 from envs.own_code import FAULTS
 from envs.tapes import first_and_last
 from envs.text import plain
 
 
-def checked(policy: str, returned: Any, space: Space, games: int) -> np.ndarray:
+def checked(
+    policy: str, returned: Any, space: Space, games: int, legal: np.ndarray | None = None
+) -> np.ndarray:
     """Converts a policy's actions for N games to an array (N, ...) in the space's own dtype.
 
     The policy may return a list instead of an array, and floats for whole numbers.
 
     Args:
         policy: name of the policy, for errors.
+        legal: bool (N, A), the actions that the environment allows now; None if all are allowed.
 
     Raises:
         UserError: the policy returned anything else; the message names it and what is allowed.
     """
     try:
-        return fitting(returned, space, games)
+        actions = fitting(returned, space, games)
+        require_legal(actions, space, legal)
+        return actions
     except Unfit as unfit:
         due = f"return an action for each game, {in_words(space)}"
         raise UserError(
@@ -54,6 +60,14 @@ def fitting(returned: Any, space: Space, games: int) -> np.ndarray:
     if fault is not None:
         raise Unfit(fault)
     return actions.astype(space.dtype, copy=False)
+
+
+def require_legal(actions: np.ndarray, space: Space, legal: np.ndarray | None) -> None:
+    """Raises Unfit if the environment's mask forbids one of the actions (N,)."""
+    legal_N = are_legal(space, actions, legal)
+    if not legal_N.all():
+        game = int(legal_N.argmin())
+        raise Unfit(f"with {actions[game]} for game {game}, which the action mask forbids now")
 
 
 def misfit(actions: np.ndarray, space: Space, games: int) -> str | None:

@@ -23,6 +23,7 @@ from demos.window import Screen, window
 from envs import EnvSpec, Tape, UserError, replay
 from envs.action_names import action_name
 from envs.backends import open_pool
+from envs.masks import are_legal
 from envs.output import tell
 from envs.pool import Pool
 from envs.screens import shows_windows, wished_driver
@@ -70,6 +71,11 @@ class Game:
         self.rewards.append(float(now.reward[0]))
         self.terminated, self.truncated = bool(now.terminated[0]), bool(now.truncated[0])
         self._see(now.obs if now.final_obs is None else now.final_obs)
+
+    def allows(self, action: Any) -> bool:
+        """Whether the environment's mask allows an action now."""
+        space = self._pool.single_action_space
+        return bool(are_legal(space, np.asarray(action)[None], self._pool.legal).all())
 
     @property
     def over(self) -> bool:
@@ -146,7 +152,7 @@ def one_game(game: Game, controls: Controls, screen: Screen, saved: int, deaf_s:
         if state != "playing":
             continue
         action = controls.action(keys)
-        if action is None:
+        if action is None or not game.allows(action):
             continue
         game.step(action)
         if game.over:

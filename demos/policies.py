@@ -23,7 +23,7 @@ SOURCES = ("random", "human", FORM, "sb3:FILE.zip", "runs/<run>")
 
 
 class RandomPolicy:
-    """Samples the action space uniformly."""
+    """Draws each allowed action with the same probability."""
 
     name = "random"
 
@@ -33,8 +33,15 @@ class RandomPolicy:
 
     def begin(self, games: int) -> None: ...
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        return np.stack([self.space.sample() for _ in obs])
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> np.ndarray:
+        masks = [None] * len(obs) if legal is None else legal.astype(np.int8)
+        return np.stack([self.space.sample(mask=mask) for mask in masks])
 
 
 def resolve(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> Policy:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from gymnasium import Space
 
 import envs
 from demos.actions import checked
 from demos.episode import Episode, Witness, newest
 from demos.verification import verify
 from envs import EnvSpec, Tape, signals
+from envs.masks import legal_in
 
 
 class Policy(Protocol):
@@ -28,12 +30,21 @@ class Policy(Protocol):
         """Begins this many new games; the earlier games are over."""
         ...
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Chooses actions (N, ...), an array or a list, from observations (N, ...).
 
+        The arrays are copies; the policy may write to them.
+
         Args:
-            obs: a copy; the policy may write to it.
             start: bool (N,), true for the first observation of an episode.
+            reward: float32 (N,), the rewards of the previous steps; 0 at an episode's start.
+            legal: bool (N, A), the allowed actions; None if the environment has no masks.
         """
         ...
 
@@ -61,7 +72,8 @@ def record(
 
     Raises:
         Interrupted: a signal asked the process to end; all yielded episodes are whole.
-        UserError: the policy returned an action that the environment lacks (`demos.actions`).
+        UserError: the policy returned an action that the environment lacks or forbids
+            (`demos.actions`).
     """
     judge = Judge(replayable)
     end = first_game + episodes
@@ -128,6 +140,29 @@ class Game:
         )
 
 
+def chosen(
+    policy: Policy,
+    space: Space,
+    obs: np.ndarray,
+    start: np.ndarray,
+    reward: np.ndarray,
+    legal: np.ndarray | None,
+) -> np.ndarray:
+    """The policy's actions for N games, checked.
+
+    Args:
+        reward: rewards of the previous steps, also at an episode's start.
+
+    Raises:
+        UserError: as `demos.actions.checked`.
+    """
+    # A policy may write to its arguments, so it gets copies.
+    shown = None if legal is None else legal.copy()
+    before = np.where(start, 0, reward).astype(np.float32)
+    returned = policy.act(obs.copy(), start.copy(), before, shown)
+    return checked(policy.name, returned, space, len(obs), legal)
+
+
 def _round(
     spec: EnvSpec,
     policy: Policy,
@@ -141,15 +176,15 @@ def _round(
     policy.begin(count)
     env = envs.make(spec, count, seed=seed, tape_steps=1, num_threads=num_threads, first_env=first)
     try:
-        obs, _ = env.reset()
+        obs, info = env.reset()
         games = [Game(spec, each) for each in obs]
         playing = np.ones(count, bool)
         start = np.ones(count, bool)
+        reward = np.zeros(count, np.float32)
         while playing.any():
             signals.check()
-            # A policy may write to its arguments, so it gets copies.
-            returned = policy.act(obs.copy(), start.copy())
-            actions = checked(policy.name, returned, env.single_action_space, count)
+            space = env.single_action_space
+            actions = chosen(policy, space, obs, start, reward, legal_in(info))
             obs, reward, terminated, truncated, info = env.step(actions)
             start = terminated | truncated
             reached = np.where(

@@ -28,6 +28,7 @@ from demos.sb3_actions import Choose, choice, epsilon_greedy, explores_unless_to
 from demos.sb3_archive import array_in, in_words, read_archive, text
 from demos.sb3_network import FAMILIES, Family, Layer, network, through
 from envs import EnvSpec, UserError, spaces_of
+from envs.masks import made_legal
 from envs.text import plain
 
 SPELLINGS = {
@@ -45,19 +46,37 @@ class Checkpoint:
     """The policy of a checkpoint, a `demos.recording.Policy`."""
 
     def __init__(
-        self, name: str, layers: list[Layer], choose: Choose, exploration: float, seed: int
+        self,
+        name: str,
+        layers: list[Layer],
+        choose: Choose,
+        exploration: float,
+        seed: int,
+        space: Space,
     ):
         self.name = name
         self.layers = layers
         self.choose = choose
         self.exploration = exploration
         self.generator = Generator().manual_seed(seed)
+        self.space = space
 
     def begin(self, games: int) -> None: ...
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> np.ndarray:
         outputs = through(self.layers, torch.from_numpy(obs))
-        return self.choose(outputs, self.exploration, self.generator).numpy()
+        if legal is not None:
+            # Of a Discrete space, the outputs are a value or logit for each action.
+            outputs = outputs.masked_fill(~torch.from_numpy(legal), -torch.inf)
+        actions = self.choose(outputs, self.exploration, self.generator).numpy()
+        # A random action of an ε-greedy policy may be illegal.
+        return made_legal(self.space, actions, legal)
 
 
 def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -> Checkpoint:
@@ -98,7 +117,8 @@ def checkpoint(name: str, spec: EnvSpec, seed: int, exploration: float | None) -
         allowed = "an epsilon from 0 to 1" if most == 1 else "a finite temperature from 0 up"
         raise UserError(f"--exploration {exploration:g}: must be {allowed}")
     how = f"{algorithm(archive.settings)}, {archive.digest}, {family.explores_by} {exploration:g}"
-    return Checkpoint(f"sb3:{plain(path.name)}, {how}", layers, choose, exploration, seed)
+    name = f"sb3:{plain(path.name)}, {how}"
+    return Checkpoint(name, layers, choose, exploration, seed, action_space)
 
 
 def algorithm(settings: dict[str, Any]) -> str:

@@ -18,19 +18,29 @@ FORM = "script:module:function"
 
 
 class Script:
-    """A policy that calls a user's function: observations (N, ...) to actions (N, ...)."""
+    """A policy that calls a user's function: observations (N, ...) to actions (N, ...).
 
-    def __init__(self, name: str, function: Callable[[np.ndarray], Any]):
+    A function with a parameter `legal` also gets the allowed actions, bool (N, A), or None.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]):
         self.name = name
         self.function = function
         self.source = file_of(function)
+        self.knows_legal = takes_legal(function)
 
     def begin(self, games: int) -> None: ...
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> Any:
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> Any:
         """Returns the function's result; raises a UserError if the function raises anything."""
         try:
-            return self.function(obs)
+            return self.function(obs, legal=legal) if self.knows_legal else self.function(obs)
         except FAULTS as error:
             raise UserError(f"the policy '{self.name}' {raised(error, self.source)}") from error
 
@@ -66,14 +76,25 @@ def script(name: str) -> Script:
     return Script(name, found)
 
 
+def takes_legal(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `legal` after the first, which may be given by name."""
+    try:
+        _, *later = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return any(each.name == "legal" and each.kind in named for each in later)
+
+
 def require_one_argument(name: str, function: Callable[..., Any]) -> None:
     """Checks that a function can be called with one argument; unknown signatures pass."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return
+    legal = {"legal": None} if takes_legal(function) else {}
     try:
-        signature.bind(np.zeros(1))
+        signature.bind(np.zeros(1), **legal)
     except TypeError as error:
         shown = f"{name.rpartition(':')[2]}{signature}"
         raise UserError(

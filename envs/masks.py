@@ -31,12 +31,17 @@ def legal_actions(mask: Any, space: Space) -> np.ndarray:
     """
     if not isinstance(space, spaces.Discrete):
         raise Unfit(f"an {KEY} for {space}, but only Discrete actions can have one")
+    return as_mask(mask, int(space.n))
+
+
+def as_mask(mask: Any, num_actions: int) -> np.ndarray:
+    """Converts a mask to bool (A,); raises Unfit if it is no mask of so many actions."""
     try:
         array = np.asarray(mask)
     except Exception:
         raise Unfit(f"{described(mask)} as {KEY}, which is not an array") from None
-    if array.shape != (space.n,):
-        raise Unfit(f"an {KEY} of shape {array.shape}, but there are {space.n} actions")
+    if array.shape != (num_actions,):
+        raise Unfit(f"an {KEY} of shape {array.shape}, but there are {num_actions} actions")
     if array.dtype.kind not in "biu" or not ((array == 0) | (array == 1)).all():
         raise Unfit(f"{described(mask)} as {KEY}, which must hold integers 0 and 1")
     if not array.any():
@@ -78,6 +83,14 @@ def made_legal(
     steps_N = np.take_along_axis(legal_NA, later_NA, axis=1).argmax(axis=1)
     legal_N = (index_N + steps_N) % legal_NA.shape[1] + space.start
     return np.where(among_N, legal_N, actions).astype(actions.dtype)
+
+
+def are_legal(space: Space, actions: np.ndarray, legal_NA: np.ndarray | None) -> np.ndarray:
+    """Which of the actions (N, ...) are allowed, bool (N,); all are without masks."""
+    if legal_NA is None:
+        return np.ones(len(actions), bool)
+    assert isinstance(space, spaces.Discrete)
+    return legal_NA[np.arange(len(actions)), actions.astype(np.int64) - space.start]
 
 
 def stacked(legal: Sequence[np.ndarray | None]) -> np.ndarray | None:

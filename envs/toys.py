@@ -200,6 +200,7 @@ def register() -> None:
     gymnasium.register("toy/CartPolePositions-v0", "envs.memory_toys:cart_pole_positions")
     gymnasium.register("toy/Target-v0", "envs.action_toys:Target")
     gymnasium.register("toy/Pair-v0", "envs.action_toys:Pair")
+    gymnasium.register("toy/Masked-v0", "envs.action_toys:Masked")
     for toy in (Identity, Bandit, Chain, Catch, Truncated):
         gymnasium.register(f"toy/{toy.__name__}-v0", f"{__name__}:{toy.__name__}")
 

@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from agents.core.policies.policy import Policy
 from agents.core.training.demonstrator import Loaded, own_exploration
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import PolicyInputs, State
 from envs import UserError
+from envs.masks import as_mask
 from envs.observations import Reader, Unfit, described
 from envs.registered import make_env, readable
 
@@ -24,10 +26,12 @@ class EpisodeState:
     Attributes:
         tensors: the state of the policy's network.
         rng: the random numbers of the episodes.
+        action_N: the last actions, as `Spaces.remembered` gives them.
     """
 
     tensors: State
     rng: EnvRng
+    action_N: np.ndarray
 
 
 class Player:
@@ -68,6 +72,7 @@ class Player:
         *,
         reward: float | np.ndarray = 0.0,
         first: bool | np.ndarray | None = None,
+        action_mask: Any = None,
     ) -> tuple[Any, EpisodeState]:
         """Chooses an action for an observation, or for each observation of a batch.
 
@@ -77,13 +82,16 @@ class Player:
             reward: the reward of the previous step, one number or (N,); 0 at an episode's begin.
             first: bool or (N,); true if the observation is the first of its episode, which resets
                 the policy's memory. By default it is true if `state` is None.
+            action_mask: the environment's `info["action_mask"]`, one mask or masks (N, A); needed
+                if the environment has masks.
 
         Returns:
             The action in the environment's form, or actions (N, ...), and the state for the next
             call.
 
         Raises:
-            UserError: the observation is not in the environment's space, or N has changed.
+            UserError: the observation is not in the environment's space, N has changed, or the
+                mask is missing or wrong.
         """
         obs_N, single = self._batch(obs)
         num_envs = len(obs_N)
@@ -92,19 +100,40 @@ class Player:
             rng = EnvRng(self.seed, num_envs)
             self.seed += 1
             began = True
-            state = EpisodeState(self.policy.initial_state(num_envs), rng)
+            none_N = self.policy.spaces.remembered_none(num_envs)
+            state = EpisodeState(self.policy.initial_state(num_envs), rng, none_N)
         elif state.rng.total != num_envs:
             raise UserError(
                 f"there are {num_envs} observations, but the state is of {state.rng.total} episodes"
             )
+        first_N = np.broadcast_to(np.asarray(began if first is None else first), num_envs)
+        action_N = state.action_N.copy()
+        action_N[first_N] = 0
         inputs = PolicyInputs(
             obs_N,
             np.broadcast_to(np.asarray(reward, np.float32), num_envs),
-            np.broadcast_to(np.asarray(began if first is None else first), num_envs),
+            first_N,
+            self._legal(action_mask, num_envs),
+            action_N,
         )
         output = self.policy.act(inputs, state.tensors, state.rng, self.exploration)
         action = output.action_N[0] if single else output.action_N
-        return action, EpisodeState(output.state, state.rng)
+        remembered_N = self.policy.spaces.remembered(output.action_N)
+        return action, EpisodeState(output.state, state.rng, remembered_N)
+
+    def _legal(self, action_mask: Any, num_envs: int) -> torch.Tensor | None:
+        """The masks bool (N, A); None if the environment has none."""
+        env_id = self.spec.env_id
+        count = self.policy.spaces.num_actions
+        if action_mask is None and self.policy.spaces.masked:
+            raise UserError(f"{env_id} has masks: act must get action_mask=info['action_mask']")
+        if action_mask is None:
+            return None
+        try:
+            rows = np.broadcast_to(np.asarray(action_mask), (num_envs, count))
+            return torch.from_numpy(np.stack([as_mask(row, count) for row in rows]))
+        except (Unfit, ValueError) as error:
+            raise UserError(f"{env_id}: act got {error}; there are {count} actions") from None
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """Observations (N, ...) in the network's form, and whether `obs` was a single one."""

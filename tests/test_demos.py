@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,9 +223,9 @@ def test_a_policy_is_told_where_episodes_start() -> None:
     starts: list[bool] = []
 
     class Watcher(RandomPolicy):
-        def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        def act(self, obs: np.ndarray, start: np.ndarray, *rest: Any) -> np.ndarray:
             starts.extend(start.tolist())
-            return super().act(obs, start)
+            return super().act(obs, start, *rest)
 
     (it,) = record(envs.spec("toy/Identity-v0"), Watcher(spaces.Discrete(4), 0), 1, 0, 1)
     assert starts == [True, *[False] * (len(it) - 1)]

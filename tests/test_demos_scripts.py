@@ -277,7 +277,7 @@ class Writing:
 
     def begin(self, games: int) -> None: ...
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def act(self, obs: np.ndarray, start: np.ndarray, *rest: Any) -> np.ndarray:
         choice = (obs.reshape(len(obs), -1).astype(np.float64).sum(1) > 0).astype(int)
         obs[...] = 77
         start[...] = True
@@ -287,7 +287,7 @@ class Writing:
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "toy/Catch-v0", "Pong"])
 def test_a_policy_that_writes_to_its_observations_changes_no_recording(env_id: str) -> None:
     class Reading(Writing):
-        def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
+        def act(self, obs: np.ndarray, start: np.ndarray, *rest: Any) -> np.ndarray:
             return super().act(obs.copy(), start.copy())
 
     spec = envs.spec(env_id).bounded(60)

@@ -16,6 +16,14 @@ from agents.core.training.building import spaces_of
 from agents.core.training.env_group import EnvGroup, earlier_state
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import ActOutput, PolicyInputs
+from demos import record
+from demos.human import Game
+from demos.policies import RandomPolicy
+from demos.sb3 import Checkpoint
+from demos.sb3_actions import drawn, epsilon_greedy
+from demos.scripts import Script
+from demos.verification import verify
+from envs.backends import open_pool
 from envs.masks import made_legal
 from envs.probe import difference
 
@@ -233,3 +241,72 @@ def test_the_previous_action_is_saved_and_an_earlier_checkpoint_has_none() -> No
     del state["action"]
     earlier = earlier_state(state, group.policy.spaces)
     np.testing.assert_array_equal(earlier["action"], [0, 0])
+
+
+MASKED = envs.spec("toy/Masked-v0").bounded(100)
+
+
+def test_the_masked_toy_pays_less_for_the_short_way_and_refuses_what_it_forbids() -> None:
+    toy = gymnasium.make("toy/Masked-v0")
+    _, info = toy.reset(seed=0)
+    np.testing.assert_array_equal(info["action_mask"], [1, 1, 0, 0])
+    _, reward, terminated, *_ = toy.step(1)
+    assert (reward, terminated) == (-3.0, True)
+    toy.reset()
+    total = 0.0
+    terminated = False
+    while not terminated:
+        _, reward, terminated, _, info = toy.step(int(info["action_mask"].argmax()))
+        total += float(reward)
+    assert total == -8.0
+    toy.reset()
+    with pytest.raises(ValueError, match="action 2 is illegal in state 0"):
+        toy.step(2)
+
+
+def test_random_play_takes_each_allowed_action_and_no_other() -> None:
+    episodes = list(record(MASKED, RandomPolicy(spaces.Discrete(4), 0), 20, seed=0))
+    assert {len(each) for each in episodes} == {1, 9}
+    assert all(verify(each) is None for each in episodes)
+
+
+def test_a_script_may_ask_for_the_masks_and_is_refused_an_illegal_action() -> None:
+    def knows(obs: np.ndarray, legal: np.ndarray) -> Any:
+        return legal.argmax(axis=1)
+
+    def guesses(obs: np.ndarray) -> Any:
+        return np.full(len(obs), 2)
+
+    (episode,) = record(MASKED, Script("script:m:knows", knows), 1, seed=0, num_envs=1)
+    assert len(episode) == 9
+    with pytest.raises(
+        envs.UserError, match="'script:m:guesses' returned .* with 2 for game 0, which the action m"
+    ):
+        list(record(MASKED, Script("script:m:guesses", guesses), 1, seed=0, num_envs=1))
+
+
+def test_a_checkpoint_of_sb3_chooses_among_the_allowed_actions() -> None:
+    class Linear:
+        def __call__(self, obs: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.0, 1.0, 2.0, 3.0]).expand(len(obs), -1)
+
+    legal = np.array([[1, 1, 0, 0], [0, 0, 0, 1], [1, 0, 1, 0]], bool)
+    obs = np.zeros((3, 9), np.float32)
+    start = np.zeros(3, bool)
+    layers: Any = [Linear()]
+    for choose, exploration in ((epsilon_greedy, 0.0), (epsilon_greedy, 1.0), (drawn, 5.0)):
+        policy = Checkpoint("sb3:x", layers, choose, exploration, 0, spaces.Discrete(4))
+        for _ in range(20):
+            actions = policy.act(obs, start, legal=legal)
+            assert legal[np.arange(3), actions].all()
+            if exploration == 0:
+                np.testing.assert_array_equal(actions, [1, 3, 2])
+
+
+def test_a_person_cannot_play_an_illegal_action() -> None:
+    pool = open_pool(MASKED, num_envs=1, num_threads=1, rgb=True)
+    with closing(pool):
+        game = Game(MASKED, pool, seed=3)
+        assert [game.allows(action) for action in range(4)] == [True, True, False, False]
+        game.step(0)
+        assert [game.allows(action) for action in range(4)] == [False, True, False, False]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
@@ -99,12 +100,22 @@ class Demonstrator:
         self.rng = EnvRng(self.seed + self.rounds, games)
         self.rounds += 1
         self.state = self.policy.initial_state(games)
+        self.action_N = self.policy.spaces.remembered_none(games)
 
-    def act(self, obs: np.ndarray, start: np.ndarray) -> np.ndarray:
-        # The recorder has no rewards to give, and none of our policies reads them.
-        inputs = PolicyInputs(obs, np.zeros(len(obs)), start)
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> np.ndarray:
+        self.action_N[start] = 0
+        reward_N = np.zeros(len(obs), np.float32) if reward is None else reward
+        legal_NA = None if legal is None else torch.from_numpy(legal)
+        inputs = PolicyInputs(obs, reward_N, start, legal_NA, self.action_N)
         output = self.policy.act(inputs, self.state, self.rng, self.exploration)
         self.state = output.state
+        self.action_N = self.policy.spaces.remembered(output.action_N)
         return output.action_N
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import envs
 from agents.core.nets.normalize import Moments, sums_of
 from agents.core.nets.pixels import Pixels
-from envs import EnvSpec
+from envs import EnvSpec, masks
 
 NUM_ENVS = 2
 STEPS = 512
@@ -32,11 +32,12 @@ def statistics(spec: EnvSpec) -> tuple[Tensor, Tensor]:
     """
     with closing(envs.make(spec, NUM_ENVS, seed=0, num_threads=NUM_ENVS)) as env:
         env.action_space.seed(0)
-        obs, _ = env.reset(seed=0)
+        obs, info = env.reset(seed=0)
         mean, variance = torch.zeros(2, *obs.shape[1:], dtype=torch.float64)
         moments = Moments(mean, variance, torch.zeros((), dtype=torch.float64))
         for _ in range(STEPS):
-            obs, *_ = env.step(env.action_space.sample())
+            mask = tuple(info[masks.KEY]) if masks.KEY in info else None
+            obs, *_, info = env.step(env.action_space.sample(mask=mask))
             moments.add(sums_of(torch.from_numpy(obs)))
     return moments.mean.float(), moments.variance.sqrt().float()
 
