@@ -231,9 +231,10 @@ def test_neither_loss_gives_the_target_a_gradient():
     assert logits_BZ.grad is not None
 
 
-@given(st.integers(0, 10_000))
-def test_the_divergence_is_never_negative(seed: int):
-    log_prob_BZ = torch.randn(8, 51, generator=torch.Generator().manual_seed(seed)).log_softmax(1)
+def test_the_divergence_is_never_negative():
+    # Without a bound, rounding makes a third of these up to 2e-7 below 0.
+    draw = torch.Generator().manual_seed(1)
+    log_prob_BZ = (10 * torch.randn(500, 51, generator=draw)).log_softmax(dim=1)
     divergence_B = categorical.kl(log_prob_BZ, log_prob_BZ.exp())
     assert (divergence_B >= 0).all()
     assert divergence_B.max() < 1e-5
@@ -276,3 +277,17 @@ def test_undiscounted_returns_have_a_bound_if_episodes_have():
 def test_no_bound_is_beyond_a_reward_in_every_step(gamma, n_step, density, horizon):
     bound = categorical.return_bound(gamma, n_step, 1.0, density, horizon)
     assert 1.0 <= bound <= max(1.0, sum(gamma**k for k in range(horizon))) * (1 + 1e-9)
+
+
+def test_no_equation_waits_for_the_device():
+    # Tensors of the meta device have no values, so that a look at one raises.
+    meta = torch.device("meta")
+    support_Z = categorical.support(-2.0, 2.0, 5, meta)
+    scalar_B, row_BZ = torch.empty(3, device=meta), torch.empty(3, 5, device=meta)
+    for mass_BZ in (
+        categorical.project(row_BZ, row_BZ, support_Z),
+        categorical.hl_gauss(scalar_B, support_Z, 0.5),
+    ):
+        assert mass_BZ.shape == (3, 5)
+        for loss in (categorical.cross_entropy, categorical.kl):
+            assert loss(row_BZ, mass_BZ).shape == (3,)

@@ -199,3 +199,13 @@ def test_the_losses_of_munchausen_and_their_gradients_equal_loops_in_float64():
         (gradient_BI,) = torch.autograd.grad(got, estimate_BI)
         (exact_gradient_BI,) = torch.autograd.grad(expected, exact_BI)
         assert torch.allclose(gradient_BI.double(), exact_gradient_BI, rtol=0, atol=1e-5)
+
+
+def test_no_equation_waits_for_the_device():
+    # Tensors of the meta device have no values, so that a look at one raises.
+    q_BA, quantiles_BAJ = torch.empty(3, 4, device="meta"), torch.empty(3, 4, 5, device="meta")
+    legal_BA = torch.empty(3, 4, dtype=torch.bool, device="meta")
+    action_B = torch.empty(3, dtype=torch.int64, device="meta")
+    assert munchausen.bonus(q_BA, action_B, 0.03, 0.9, -1.0, legal_BA).shape == (3,)
+    assert munchausen.soft_value(q_BA, q_BA, 0.03, legal_BA).shape == (3,)
+    assert munchausen.soft_value(quantiles_BAJ, q_BA, 0.03, legal_BA).shape == (3, 5)
