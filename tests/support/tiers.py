@@ -56,6 +56,7 @@ FAST = {
     "tiers",
     "torsos",
     "toys",
+    "value_networks",
     "words",
 }
 

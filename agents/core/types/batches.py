@@ -267,7 +267,7 @@ class SequenceBatch:
         return self.weight_BT.flatten()
 
     def split(self, shards: int) -> list[SequenceBatch]:
-        """The sequences in `shards` nearly equal parts, in order; views, not copies."""
+        """The sequences in `shards` nearly equal parts at most, in order; views, not copies."""
         return shards_of(self, shards)
 
 
@@ -345,8 +345,14 @@ M = TypeVar("M", Batch, SequenceBatch, Sequences, DemoBatch)
 
 
 def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:
-    """Splits a minibatch into nearly equal parts; `dim_of` gives the dimension of each tensor."""
-    parts = {name: t.tensor_split(shards, dim_of(name)) for name, t in tensors(batch).items()}
+    """Splits a minibatch into nearly equal parts; `dim_of` gives the dimension of each tensor.
+
+    No part is empty, so a minibatch of a few rows has fewer parts. A sequence is a row.
+    """
+    whole = tensors(batch)
+    rows = min(each.shape[dim_of(name)] for name, each in whole.items())
+    shards = min(shards, rows)
+    parts = {name: each.tensor_split(shards, dim_of(name)) for name, each in whole.items()}
     columns = zip(*parts.values(), strict=True)
     return [replace(batch, **dict(zip(parts, column, strict=True))) for column in columns]
 
