@@ -17,7 +17,7 @@ from agents.core.training.algorithms import algorithm
 from agents.core.training.building import spaces_of
 from agents.core.training.loop import Training
 from agents.core.training.trainers import trainer_of
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import workload
 from envs import spec
 
 T = TypeVar("T")
@@ -136,15 +136,15 @@ class TrainingLimit:
 
     def __init__(self, algo: str, config: Any, how: Callable[[Any, Any], Callable[[], object]]):
         self.contender = Joystick(algo, config)
-        workload = WORKLOADS[algo]
+        work = workload(algo)
         while self.contender.counts[1] == 0:
             self.contender.advance(1)
         agent = self.contender.agent
         # The learning rate is 0, because thousands of updates on one batch would diverge.
         agent.learner.set_learning_rate(0.0)
-        self.update = how(agent, workload.batch(agent))
+        self.update = how(agent, work.batch(agent))
         self.device = agent.policy.device
-        self.steps_per_update = config.batch_size / workload.samples_per_step(config)
+        self.steps_per_update = config.batch_size / work.samples_per_step(config)
         self.updates = 0
 
     @property

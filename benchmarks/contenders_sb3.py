@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from typing import Any
+
+import torch
 
 from benchmarks.contenders import UpdateCounter
 from benchmarks.workloads import NEVER
@@ -54,7 +57,20 @@ def a2c(config: Any) -> dict[str, Any]:
     return {**actor_critic(config), "use_rms_prop": True, "rms_prop_eps": eps}
 
 
-ARGUMENTS = {"dqn": dqn, "ppo": ppo, "a2c": a2c}
+ARGUMENTS = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo, "a2c": a2c}
+
+PACKAGES = {"qrdqn": "sb3_contrib"}
+"""The packages of the agents that are not in Stable-Baselines3 itself."""
+
+
+def network(algo: str, config: Any) -> dict[str, Any]:
+    """Arguments of the network and its optimizer."""
+    arguments: dict[str, Any] = {"optimizer_kwargs": {"eps": config.optimizer_epsilon}}
+    if algo == "qrdqn":
+        # With its own optimizer it would ignore our epsilon.
+        arguments["optimizer_class"] = torch.optim.Adam
+        arguments["n_quantiles"] = config.num_quantiles
+    return arguments
 
 
 class StableBaselines:
@@ -64,20 +80,20 @@ class StableBaselines:
     """
 
     def __init__(self, algo: str, config: Any):
-        import stable_baselines3  # pyright: ignore[reportMissingImports]
         from stable_baselines3.common import (  # pyright: ignore[reportMissingImports]
             env_util,
             vec_env,
         )
 
         env = env_util.make_atari_env(config.env_id, config.num_envs, seed=config.seed)
-        self.model = getattr(stable_baselines3, algo.upper())(
+        package = importlib.import_module(PACKAGES.get(algo, "stable_baselines3"))
+        self.model = getattr(package, algo.upper())(
             "CnnPolicy",
             vec_env.VecFrameStack(env, 4),
             learning_rate=config.learning_rate.start,
             gamma=config.gamma,
             max_grad_norm=config.max_grad_norm,
-            policy_kwargs={"optimizer_kwargs": {"eps": config.optimizer_epsilon}},
+            policy_kwargs=network(algo, config),
             device=config.device,
             seed=config.seed,
             **ARGUMENTS[algo](config),

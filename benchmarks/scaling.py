@@ -26,7 +26,7 @@ from benchmarks.isolated_process import in_own_process
 from benchmarks.machine import write_result
 from benchmarks.phases import Phases, points, settings, warm_up
 from benchmarks.throughput import CALIBRATION_STEPS, turn
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import workload
 from envs import UserError, command_line, spec
 from envs.entry import command as one_line_errors
 
@@ -100,7 +100,7 @@ def measure(algo: str, config: Any, seconds: float) -> dict[str, Any]:
         **contender.about,
         "threads": compute.shards * compute.threads_per_shard,
         "steps_per_second": round(speed, 1),
-        "samples_per_second": round(speed * WORKLOADS[algo].samples_per_step(config), 1),
+        "samples_per_second": round(speed * workload(algo).samples_per_step(config), 1),
         "shares": {name: round(share, 4) for name, share in phases.shares.items()},
         "resident_bytes": psutil.Process().memory_info().rss,
     }

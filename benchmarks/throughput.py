@@ -1,10 +1,12 @@
 """Compares the steps per second of our agent with a peer's, at the same work per step.
 
     python -m benchmarks.throughput --algo ppo --against sb3
+    python -m benchmarks.throughput --algo qrdqn --beside dqn
 
 `benchmarks.workloads` defines the work. Each contender runs in a separate process, with the
 allocator and the threads that its users get. The contenders take turns, so that other work on the
-machine affects all of them. The peer counts with its faster set-up.
+machine affects all of them. The peer counts with its faster set-up. It is sb3-contrib's QR-DQN for
+ours. An algorithm that the peer lacks has the peer's DQN beside it.
 
 Two contenders only learn, on a fixed batch: "limit" with the loop of a tutorial, "learner" with our
 learner's update. Our share of the faster one shows the cost of the rest of training. The contender
@@ -32,9 +34,9 @@ import envs
 from agents.core.system.device import resolve_device
 from agents.core.training.config import require, to_json
 from benchmarks.contenders import CONTENDERS, Contender
-from benchmarks.contenders_sb3 import StableBaselines
+from benchmarks.contenders_sb3 import ARGUMENTS, PACKAGES, StableBaselines
 from benchmarks.machine import write_result
-from benchmarks.workloads import WORKLOADS, make_config
+from benchmarks.workloads import make_config, workload
 from envs import UserError, command_line
 from envs.entry import command as one_line_errors
 
@@ -49,9 +51,20 @@ CALIBRATION_STEPS = 256
 """Steps after the warm-up from which the number of steps in a turn is estimated."""
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """A contender: its name in the table, its maker's name, its algorithm and its config."""
+
+    side: str
+    maker: str
+    algo: str
+    config: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    algo: Literal["dqn", "ppo", "a2c"] = "dqn"  # The algorithm to measure.
+    algo: str = "dqn"  # The algorithm to measure.
+    beside: tuple[str, ...] = ()  # Other algorithms of ours that take turns with it.
     against: Literal["sb3"] = "sb3"  # The peer: Stable-Baselines3.
     game: str = "Pong"  # Atari game; its protocol is <game>NoFrameskip-v4.
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # Our precision; the peer's is fp32.
@@ -61,12 +74,29 @@ class Arguments:
     seconds: float = 20.0  # Length of a turn.
     rounds: int = 3  # Turns of each contender, after a first turn that does not count.
 
-    def config(self) -> Any:
-        """The config of our contenders."""
+    def config(self, algo: str = "") -> Any:
+        """The config of our contenders; "" is the algorithm to measure."""
         changed: dict[str, Any] = {"num_envs": self.num_envs} if self.num_envs else {}
         for name in ("precision", "device", "env_splits"):
             changed[name] = getattr(self, name)
-        return make_config(self.algo, self.game, **changed)
+        return make_config(algo or self.algo, self.game, **changed)
+
+    @property
+    def peer(self) -> str:
+        """The algorithm that the peer trains."""
+        return self.algo if self.algo in ARGUMENTS else "dqn"
+
+    def entrants(self) -> list[Entrant]:
+        """All contenders."""
+        config = self.config()
+        found = [Entrant(name, name, self.algo, config) for name in CONTENDERS]
+        for algo in self.beside:
+            found.append(Entrant(f"joystick {algo}", "joystick", algo, self.config(algo)))
+        of_peer = self.config(self.peer)
+        for num_envs in workload(self.peer).peer_num_envs or (config.num_envs,):
+            changed = dataclasses.replace(of_peer, num_envs=num_envs)
+            found.append(Entrant(self.against, self.against, self.peer, changed))
+        return found
 
 
 def turn(contender: Contender, steps: int) -> tuple[float, float]:
@@ -80,7 +110,7 @@ def turn(contender: Contender, steps: int) -> tuple[float, float]:
 def serve(make: Make, algo: str, config: Any, connection: Connection) -> None:
     """Runs in a contender's process: warms up, then trains a turn for each received duration."""
     contender = make(algo, config)
-    contender.advance(WORKLOADS[algo].warm_up_steps)
+    contender.advance(workload(algo).warm_up_steps)
     steps_per_second, _ = turn(contender, CALIBRATION_STEPS)
     connection.send(contender.about)
     for seconds in iter(connection.recv, None):
@@ -119,27 +149,24 @@ def take_turns(
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """The speeds of all contenders over the rounds, their medians and the ratio."""
-    algo = arguments.algo
-    config = arguments.config()
-    entrants = [(name, config) for name in CONTENDERS]
-    for num_envs in WORKLOADS[algo].peer_num_envs or (config.num_envs,):
-        entrants.append((arguments.against, dataclasses.replace(config, num_envs=num_envs)))
     with ExitStack() as stack:
         # One after the other: a contender that sets up would disturb the warm-up of another.
         contenders = []
         records = []
-        for name, its_config in entrants:
-            connection = stack.enter_context(process(MAKERS[name], algo, its_config))
-            numbers = {key: getattr(its_config, key) for key in ("num_envs", "batch_size")}
-            records.append({"side": name, **connection.recv(), **numbers})
+        for each in arguments.entrants():
+            made = process(MAKERS[each.maker], each.algo, each.config)
+            connection = stack.enter_context(made)
+            numbers = {key: getattr(each.config, key) for key in ("num_envs", "batch_size")}
+            about = {"side": each.side, "algo": each.algo}
+            records.append({**about, **connection.recv(), **numbers})
             contenders.append(connection)
         turns = take_turns(contenders, arguments.seconds, arguments.rounds)
     for record, its_turns in zip(records, turns, strict=True):
         updates_per_step = its_turns[-1][1]
         record["samples_per_step"] = round(updates_per_step * record["batch_size"], 2)
         record["rounds"] = [round(steps_per_second, 1) for steps_per_second, _ in its_turns]
-    about = {"seconds_per_turn": arguments.seconds, "config": to_json(config)}
-    return about | summary(records)
+    config = to_json(arguments.config())
+    return {"seconds_per_turn": arguments.seconds, "config": config, **summary(records)}
 
 
 def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
@@ -162,12 +189,25 @@ def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
             round(mine / theirs, 2)
             for mine, theirs in zip(ours["rounds"], best["rounds"], strict=True)
         ],
+        "beside": {
+            name: round(speed["joystick"] / its, 2)
+            for name, its in speed.items()
+            if name.startswith("joystick ")
+        },
     }
 
 
 def show(result: dict[str, Any]) -> None:
     """Prints the contenders as a table, and the ratio below it."""
-    columns = ("side", "num_envs", "precision", "device", "samples_per_step", "steps_per_second")
+    columns = (
+        "side",
+        "algo",
+        "num_envs",
+        "precision",
+        "device",
+        "samples_per_step",
+        "steps_per_second",
+    )
     table = Table(*(name.replace("_", " ") for name in columns), "rounds", box=None)
     for contender in result["sides"]:
         rounds = ", ".join(f"{speed:.0f}" for speed in contender["rounds"])
@@ -179,6 +219,8 @@ def show(result: dict[str, Any]) -> None:
         f"{result['share_of_limit_with_acting']:.0%} of learning and acting in turns"
     )
     console.print(f"{result['ratio']} times the peer (by round: {result['ratio_of_each_round']})")
+    for name, ratio in result["beside"].items():
+        console.print(f"{ratio} times {name}")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -188,12 +230,14 @@ def main(args: list[str] | None = None) -> None:
         )
         require(arguments.rounds >= 1, "rounds", arguments.rounds, "at least 1")
         require(arguments.seconds > 0, "seconds", arguments.seconds, "above 0")
-        if importlib.util.find_spec("stable_baselines3") is None:
-            raise UserError("stable-baselines3 is not installed: pip install -e '.[bench]'")
         # Errors are found here, because a contender's process would print a traceback.
-        config = arguments.config()
-        config.validate()
-        envs.spec(config.env_id)
+        for entrant in arguments.entrants():
+            entrant.config.validate()
+        envs.spec(arguments.config().env_id)
+        package = PACKAGES.get(arguments.peer, "stable_baselines3")
+        if importlib.util.find_spec(package) is None:
+            name = package.replace("_", "-")
+            raise UserError(f"{name} is not installed: pip install -e '.[dev]'")
         resolve_device(arguments.device)
         result = measure(arguments)
         show(result)

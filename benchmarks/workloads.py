@@ -2,17 +2,21 @@
 
 The game is <game>NoFrameskip-v4, and the network is the Nature CNN with 512 hidden units. DQN
 trains on 32 transitions every 4 steps, with one-step targets and a target copy every 1,000 steps.
-PPO and A2C have their published settings for Atari. Their schedules are constant, so that the work
-does not depend on the duration of the measurement.
+Every other algorithm of values has the same work, where it has the same settings. PPO and A2C have
+their published settings for Atari. All schedules are constant, so that the work does not depend on
+the duration of the measurement.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agents.core.training.algorithms import algorithm
+from agents.core.training.algorithms import algorithm, algorithms
+from agents.core.training.config import ValueConfig
+from envs import UserError
 
 NEVER = 10**9
 
@@ -53,29 +57,33 @@ class Workload:
     peer_num_envs: tuple[int, ...] = ()
 
 
+VALUES = Workload(
+    settings={
+        "num_envs": 8,
+        "batch_size": 32,
+        "samples_per_step": 8.0,
+        "buffer_size": 100_000,
+        "learning_starts_steps": 1_000,
+        "target_every_updates": 250,
+        "n_step": 1,
+        "double": False,
+        "dueling": False,
+        "priority_exponent": 0.0,
+        "learning_rate": 1e-4,
+        "max_grad_norm": 10.0,
+        "epsilon": 0.05,
+        # Stable-Baselines3's QR-DQN has the paper's number.
+        "num_quantiles": 200,
+    },
+    samples_per_step=lambda config: config.samples_per_step,
+    batch=lambda agent: agent.minibatch(*(each[0] for each in agent.draw(1))),
+    warm_up_steps=1_256,
+    # As its users run DQN, and with the environments together.
+    peer_num_envs=(1, 8),
+)
+"""The work of every algorithm of values; a setting that one lacks is left out."""
+
 WORKLOADS = {
-    "dqn": Workload(
-        settings={
-            "num_envs": 8,
-            "batch_size": 32,
-            "samples_per_step": 8.0,
-            "buffer_size": 100_000,
-            "learning_starts_steps": 1_000,
-            "target_every_updates": 250,
-            "n_step": 1,
-            "double": False,
-            "dueling": False,
-            "priority_exponent": 0.0,
-            "learning_rate": 1e-4,
-            "max_grad_norm": 10.0,
-            "epsilon": 0.05,
-        },
-        samples_per_step=lambda config: config.samples_per_step,
-        batch=lambda agent: agent.replay.sample(agent.replay.draw(agent.config.batch_size)),
-        warm_up_steps=1_256,
-        # As its users run DQN, and with the environments together.
-        peer_num_envs=(1, 8),
-    ),
     "ppo": Workload(
         settings={
             **ACTOR_CRITIC,
@@ -111,7 +119,32 @@ WORKLOADS = {
 }
 
 
+def workload(algo: str) -> Workload:
+    """The work of an algorithm.
+
+    Raises:
+        UserError: no work is defined for the algorithm.
+    """
+    if algo in WORKLOADS:
+        return WORKLOADS[algo]
+    if issubclass(algorithm(algo).Config, ValueConfig):
+        return VALUES
+    raise UserError(f"no work is defined for {algo}, only for {', '.join(measurable())}")
+
+
+def measurable() -> list[str]:
+    """The names of the algorithms with a work."""
+    return [
+        algo
+        for algo in algorithms()
+        if algo in WORKLOADS or issubclass(algorithm(algo).Config, ValueConfig)
+    ]
+
+
 def make_config(algo: str, game: str = "Pong", **changed: Any) -> Any:
     """The algorithm's config for its workload; the peers' arguments derive from it."""
-    settings = EVERYWHERE | WORKLOADS[algo].settings | {"env_id": f"{game}NoFrameskip-v4"}
-    return algorithm(algo).Config(**(settings | changed))
+    kind = algorithm(algo).Config
+    settings = EVERYWHERE | workload(algo).settings | {"env_id": f"{game}NoFrameskip-v4"}
+    has = {field.name for field in dataclasses.fields(kind) if field.init}
+    known = {name: value for name, value in settings.items() if name in has}
+    return kind(**(known | changed))

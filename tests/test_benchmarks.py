@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from benchmarks.contenders import CONTENDERS, Contender, Joystick
 from benchmarks.contenders_sb3 import StableBaselines
 from benchmarks.isolated_process import in_own_process
 from benchmarks.phases import ELSE, Phases, points, settings
-from benchmarks.workloads import WORKLOADS, make_config
+from benchmarks.workloads import make_config, measurable
 from envs import UserError
 
 
@@ -41,15 +41,17 @@ def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "dqn": {"learning_starts_steps": 32},
     "ppo": {"num_envs": 4, "horizon_steps": 16, "batch_size": 32},
     "a2c": {"num_envs": 4},
 }
-UPDATES_PER_STEP = {"dqn": 1 / 4, "ppo": 4 / 32, "a2c": 1 / 20}
+OF_VALUES = {"learning_starts_steps": 32}
+UPDATES_PER_STEP = {"ppo": 4 / 32, "a2c": 1 / 20}
+UPDATES_PER_STEP_OF_VALUES = 1 / 4
 
 
 def small(algo: str, **changed: Any) -> Any:
-    settings = {"precision": "fp32", "device": "cpu", "num_threads": 1, **SMALL[algo], **changed}
+    its = SMALL.get(algo, OF_VALUES)
+    settings = {"precision": "fp32", "device": "cpu", "num_threads": 1, **its, **changed}
     return make_config(algo, **settings)
 
 
@@ -60,23 +62,30 @@ def updates_per_step(contender: Contender) -> float:
     return updates
 
 
-@pytest.mark.parametrize("algo", WORKLOADS)
-@pytest.mark.parametrize("name", CONTENDERS)
+EVERY_CONTENDER = [(name, algo) for algo in ("dqn", "ppo", "a2c") for name in CONTENDERS]
+OTHERS = [("learner", algo) for algo in measurable() if algo not in ("dqn", "ppo", "a2c")]
+
+
+@pytest.mark.parametrize(("name", "algo"), [*EVERY_CONTENDER, *OTHERS])
 def test_all_but_acting_do_as_many_updates(name: str, algo: str) -> None:
-    expected = 0 if name == "acting" else UPDATES_PER_STEP[algo]
+    learning = UPDATES_PER_STEP.get(algo, UPDATES_PER_STEP_OF_VALUES)
+    expected = 0 if name == "acting" else learning
     assert updates_per_step(CONTENDERS[name](algo, small(algo))) == expected
 
 
-@pytest.mark.parametrize(("algo", "num_envs"), [("dqn", 1), ("dqn", 8), ("ppo", 4), ("a2c", 4)])
+@pytest.mark.parametrize(
+    ("algo", "num_envs"), [("dqn", 1), ("dqn", 8), ("qrdqn", 8), ("ppo", 4), ("a2c", 4)]
+)
 def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
-    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("sb3_contrib")
     contender = StableBaselines(algo, small(algo, num_envs=num_envs))
-    assert updates_per_step(contender) == UPDATES_PER_STEP[algo]
+    expected = UPDATES_PER_STEP.get(algo, UPDATES_PER_STEP_OF_VALUES)
+    assert updates_per_step(contender) == expected
 
 
-@pytest.mark.parametrize("algo", WORKLOADS)
+@pytest.mark.parametrize("algo", contenders_sb3.ARGUMENTS)
 def test_the_peer_has_as_large_a_network_and_the_same_optimizer(algo: str) -> None:
-    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("sb3_contrib")
     config = small(algo)
     ours = Joystick(algo, config).agent.learner.parts["policy"]
     theirs = StableBaselines(algo, config)
@@ -94,11 +103,26 @@ def test_values_count_the_same_in_both_losses(algo: str) -> None:
     assert contenders_sb3.ARGUMENTS[algo](config)["vf_coef"] * 3.0**2 == ours
 
 
-def test_every_algorithm_can_be_measured() -> None:
-    names = get_args(get_type_hints(throughput.Arguments)["algo"])
-    assert list(names) == list(WORKLOADS) == list(contenders_sb3.ARGUMENTS)
+def test_every_algorithm_of_values_can_be_measured_beside_dqn_and_a_peer() -> None:
+    names = measurable()
+    assert {*names} >= {"a2c", "dqn", "ppo", "qrdqn"} == {*contenders_sb3.ARGUMENTS}
     for algo in names:
-        throughput.Arguments(algo=algo).config().validate()
+        entrants = throughput.Arguments(algo=algo, beside=("dqn",)).entrants()
+        for each in entrants:
+            each.config.validate()
+        assert [each.side for each in entrants][: len(CONTENDERS) + 1] == [
+            *(*CONTENDERS, "joystick dqn"),
+        ]
+        assert entrants[-1].algo == (algo if algo in contenders_sb3.ARGUMENTS else "dqn")
+
+
+def test_an_algorithm_without_a_work_is_refused_with_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = error_line(lambda: throughput.main(["--algo", "bc"]), capsys)
+    assert line.startswith("no work is defined for bc, only for a2c, ")
+    line = error_line(lambda: throughput.main(["--beside", "dqm"]), capsys)
+    assert line.startswith("unknown algorithm 'dqm'")
 
 
 def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
@@ -107,6 +131,7 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
         "limit": (400, 440, 500),
         "learner": (410, 400, 420),
         "acting": (1320, 1320, 1320),
+        "joystick dqn": (220, 200, 400),
     }
     contenders = [{"side": name, "rounds": list(rounds)} for name, rounds in speeds.items()]
     contenders += [
@@ -116,6 +141,7 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
     result = throughput.summary(contenders)
     assert result["ratio"] == 3.0  # 330 / 110, of the medians.
     assert result["ratio_of_each_round"] == [2.73, 2.75, 6.0]
+    assert result["beside"] == {"joystick dqn": 1.5}  # 330 / 220
     assert result["share_of_limit"] == 0.75  # 330 / 440
     assert result["limit_with_acting"] == 330.0  # 1 / (1 / 440 + 1 / 1320)
     assert result["share_of_limit_with_acting"] == 1.0
