@@ -40,7 +40,8 @@ class Categorical:
         """Draws actions int64 (..., N, K) with probability proportional to p**(1 / temperature).
 
         The method is the Gumbel-max trick (https://arxiv.org/abs/1411.0030), so temperature 0 gives
-        the likeliest action. It draws the same random numbers at every temperature.
+        the likeliest action. An infinite temperature gives each possible action alike. It draws the
+        same random numbers at every temperature.
         """
         chosen = []
         for log_prob_NA in self.log_probs:
@@ -48,7 +49,11 @@ class Categorical:
                 log_prob_NA.device, non_blocking=True
             )
             gumbel_NA = -torch.log(-torch.log(uniform_NA.clamp_min(1e-20)))
-            chosen.append((log_prob_NA + temperature * gumbel_NA).argmax(dim=-1))
+            if math.isinf(temperature):
+                noisy_NA = gumbel_NA.masked_fill(log_prob_NA == -math.inf, -math.inf)
+            else:
+                noisy_NA = log_prob_NA + temperature * gumbel_NA
+            chosen.append(noisy_NA.argmax(dim=-1))
         return torch.stack(chosen, dim=-1)
 
     def mode(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,8 +100,11 @@ class ClonePolicy(Policy):
         distribution = self.distribution(inputs.obs)
         if inputs.legal_NA is not None:
             distribution = masked(distribution, inputs.legal_NA.to(self.device))
-        action_NK = distribution.sample(rng, exploration)
-        return ActOutput(self.spaces.playable(action_NK.cpu().numpy()), state)
+        return ActOutput(self._playable(distribution.sample(rng, exploration)), state)
+
+    def _playable(self, action_NK: Tensor) -> np.ndarray:
+        """Converts the distribution's actions to the environment's."""
+        return self.spaces.playable(action_NK.cpu().numpy())
 
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:

@@ -39,6 +39,7 @@ BUILT_IN = {
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
     "qrdqn": Listed("agents.qrdqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
+    "sac": Listed("agents.sac", "soft actor-critic, for continuous and discrete actions"),
 }
 
 

@@ -209,6 +209,38 @@ class ValueConfig(QNetworkConfig, MinibatchConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OffPolicyActorConfig(MinibatchConfig):
+    """The settings of every algorithm that learns an actor and critics from a replay."""
+
+    title: ClassVar[str] = "Learning"
+
+    # The values of the paper of SAC (https://arxiv.org/abs/1812.05905), table 1.
+    learning_rate: Linear = constant(3e-4)
+    optimizer_epsilon: float = 1e-8
+    max_grad_norm: float = 0.0
+    buffer_size: Samples = 1_000_000
+    priority_exponent: float = 0.0
+    batch_size: Samples = 256
+    samples_per_step: Annotated[float, Unit("SAMPLES")] = 256.0
+    learning_starts_steps: Steps = 1_000
+    """The first update comes after this many steps; until then, actions are uniformly random."""
+
+    target_every_updates: Updates = 1
+    """Two renewals of the target critics are this many updates apart."""
+    target_share: float = 0.005
+    """A renewal moves the target critics toward the critics by this share, τ; 1 copies them."""
+    eval_temperature: float = 0.0
+    """Evaluations multiply the policy's variance by this; 0 is the mode."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(1, "target_every_updates")
+        self.at_least(0, "eval_temperature")
+        self.above_zero("target_share")
+        self.within_unit("target_share")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig):
     """The settings of every algorithm that learns from rollouts."""
 

@@ -147,9 +147,12 @@ class Training:
             charts = {
                 "charts/SPS": (self.step - first_step) / (time.perf_counter() - start),
                 "charts/learning_rate": self.agent.learner.learning_rate,
-                f"charts/{self.agent.policy.explores_by}": self.agent.exploration(self.step),
                 "charts/memory_gb": psutil.Process().memory_info().rss / 1e9,
             }
+            exploration = self.agent.exploration(self.step)
+            # An infinite temperature, of uniform actions, has no place on a chart.
+            if math.isfinite(exploration):
+                charts[f"charts/{self.agent.policy.explores_by}"] = exploration
             logger.metrics(self.step, {**means, **charts})
         self.started_at = (self.step, time.perf_counter())
 

@@ -1,0 +1,94 @@
+"""Off-policy actor-critics: critics judge replayed actions, and an actor follows the critics.
+
+This module holds the critics, their target copies and the random numbers of the actions that losses
+draw. An algorithm's own file holds its losses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.core.data.replay_store import ChunkStore
+from agents.core.math.schedules import stream_seed
+from agents.core.nets.critics import move_toward
+from agents.core.nets.pixels import Pixels
+from agents.core.optimize.learner import Part
+from agents.core.policies.policy import Policy, frozen_copy
+from agents.core.system.codec import like
+from agents.core.system.device import to_device
+from agents.core.training.off_policy import ReplayAlgorithm
+from agents.core.types.batches import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyBatch(Batch):
+    """A minibatch with normal numbers for the actions that a loss draws.
+
+    Attributes:
+        normal_BK: for the actions in s; K is 0 if actions are discrete.
+        next_normal_BK: for the actions in s'.
+    """
+
+    normal_BK: Tensor
+    next_normal_BK: Tensor
+
+
+class OffPolicyActorCritic(ReplayAlgorithm):
+    """Trains the parts "policy" and "critic"; a target copy of the critics follows slowly.
+
+    Every `target_every_updates` updates, the copy moves toward the critics by `target_share`.
+
+    Attributes:
+        actor: the policy's network, which maps observations to a distribution.
+        critic: the critics, which the policy's weights do not hold.
+    """
+
+    target: Any
+
+    def __init__(self, config: Any, policy: Policy, critic: nn.Module):
+        see_alike(policy.network, critic)
+        critic = critic.to(policy.device)
+        super().__init__(config, policy, frozen_copy(critic), config.target_every_updates)
+        self.actor: Any = policy.network
+        self.critic: Any = critic
+        self.learner.parts["critic"] = Part(critic, config, in_policy=False)
+        self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "drawn actions"))
+
+    def exploration(self, step: int) -> float:
+        """The temperature 1; infinite, for uniform actions, until learning starts."""
+        return 1.0 if step >= self.config.learning_starts_steps else float("inf")
+
+    def renew(self) -> None:
+        target = list(self.target.parameters())
+        move_toward(target, list(self.critic.parameters()), self.config.target_share)
+
+    def draw(self, count: int) -> tuple[Tensor, ...]:
+        spaces = self.policy.spaces
+        size = (count, 2, self.config.batch_size, spaces.action_parts * spaces.continuous)
+        normal = to_device(torch.randn(size, generator=self.generator), self.policy.device)
+        return (*super().draw(count), normal)
+
+    def minibatch(self, *random: Tensor) -> NoisyBatch:
+        uniform_B, normal_2BK = random
+        batch = super().minibatch(uniform_B)
+        return NoisyBatch(**vars(batch), normal_BK=normal_2BK[0], next_normal_BK=normal_2BK[1])
+
+    def state_dict(self, store: ChunkStore) -> dict[str, Any]:
+        return {**super().state_dict(store), "drawn_actions": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], store: ChunkStore) -> None:
+        drawn = like(state["drawn_actions"], self.generator.get_state(), "drawn_actions")
+        super().load_state_dict(state, store)
+        self.generator.set_state(drawn)
+
+
+def see_alike(network: nn.Module, other: nn.Module) -> None:
+    """Gives a second network the first one's scales of pixels."""
+    own = [module for module in other.modules() if isinstance(module, Pixels)]
+    theirs = [module for module in network.modules() if isinstance(module, Pixels)]
+    for mine, first in zip(own, theirs, strict=True):
+        mine.load_state_dict(first.state_dict())
