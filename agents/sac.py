@@ -194,8 +194,10 @@ class DiscreteSAC(SAC):
 
 
 def legal(policy: Categorical, legal_BA: Tensor | None) -> Categorical:
-    """The policy without illegal actions."""
-    return policy if legal_BA is None else masked(policy, legal_BA)
+    """The policy without illegal actions; a last observation may have no legal action."""
+    if legal_BA is None:
+        return policy
+    return masked(policy, legal_BA | ~legal_BA.any(dim=1, keepdim=True))
 
 
 if __name__ == "__main__":

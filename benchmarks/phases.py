@@ -19,7 +19,6 @@ from unittest import mock
 from torch import nn
 
 from agents.core.system.device import resolve_device
-from agents.core.training import off_policy
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
 from agents.core.training.trainers import OnlineTrainer
@@ -144,14 +143,15 @@ def points(contender: Joystick) -> Iterator[Point]:
     if hasattr(agent, "replay"):
         yield "sampling", agent.replay, "sample"
         yield "priorities", agent.replay, "update_priorities"
-        yield "target copies", off_policy, "copy_weights"
+        yield "target copies", agent, "renew"
     if hasattr(agent, "rollout"):
         yield "sampling", agent.rollout, "minibatches"
         yield "storing", agent.rollout, "clear"
     yield "learning", agent, "update"
     yield "forward, backward", agent.learner, "update"
     yield "optimizer", nn.utils, "clip_grad_norm_"
-    yield "optimizer", agent.learner.parts["policy"].optimizer, "step"
+    for part in agent.learner.parts.values():
+        yield "optimizer", part.optimizer, "step"
 
 
 def settings(algo: str, env_id: str, options: list[str]) -> Any:

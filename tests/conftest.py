@@ -59,6 +59,10 @@ TINY = {
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
     "reinforce": ROLLOUT,
+    "sac": [
+        *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
 
@@ -76,6 +80,7 @@ BF16 = {
     "ppo lstm": ("ppo-lstm", POLICY),
     "qrdqn": ("qrdqn", Q_LEARNING),
     "reinforce": ("reinforce", IN_BF16),
+    "sac beside": ("sac", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),
 }
 """Runs whose threads compute in bf16 at once: shards of a minibatch, or acting and learning.
 
@@ -83,7 +88,7 @@ Images of Catch are small, so that a CPU that emulates bf16 is quick too.
 """
 
 ALGORITHMS = sorted(TINY)
-OFF_POLICY = ("dqn", "qrdqn")
+OFF_POLICY = ("dqn", "qrdqn", "sac")
 """Algorithms that learn from a replay."""
 
 
@@ -103,7 +108,7 @@ def on_each(*cases: Any) -> list[Any]:
 
 def each_kind() -> list[Any]:
     """Parameters (algorithm): one of each kind; others, whose machinery is the same, are slow."""
-    quick = {"bc", "dqn", "ppo-lstm"}
+    quick = {"bc", "dqn", "ppo-lstm", "sac"}
     return [
         pytest.param(algo, marks=() if algo in quick else pytest.mark.slow) for algo in ALGORITHMS
     ]

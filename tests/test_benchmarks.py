@@ -286,6 +286,10 @@ PROFILED = {
         ON_POLICY | {"priorities", "target copies"},
     ),
     "ppo": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
+    "sac": (
+        "--learning-starts-steps 32 --num-envs 2 --batch-size 16 --samples-per-step 16",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "a2c": ("--num-envs 4", ON_POLICY),
     "reinforce": ("--num-envs 4 --horizon-steps 8", ON_POLICY),
     "bc": ("--batch-size 16 --validate-every-steps 64", LEARNING | {"validation"}),

@@ -129,6 +129,17 @@ BAD_VALUES = {
         (["--env", "Pendulum-v1"], "needs discrete actions"),
     ],
     "reinforce": POLICIES,
+    "sac": [
+        GAMMA,
+        (["--alpha", "0"], "--alpha 0.0: must be above 0"),
+        (["--entropy-share", "1.5"], "--entropy-share 1.5: must be between 0 and 1"),
+        (["--target-share", "0"], "--target-share 0.0: must be above 0"),
+        (["--target-share", "2"], "--target-share 2.0: must be between 0 and 1"),
+        (["--target-every-updates", "0"], "--target-every-updates 0: must be at least 1"),
+        (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
+        (["--n-step", "0"], "--n-step 0: must be at least 1"),
+        (["--core", "lstm"], "--core: {} has no such setting"),
+    ],
 }
 EACH = [(algo, *bad) for algo, values in BAD_VALUES.items() for bad in [*EVERYONE, *values]]
 

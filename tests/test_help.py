@@ -129,6 +129,7 @@ OWN = {
     "dqn": "action_gap",
     "ppo": "epochs",
     "qrdqn": "num_quantiles",
+    "sac": "alpha",
 }
 """A setting that no other algorithm shares a part with; REINFORCE has none."""
 

@@ -45,6 +45,7 @@ PARTS = {
         {"values", "entropy", "log_probs_of_mode"},
     ),
     "bc": ({"torso", "hidden", "policy_head"}, {"entropy", "log_probs_of_mode"}),
+    "sac": ({"torso", "hidden", "head"}, {"entropy", "log_probs_of_mode"}),
 }
 
 

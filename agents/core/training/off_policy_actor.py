@@ -50,8 +50,8 @@ class OffPolicyActorCritic(ReplayAlgorithm):
     target: Any
 
     def __init__(self, config: Any, policy: Policy, critic: nn.Module):
-        see_alike(policy.network, critic)
         critic = critic.to(policy.device)
+        see_alike(policy.network, critic)
         super().__init__(config, policy, frozen_copy(critic), config.target_every_updates)
         self.actor: Any = policy.network
         self.critic: Any = critic
