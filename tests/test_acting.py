@@ -423,12 +423,12 @@ def test_the_values_of_observations_are_those_that_a_choice_keeps(device: torch.
     policy = actor_critic(RECALL, device, core="gru")
     obs = vectors(4, 4)
     state = {"memory": torch.randn(4, 16).to(device)}
-    value_N = policy.values(obs, state)
+    value_N = policy.state_values(inputs_of(obs), state)
     kept = policy.act(inputs_of(obs), state, EnvRng(0, 4), 1.0).extras
     assert value_N.shape == (4,)
     assert not value_N.requires_grad
     torch.testing.assert_close(value_N, kept["value"])
-    forgetful_N = policy.values(obs, policy.initial_state(4))
+    forgetful_N = policy.state_values(inputs_of(obs), policy.initial_state(4))
     assert not torch.allclose(value_N, forgetful_N)
 
 

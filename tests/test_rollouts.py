@@ -15,6 +15,7 @@ from support.settings import Settings
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
+from agents.core.data.targets import AdvantageTargets
 from agents.core.nets.networks import ActorCritic
 from agents.core.optimize.learner import Learner, LossOutput
 from agents.core.policies.stochastic import ActorCriticPolicy
@@ -110,12 +111,13 @@ class Valued(Rollout):
     def __init__(self, settings: Settings, policy: ActorCriticPolicy):
         self.policy = policy
         self.network = policy.network
-        super().__init__(settings, policy.spaces, policy.device, policy.memory_size)
+        given = (policy.spaces, policy.device, policy.memory_size)
+        super().__init__(settings, *given, AdvantageTargets(settings))
 
     def add(self, step: Step) -> None:
         beyond = super().add(step)
         if beyond is not None:
-            self.complete(beyond, self.policy.values(beyond.obs_B, beyond.state))
+            self.complete(beyond, self.policy.state_values(beyond.inputs, beyond.state))
 
 
 def make_policy(
@@ -201,7 +203,8 @@ def counting(horizon: int = 3, num_envs: int = 1, **values: Any) -> Valued:
     with torch.no_grad():
         for name, parameter in rollout.network.named_parameters():
             parameter.fill_(float(name.endswith("weight")))
-    assert rollout.policy.values(np.array([[7.0]], np.float32), {}) == 7.0
+    seven = PolicyInputs(np.array([[7.0]], np.float32), np.zeros(1), np.zeros(1, bool))
+    assert rollout.policy.state_values(seven, {}) == 7.0
     return rollout
 
 
@@ -363,7 +366,8 @@ def slow_advantages(rollout: Valued, steps: list[Step]) -> np.ndarray:
                 ended = bool(step.terminated_N[row] or step.truncated_N[row])
                 reached = step.final_obs if ended else step.next_obs
                 state = {name: each[now] for name, each in step.next_state.items()}
-                beyond = rollout.policy.values(reached[now], state).item()
+                inputs = PolicyInputs(reached[now], np.zeros(1), np.zeros(1, bool))
+                beyond = rollout.policy.state_values(inputs, state).item()
                 terminal = step.terminated_N[row] or (
                     step.life_lost_N[row] and config.life_loss_ends_return
                 )

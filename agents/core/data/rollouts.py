@@ -1,7 +1,7 @@
 """Rollouts: the last T steps of N environments, time first, for on-policy algorithms.
 
 With data parallelism a rollout holds the environments of its rank. Ranks exchange rewards and
-values, so that every rank knows all advantages. Every rank draws the same minibatches and trains
+values, so that every rank knows all targets. Every rank draws the same minibatches and trains
 on its own part of each.
 """
 
@@ -17,29 +17,28 @@ import torch
 from torch import Tensor
 
 from agents.core.data.settings import RolloutConfig
-from agents.core.math import returns
+from agents.core.data.targets import Chosen, Field, Targets, taken
 from agents.core.math.schedules import stream_seed
 from agents.core.nets.normalize import RewardScaler
 from agents.core.system import distributed
 from agents.core.system.device import reserve, to_device
-from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
-from agents.core.types.step import State, Step
+from agents.core.types.step import PolicyInputs, State, Step
 from envs.errors import UserError
 
 
 @dataclass(frozen=True)
 class Beyond:
-    """Observations after a truncation or after the rollout; their values complete the returns.
+    """States after a truncation or after the rollout; their values complete the returns.
 
     Attributes:
-        obs_B: observations (B, ...), on the rollout's device.
-        state: the policy's state for these observations.
+        inputs: the policy's inputs in these B states; observations are on the rollout's device.
+        state: the policy's state for these inputs.
         t: index of the step before them.
         rows_B: their environments.
     """
 
-    obs_B: Tensor
+    inputs: PolicyInputs
     state: State
     t: int
     rows_B: np.ndarray
@@ -50,15 +49,22 @@ class Rollout:
 
     Args:
         memory_size: size S of the policy's memory for an environment.
+        targets: says what else is stored, and makes the targets and the minibatches.
     """
 
     def __init__(
-        self, config: RolloutConfig, spaces: Spaces, device: torch.device, memory_size: int
+        self,
+        config: RolloutConfig,
+        spaces: Spaces,
+        device: torch.device,
+        memory_size: int,
+        targets: Targets,
     ):
         self.config = config
         self.spaces = spaces
         self.device = device
         self.memory_size = memory_size
+        self.targets = targets
         longest = min(config.sequence_steps, config.horizon_steps)
         self.sequence_steps = 1 if config.core == "none" else longest
         if config.horizon_steps % self.sequence_steps:
@@ -72,7 +78,7 @@ class Rollout:
         self.scaler = RewardScaler(self.all_envs, config.gamma, config.normalize_rewards)
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "minibatches"))
         self._time = np.zeros(spaces.num_envs, np.int64)
-        self._prepared: tuple[dict[str, Tensor], Tensor] | None = None
+        self._prepared: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
         self._allocate()
 
     def _allocate(self) -> None:
@@ -85,13 +91,11 @@ class Rollout:
         )
         what = f"a rollout of {steps} steps of {spaces.num_envs} environments"
         reserve(what, num_bytes, device, lambda share: "use fewer --horizon-steps or --num-envs")
-        action_dtype = torch.float32 if spaces.continuous else torch.int64
-        kept = {
+        kept: dict[str, Field] = {
             "obs": (spaces.obs_shape, spaces.obs_dtype),
             "memory": ((self.memory_size,), torch.float32),
-            "action": ((spaces.action_parts,), action_dtype),
-            "log_prob": ((), torch.float32),
             "value": ((), torch.float32),
+            **self.targets.stored(spaces),
         }
         shape = (steps, spaces.num_envs)
         self.kept = {
@@ -111,7 +115,7 @@ class Rollout:
         """Stores one step of some environments; a lost life ends the return but not the episode.
 
         Returns:
-            The observations whose values `complete` needs; None if no return is cut off.
+            The states whose values `complete` needs; None if no return is cut off.
         """
         rows = step.rows
         t = int(self._time[step.rows][0])
@@ -136,62 +140,55 @@ class Rollout:
         device = self.device
         index = to_device(cut, device)
         obs = to_device(step.next_obs, device)[index]
+        legal_BA = None if step.next_legal_NA is None else step.next_legal_NA[cut]
         if step.final_obs is not None:
             truncated = np.flatnonzero(step.truncated_N[cut])
             final_obs = to_device(step.final_obs[cut[truncated]], device)
             obs[to_device(truncated, device)] = final_obs
+            if legal_BA is not None and step.final_legal_NA is not None:
+                legal_BA[truncated] = step.final_legal_NA[cut[truncated]]
+        inputs = PolicyInputs(
+            obs,
+            step.reward_N[cut],
+            np.zeros(len(cut), bool),
+            None if legal_BA is None else torch.from_numpy(legal_BA),
+            self.spaces.remembered(step.action_N)[cut],
+        )
         rows = np.arange(self.spaces.num_envs)[step.rows][cut]
         state = {name: each[index] for name, each in step.next_state.items()}
-        return Beyond(obs, state, t, rows)
+        return Beyond(inputs, state, t, rows)
 
-    def minibatches(self, batch_size: int) -> Iterator[Sequences]:
+    def minibatches(self, batch_size: int) -> Iterator[Any]:
         """Passes over the rollout once in random order, in minibatches of `batch_size` steps.
 
-        The first call for a rollout computes its advantages. `clear` must follow the last call.
+        The first call for a rollout computes its targets. `clear` must follow the last call.
         """
         if self._prepared is None:
             self._prepared = self._prepare()
-        fields, advantage_TN = self._prepared
+        fields, targets = self._prepared
         steps = self.sequence_steps
         each = max(1, batch_size // self.sequence_steps)
         ours = self.spaces.num_envs
         first = self.first_env
         count = self.config.horizon_steps // steps * self.all_envs
         order = torch.randperm(count, generator=self.generator)
-        device = advantage_TN.device
         offset_L1 = torch.arange(steps).unsqueeze(1)
         # The host chooses the steps, so that it never waits for a GPU.
-        for chosen_B in order.split(each):
-            start_B = chosen_B // self.all_envs * steps
-            env_B = chosen_B % self.all_envs
-            everyone_LB = (start_B + offset_L1) * self.all_envs + env_B
-            advantage_LB = advantage_TN.flatten()[everyone_LB.to(device, non_blocking=True)]
-            if self.config.normalize_advantages and advantage_LB.numel() > 1:
-                deviation, mean = torch.std_mean(advantage_LB)
-                advantage_LB = (advantage_LB - mean) / (deviation + 1e-8)
-            mine_B = ((env_B >= first) & (env_B < first + ours)).nonzero().squeeze(1)
-            index_LB = (start_B[mine_B] + offset_L1) * ours + env_B[mine_B] - first
-            index_LB = index_LB.to(device, non_blocking=True)
-            taken = {
-                name: value.flatten(0, 1)
-                .index_select(0, index_LB.flatten())
-                .unflatten(0, index_LB.shape)
-                for name, value in fields.items()
-            }
-            yield Sequences(
-                taken["obs"],
-                fields["memory"].flatten(0, 1)[index_LB[0]],
-                taken["start"],
-                taken["action"],
-                taken["log_prob"],
-                taken["value"],
-                advantage_LB.index_select(1, mine_B.to(device, non_blocking=True)),
-                taken["return"],
-                size=advantage_LB.numel(),
-            )
+        for chosen_M in order.split(each):
+            start_M = chosen_M // self.all_envs * steps
+            env_M = chosen_M % self.all_envs
+            everyone_LM = self._on_device((start_M + offset_L1) * self.all_envs + env_M)
+            mine_B = ((env_M >= first) & (env_M < first + ours)).nonzero().squeeze(1)
+            index_LB = (start_M[mine_B] + offset_L1) * ours + env_M[mine_B] - first
+            targets_LM = {name: taken(each, everyone_LM) for name, each in targets.items()}
+            chosen = (fields, self._on_device(index_LB), targets_LM, self._on_device(mine_B))
+            yield self.targets.minibatch(Chosen(*chosen))
 
-    def _prepare(self) -> tuple[dict[str, Tensor], Tensor]:
-        """The fields with returns and starts, and the advantages of all environments."""
+    def _on_device(self, index: Tensor) -> Tensor:
+        return index.to(self.device, non_blocking=True)
+
+    def _prepare(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The stored fields with the starts, and the targets of all environments, by step."""
         device = self.device
         value_TN = self.kept["value"]
         next_value_TN = self.bootstrap_TN.clone()
@@ -200,20 +197,18 @@ class Rollout:
         host = np.stack([self.reward_TN, self.terminal_TN, self.ended_TN])
         local = torch.cat([to_device(host, device), torch.stack([value_TN, next_value_TN])])
         reward_TN, terminal_TN, ended_TN, value_TN, next_value_TN = distributed.columns(local)
-        advantage_TN = returns.gae(
+        targets = self.targets.make(
             self.scaler(reward_TN, ended_TN.bool()),
             self.config.gamma * (1 - terminal_TN),
             value_TN,
             next_value_TN,
             ended_TN.bool(),
-            self.config.gae_lambda,
         )
-        mine = slice(self.first_env, self.first_env + self.spaces.num_envs)
         start_TN = to_device(self.ended_TN, device).roll(1, dims=0)
         # Where an episode begins at the first step, the stored memory is already empty.
         start_TN[0] = False
-        derived = {"start": start_TN, "return": (advantage_TN + value_TN)[:, mine]}
-        return self.kept | derived, advantage_TN
+        fields = self.kept | {"start": start_TN}
+        return by_step(fields), by_step(targets)
 
     def clear(self) -> None:
         """Begins the next rollout."""
@@ -231,3 +226,8 @@ class Rollout:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.generator.set_state(state["generator"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def by_step(fields: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fields (T, N, ...) as one row for each step, (T * N, ...); views, not copies."""
+    return {name: each.flatten(0, 1) for name, each in fields.items()}

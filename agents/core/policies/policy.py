@@ -110,6 +110,20 @@ class Policy(ABC):
         self.network.load_state_dict(all_like(weights, self.weights(), "weights"))
 
 
+class ValuePolicy(Policy):
+    """A policy that also values states, for algorithms that learn from rollouts.
+
+    Its extras are the fields that a rollout stores: the obs, the value, and others.
+    """
+
+    @abstractmethod
+    def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
+        """Values (N,) of N states, given the policy's state."""
+
+    def observed(self, obs_TN: Tensor) -> None:
+        """Adds a rollout's observations (T, N, ...) to the statistics that scale observations."""
+
+
 def frozen_copy(network: nn.Module) -> nn.Module:
     """A copy of a network that takes no gradient and shares no tensor with the original."""
     return copy.deepcopy(network).requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.core.nets.distributions import Distribution, join, masked
 from agents.core.nets.networks import ActorCritic
-from agents.core.policies.policy import Policy, begun
+from agents.core.policies.policy import Policy, ValuePolicy, begun
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
 from agents.core.types.env_rng import EnvRng
@@ -18,7 +18,7 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 
 
-class ActorCriticPolicy(Policy):
+class ActorCriticPolicy(ValuePolicy):
     """Draws from the policy head of an actor-critic (`agents.core.nets.networks.ActorCritic`).
 
     Its extras are the fields that a rollout stores: obs, memory, action, log_prob and value.
@@ -55,10 +55,12 @@ class ActorCriticPolicy(Policy):
         return ActOutput(action_N, {"memory": next_memory_NS} if state else {}, extras)
 
     @torch.no_grad()
-    def values(self, obs: Obs, state: State) -> Tensor:
-        """Values (N,) of observations, given the policy's state."""
-        obs_N = to_device(obs, self.device)
+    def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
+        obs_N = to_device(inputs.obs, self.device)
         return self._step(obs_N, self._memory(state, len(obs_N)))[1][0]
+
+    def observed(self, obs_TN: Tensor) -> None:
+        self.network.normalizer.update(obs_TN)
 
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
+from agents.core.data.targets import AdvantageTargets, Targets
+from agents.core.math.schedules import constant
 from agents.core.optimize.learner import Learner, LossOutput
+from agents.core.policies.policy import ValuePolicy
 from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.training.algorithm import OnlineAlgorithm
-from agents.core.types.batches import Sequences
 from agents.core.types.step import Step
 from envs import schema
 
@@ -27,37 +29,48 @@ class Method(Protocol):
         """
         ...
 
-    def loss(self, batch: Sequences) -> LossOutput:
+    def loss(self, batch: Any) -> LossOutput:
         """The loss and metrics of each step of a minibatch."""
         ...
 
 
-class OnPolicyAlgorithm(OnlineAlgorithm):
-    """Collects rollouts of an actor-critic; a method improves the policy on each rollout.
+class RolloutAlgorithm(OnlineAlgorithm):
+    """Collects rollouts; a method improves the policy on each rollout.
 
     Args:
+        policy: its extras are the fields that a rollout stores.
         method: makes the algorithm's `Method` from its config, the network and the learner.
+        targets: says what a rollout stores, and makes the targets and the minibatches.
+        exploration: the ε or temperature of training at a step.
     """
 
-    policy: ActorCriticPolicy
+    policy: ValuePolicy
 
     def __init__(
         self,
         config: Any,
-        policy: ActorCriticPolicy,
+        policy: ValuePolicy,
         method: Callable[[Any, Any, Learner], Method],
+        targets: Targets,
+        exploration: Callable[[int], float] = constant(1.0),
     ):
         super().__init__(config, policy)
-        self.rollout = Rollout(config, policy.spaces, policy.device, policy.memory_size)
+        given = (policy.spaces, policy.device, policy.memory_size)
+        self.rollout = Rollout(config, *given, targets)
         self.method = method(config, policy.network, self.learner)
         self.loss = self.method.loss
+        self.exploration_at = exploration
         self.horizon_steps = config.horizon_steps
         self.steps = 0
+
+    def exploration(self, step: int) -> float:
+        return self.exploration_at(step)
 
     def observe(self, step: Step) -> None:
         beyond = self.rollout.add(step)
         if beyond is not None:
-            self.rollout.complete(beyond, self.policy.values(beyond.obs_B, beyond.state))
+            value_B = self.policy.state_values(beyond.inputs, beyond.state)
+            self.rollout.complete(beyond, value_B)
 
     def end_episodes(self) -> None:
         self.rollout.end_episodes()
@@ -67,7 +80,7 @@ class OnPolicyAlgorithm(OnlineAlgorithm):
         metrics = self.method.improve(self.rollout, self.steps)
         self.steps += self.rollout.size
         # Only now: the updates must normalize observations as the policy did when it acted.
-        self.policy.network.normalizer.update(self.rollout.kept["obs"])
+        self.policy.observed(self.rollout.kept["obs"])
         self.rollout.clear()
         return metrics
 
@@ -82,3 +95,19 @@ class OnPolicyAlgorithm(OnlineAlgorithm):
         self.learner.load_state_dict(state["learner"])
         self.rollout.load_state_dict(state["rollout"])
         self.steps = schema.natural(state["steps"], "steps")
+
+
+class OnPolicyAlgorithm(RolloutAlgorithm):
+    """Improves an actor-critic by the advantages of its rollouts.
+
+    Args:
+        method: makes the algorithm's `Method` from its config, the network and the learner.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        policy: ActorCriticPolicy,
+        method: Callable[[Any, Any, Learner], Method],
+    ):
+        super().__init__(config, policy, method, AdvantageTargets(config))
