@@ -19,14 +19,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.devices import CPU, DEVICES
 from support.settings import Settings
-from support.worlds import Plan, World
+from support.worlds import DictStore, Plan, World
 from torch import Tensor
 
 from agents.core.data import replay as replay_module
 from agents.core.data import replay_store
 from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ReplayStore
-from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.types.batches import Batch, tensors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
@@ -381,32 +380,6 @@ def test_the_size_that_the_memory_error_names_fits(free: int, capacity: int):
             assert named
             assert 0 < int(named[1]) < capacity
             replay_module.require_memory(int(named[1]) * 7_076, int(named[1]), CPU)
-
-
-class DictStore:
-    """Chunks in memory; `forget` is what a run does with those that no checkpoint names."""
-
-    def __init__(self) -> None:
-        self.chunks: dict[str, dict[str, Tensor]] = {}
-        self.frames_appended = 0
-        self.fails_after: int | None = None
-
-    def append_chunk(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-        if self.fails_after is not None and len(self.chunks) >= self.fails_after:
-            raise OSError(28, "No space left on device")
-        assert name not in self.chunks, "a chunk is written once"
-        self.chunks[name] = {key: value.clone() for key, value in tensors.items()}
-        self.frames_appended += len(tensors["frames"])
-        return {"name": name}
-
-    def read_chunk(self, reference: dict[str, Any]) -> dict[str, Tensor]:
-        if reference["name"] not in self.chunks:
-            raise DamagedCheckpoint(f"{reference['name']} is missing")
-        return self.chunks[reference["name"]]
-
-    def forget(self, state: dict[str, Any]) -> None:
-        named = {chunk["chunk"]["name"] for chunk in state["chunks"]}
-        self.chunks = {name: chunk for name, chunk in self.chunks.items() if name in named}
 
 
 def live_slots(replay: Replay) -> Tensor:

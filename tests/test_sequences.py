@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.devices import CPU
 from support.settings import Settings
-from support.worlds import Plan, World
+from support.worlds import DictStore, Plan, World
 
+from agents.core.data import replay_store
 from agents.core.data.replay import Layout, Replay
+from agents.core.data.replay_store import ReplayStore
 from agents.core.data.sequences import SequenceSampler
 from agents.core.math.schedules import constant
 from agents.core.nets.previous import PreviousInputs
+from agents.core.types.batches import tensors
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from envs.errors import UserError
@@ -62,7 +67,7 @@ def test_a_sequence_is_what_happened_in_a_row(
     plans: list[list[Plan]], obs: str, steps: int, length: int, burn_in: int, n_step: int
 ) -> None:
     world = World(plans, obs)
-    slots = 24
+    slots = 26
     replay = replay_of(world, slots, length, burn_in, n_step)
     for _ in range(steps):
         replay.add(with_memory(world.step()))
@@ -72,11 +77,11 @@ def test_a_sequence_is_what_happened_in_a_row(
     total = burn_in + length + n_step
     assert batch.obs_BL.shape[:2] == (16, total)
     for row in range(16):
-        env, ring = divmod(int(batch.slot_B[row]), slots)
+        env, ring = divmod(int(batch.slot_B[row]), replay.length)
         written = world.written(env)
         # The ring's newest round that is whole from there on.
-        position = max(p for p in range(ring, len(written) - total + 1, slots))
-        assert position >= len(written) - slots
+        position = max(p for p in range(ring, len(written) - total + 1, replay.length))
+        assert position >= len(written) - replay.length
         assert position % ((length + 1) // 2) == 0
         for t in range(total):
             episode, time = written[position + t]
@@ -107,6 +112,82 @@ def test_a_sequence_is_what_happened_in_a_row(
         if time < episode.plan.length:
             first = torch.from_numpy(world.observation(episode, time)).double().sum().float()
             assert batch.memory_BS[row, 0] == first
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    plans=PLANS,
+    obs=st.sampled_from(["vector", "stack"]),
+    steps=st.integers(12, 50),
+    length=st.integers(1, 5),
+    burn_in=st.integers(0, 2),
+    n_step=st.integers(1, 2),
+    damaged=st.sets(st.integers(0, 12), max_size=4),
+    more_steps=st.integers(0, 12),
+)
+def test_after_the_loss_of_chunks_only_whole_sequences_are_drawn(
+    plans: list[list[Plan]],
+    obs: str,
+    steps: int,
+    length: int,
+    burn_in: int,
+    n_step: int,
+    damaged: set[int],
+    more_steps: int,
+) -> None:
+    world = World(plans, obs)
+    slots = 26
+    replay = replay_of(world, slots, length, burn_in, n_step)
+    for _ in range(steps):
+        replay.add(with_memory(world.step()))
+    disk = DictStore()
+    with mock.patch.object(replay_store, "CHUNK_FRAMES", 4):
+        state = copy.deepcopy(ReplayStore(replay).state_dict(disk))
+    lost: list[set[int]] = [set() for _ in plans]
+    for number in damaged & set(range(len(state["chunks"]))):
+        chunk = state["chunks"][number]
+        del disk.chunks[chunk["chunk"]["name"]]
+        for positions, first, last in zip(lost, chunk["first"], chunk["last"], strict=True):
+            positions.update(range(first, last))
+    restored = replay_of(world, slots, length, burn_in, n_step)
+    restored.frames.fill_(77)  # What a lost frame must not be taken for.
+    restored.frames[-1] = 0
+    ReplayStore(restored).load_state_dict(state, disk)
+    for _ in range(more_steps):
+        step = with_memory(world.step())
+        replay.add(step)
+        restored.add(step)
+    expected = []
+    for slot in drawable(replay):
+        env, ring = divmod(slot, replay.length)
+        newest = len(world.written(env)) - 1
+        position = newest - (newest - ring) % replay.length
+        needed = range(position - replay.look_back, position + replay.look_ahead + 1)
+        if lost[env].isdisjoint(needed):
+            expected.append(slot)
+    assert drawable(restored) == expected
+    assert not restored.ready or expected
+    if expected:
+        mine, whole = (
+            SequenceSampler(each).gather(torch.tensor(expected)) for each in (restored, replay)
+        )
+        for name, tensor in tensors(whole).items():
+            assert torch.equal(getattr(mine, name), tensor), name
+
+
+def drawable(replay: Replay) -> list[int]:
+    """The slots at which a draw may begin."""
+    slots = torch.arange(replay.length * replay.num_envs)
+    return slots[replay.priorities[slots] > 0].tolist()
+
+
+@pytest.mark.parametrize(("steps", "memories"), [(1, 40), (4, 20), (8, 10)])
+def test_memories_are_stored_only_where_a_sequence_may_begin(steps: int, memories: int) -> None:
+    world = World([[Plan(3, truncated=True)]], "vector")
+    replay = replay_of(world, 40, steps)
+    assert replay.fields["memory"].shape == (memories, 1)
+    # 43 slots are not a whole number of halves, so the replay has fewer.
+    assert replay_of(world, 43, steps).length == 43 // ((steps + 1) // 2) * ((steps + 1) // 2)
 
 
 def test_sequences_begin_at_every_half_of_their_length() -> None:

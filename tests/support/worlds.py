@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from agents.core.runs.snapshots import DamagedCheckpoint
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Step
 from support.settings import Settings
@@ -166,3 +169,29 @@ class World:
                 break
         obs, next_obs = self.observation(episode, t), self.observation(episode, now)
         return obs, episode.actions[t], total, power, next_obs
+
+
+class DictStore:
+    """Chunks in memory; `forget` is what a run does with those that no checkpoint names."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, dict[str, Tensor]] = {}
+        self.frames_appended = 0
+        self.fails_after: int | None = None
+
+    def append_chunk(self, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        if self.fails_after is not None and len(self.chunks) >= self.fails_after:
+            raise OSError(28, "No space left on device")
+        assert name not in self.chunks, "a chunk is written once"
+        self.chunks[name] = {key: value.clone() for key, value in tensors.items()}
+        self.frames_appended += len(tensors["frames"])
+        return {"name": name}
+
+    def read_chunk(self, reference: dict[str, Any]) -> dict[str, Tensor]:
+        if reference["name"] not in self.chunks:
+            raise DamagedCheckpoint(f"{reference['name']} is missing")
+        return self.chunks[reference["name"]]
+
+    def forget(self, state: dict[str, Any]) -> None:
+        named = {chunk["chunk"]["name"] for chunk in state["chunks"]}
+        self.chunks = {name: chunk for name, chunk in self.chunks.items() if name in named}

@@ -44,7 +44,7 @@ class Layout:
 
     Attributes:
         previous: the encoding of the previous action and reward.
-        memory_size: width S of the policy's memory, which is stored with each step.
+        memory_size: width S of the policy's memory, which is stored where a draw may begin.
         sequence_steps: steps of a draw to learn from.
         burn_in_steps: steps before them.
     """
@@ -92,12 +92,14 @@ class Replay:
         self.stack = stack
         self.spaces = spaces
         self.layout = layout or Layout()
-        self.length = capacity // num_envs
+        # A whole number of strides, so that a slot tells whether a draw may begin there.
+        self.length = capacity // num_envs // self.layout.stride * self.layout.stride
         self.most_n_step = round(max(config.n_step.start, config.n_step.end))
         # A draw needs the slots from `look_back` before its first to `look_ahead` after it.
         self.look_back = max(stack - 1, int(self.layout.previous.enabled))
         self.look_ahead = self.layout.more_steps + self.most_n_step
-        needed = (self.look_ahead + self.layout.stride + self.look_back + 2) * num_envs
+        strides = 2 * self.layout.stride - 1
+        needed = (self.look_ahead + strides + self.look_back + 2) * num_envs
         if capacity < needed:
             raise UserError(
                 f"--buffer-size {capacity}: must be at least {needed} for {self._draw_in_words} "
@@ -134,8 +136,9 @@ class Replay:
         size = self.length * self.num_envs
         device = self.device
         memory_size = self.layout.memory_size
-        num_bytes = self.frame_numel * self.obs_dtype.itemsize + 4 * memory_size + 20
-        require_memory(size * num_bytes, size, device)
+        memories = size // self.layout.stride
+        frame_bytes = self.frame_numel * self.obs_dtype.itemsize
+        require_memory(size * (frame_bytes + 20) + memories * 4 * memory_size, size, device)
         # The last slot stays black: stacks use it for frames before the start of their episode.
         self.frames = torch.empty(size + 1, self.frame_numel, dtype=self.obs_dtype, device=device)
         self.frames[-1] = 0
@@ -151,7 +154,7 @@ class Replay:
         }
         self.fields["action"] = self._empty_actions(size).to(device)
         if memory_size:
-            self.fields["memory"] = torch.zeros(size, memory_size, device=device)
+            self.fields["memory"] = torch.zeros(memories, memory_size, device=device)
         if self.spaces.masked:
             legal = torch.zeros(size, self.spaces.num_actions, dtype=torch.bool, device=device)
             self.fields["legal"] = legal
@@ -258,6 +261,8 @@ class Replay:
         self.frames[slot] = frame.reshape(len(envs), -1)
         # An age of 0 tells that the episode begins.
         fields["age"] = np.minimum(self.age[envs], max(self.stack - 1, 1)).astype(np.uint8)
+        if "memory" in fields:
+            self._write_memory(slot, written, torch.as_tensor(fields.pop("memory")))
         for name, value in fields.items():
             stored = self.fields[name]
             stored[slot] = to_device(value, self.device).to(stored.dtype)
@@ -274,6 +279,17 @@ class Replay:
             torch.cat([self.slots(envs, stale), ready_slot]),
             torch.cat([torch.zeros_like(weight), weight]),
         )
+
+    def _write_memory(self, slot: Tensor, written: np.ndarray, memory_NS: Tensor) -> None:
+        """Stores memories at the slots where a draw may begin; the others need none."""
+        begins = np.flatnonzero(written % self.layout.stride == 0)
+        if len(begins):
+            rows = to_device(begins, self.device)
+            self.fields["memory"][slot[rows] // self.layout.stride] = memory_NS[rows]
+
+    def memory(self, slot_B: Tensor) -> Tensor:
+        """The policy's memories (B, S) before the steps at slots where a draw may begin."""
+        return self.fields["memory"][slot_B // self.layout.stride]
 
     def _may_begin(self, slot: Tensor) -> Tensor:
         """Whether draws may begin at slots: a draw of one step needs an action there."""

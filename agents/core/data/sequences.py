@@ -61,7 +61,7 @@ class SequenceSampler:
         return SequenceBatch(
             obs_BL=replay.observations(slot_M).unflatten(0, shape_BL),
             start_BL=fields["age"][slot_BL] == 0,
-            memory_BS=fields["memory"][slot_B],
+            memory_BS=replay.memory(slot_B),
             action_BT=fields["action"][slot_BT],
             reward_BT=reward_N.view_as(slot_BT),
             discount_BT=discount_N.view_as(slot_BT),
