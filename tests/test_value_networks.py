@@ -22,6 +22,7 @@ from agents.core.nets.noisy import NoisyLinear
 from agents.core.nets.previous import PreviousInputs
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.learner import joined_priorities
+from agents.core.optimize.transfer import initialize
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.policies.policy import frozen_copy
 from agents.core.system.compute import Compute
@@ -395,3 +396,57 @@ class TestPreviousInputs:
 def inputs_of(group: EnvGroup) -> PolicyInputs:
     """What a group gives its policy."""
     return PolicyInputs(group.obs, group.reward_N, group.is_first_N, None, group.action_N)
+
+
+class TestTransfer:
+    """`--init-from` between networks with and without a core."""
+
+    def begun_from(self, source: dict[str, Any], **values: Any) -> tuple[QNetwork, QNetwork]:
+        """A source network, and one that began with its weights."""
+        theirs = q_network(**source)
+        torch.manual_seed(1)
+        ours = QNetwork(Settings(**values), SPACES)
+        policy: Any = SimpleNamespace(weights=ours.state_dict, load_weights=ours.load_state_dict)
+        weights = theirs.state_dict()
+        run: Any = SimpleNamespace(path="runs/x", weights=lambda *_: (weights, 0))
+        initialize(policy, run)
+        return theirs, ours
+
+    def test_a_network_with_a_core_begins_with_all_of_another_one(self) -> None:
+        theirs, ours = self.begun_from({"core": "lstm"}, core="lstm")
+        for name, tensor in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], tensor), name
+
+    @pytest.mark.parametrize("dueling", [False, True])
+    def test_without_a_core_the_shared_hidden_layer_comes_before_it(self, dueling: bool) -> None:
+        theirs, ours = self.begun_from({"layer_norm": True}, core="gru", layer_norm=True)
+        back, plain = self.begun_from(
+            {"core": "gru", "layer_norm": True}, layer_norm=True, dueling=dueling
+        )
+        head: Any = plain.head
+        streams = [head.value, head.advantage] if dueling else [head.values]
+        pairs: list[Any] = [(ours.hidden, theirs.head.values[0])]
+        pairs += [(stream[0], back.hidden) for stream in streams]
+        for mine, given in pairs:
+            for name, tensor in given.state_dict().items():
+                assert torch.equal(mine.state_dict()[name], tensor), name
+
+    def test_a_layers_weight_and_bias_come_from_one_layer(self) -> None:
+        """Both hidden layers have biases of one shape; their weights differ in shape."""
+        theirs, ours = self.begun_from({"hidden": 16}, core="lstm", hidden=16)
+        torch.manual_seed(1)
+        fresh = QNetwork(Settings(core="lstm", hidden=16), SPACES)
+        for stream in (ours.head.values[0], ours.core):
+            for own in stream.parameters():
+                assert not any(torch.equal(own, each) for each in theirs.parameters())
+        torch.testing.assert_close(
+            ours.head.values[0].state_dict(), fresh.head.values[0].state_dict()
+        )
+
+    def test_noisy_weights_begin_with_the_means_of_plain_ones(self) -> None:
+        theirs, ours = self.begun_from({}, noisy=True)
+        given = theirs.head.values[0][0]
+        mine = ours.head.values[0][0]
+        assert torch.equal(mine.weight, given.weight)
+        assert torch.equal(mine.bias, given.bias)
+        assert mine.weight_deviation.unique().numel() == 1
