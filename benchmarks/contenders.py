@@ -16,6 +16,7 @@ from agents.core.system.device import resolve_device, tune_process
 from agents.core.training.algorithms import algorithm
 from agents.core.training.building import spaces_of
 from agents.core.training.loop import Training
+from agents.core.training.off_policy import ReplayAlgorithm
 from agents.core.training.trainers import trainer_of
 from benchmarks.workloads import workload
 from envs import spec
@@ -124,7 +125,9 @@ def plain_update(agent: Any, batch: Any) -> Callable[[], object]:
 
 
 def learner_update(agent: Any, batch: Any) -> Callable[[], object]:
-    """The optimization step of our learner, which splits the batch between the cores."""
+    """The update of our agent, whose learner splits the batch between the cores."""
+    if isinstance(agent, ReplayAlgorithm):
+        return partial(agent.improve, batch)
     return partial(agent.learner.update, agent.loss, batch)
 
 

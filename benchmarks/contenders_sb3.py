@@ -57,7 +57,19 @@ def a2c(config: Any) -> dict[str, Any]:
     return {**actor_critic(config), "use_rms_prop": True, "rms_prop_eps": eps}
 
 
-ARGUMENTS = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo, "a2c": a2c}
+def sac(config: Any) -> dict[str, Any]:
+    """Arguments of Stable-Baselines3's SAC, with an update for each step of one environment."""
+    return {
+        "batch_size": config.batch_size,
+        "buffer_size": config.buffer_size,
+        "learning_starts": config.learning_starts_steps,
+        "train_freq": 1,
+        "gradient_steps": round(config.samples_per_step / config.batch_size),
+        "tau": config.target_share,
+    }
+
+
+ARGUMENTS = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo, "a2c": a2c, "sac": sac}
 
 PACKAGES = {"qrdqn": "sb3_contrib"}
 """The packages of the agents that are not in Stable-Baselines3 itself."""
@@ -73,32 +85,41 @@ def network(algo: str, config: Any) -> dict[str, Any]:
     return arguments
 
 
+def environments(algo: str, config: Any) -> Any:
+    """The vector environment; an Atari game has the wrappers of the documentation."""
+    from stable_baselines3.common import (  # pyright: ignore[reportMissingImports]
+        env_util,
+        vec_env,
+    )
+
+    if algo == "sac":
+        return env_util.make_vec_env(config.env_id, config.num_envs, seed=config.seed)
+    env = env_util.make_atari_env(config.env_id, config.num_envs, seed=config.seed)
+    return vec_env.VecFrameStack(env, 4)
+
+
 class StableBaselines:
-    """An agent of Stable-Baselines3, set up for Atari as its documentation shows.
+    """An agent of Stable-Baselines3, set up as its documentation shows.
 
     Its default optimizers equal ours: Adam, and for A2C RMSProp without centering and α = 0.99.
     """
 
     def __init__(self, algo: str, config: Any):
-        from stable_baselines3.common import (  # pyright: ignore[reportMissingImports]
-            env_util,
-            vec_env,
-        )
-
-        env = env_util.make_atari_env(config.env_id, config.num_envs, seed=config.seed)
         package = importlib.import_module(PACKAGES.get(algo, "stable_baselines3"))
+        arguments = ARGUMENTS[algo](config)
+        if algo != "sac":
+            arguments["max_grad_norm"] = config.max_grad_norm
         self.model = getattr(package, algo.upper())(
-            "CnnPolicy",
-            vec_env.VecFrameStack(env, 4),
+            "MlpPolicy" if algo == "sac" else "CnnPolicy",
+            environments(algo, config),
             learning_rate=config.learning_rate.start,
             gamma=config.gamma,
-            max_grad_norm=config.max_grad_norm,
             policy_kwargs=network(algo, config),
             device=config.device,
             seed=config.seed,
-            **ARGUMENTS[algo](config),
+            **arguments,
         )
-        self.optimizer = self.model.policy.optimizer
+        self.optimizer = getattr(self.model, "critic", self.model.policy).optimizer
         self.counter = UpdateCounter()
         self.optimizer.register_step_post_hook(self.counter.add)
 

@@ -89,7 +89,12 @@ class Arguments:
     def entrants(self) -> list[Entrant]:
         """All contenders."""
         config = self.config()
-        found = [Entrant(name, name, self.algo, config) for name in CONTENDERS]
+        has_limit = workload(self.algo).has_limit
+        found = [
+            Entrant(name, name, self.algo, config)
+            for name in CONTENDERS
+            if name != "limit" or has_limit
+        ]
         for algo in self.beside:
             found.append(Entrant(f"joystick {algo}", "joystick", algo, self.config(algo)))
         of_peer = self.config(self.peer)
@@ -177,7 +182,8 @@ def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
     ours = next(contender for contender in contenders if contender["side"] == "joystick")
     peers = [contender for contender in contenders if contender["side"] in PEERS]
     best = max(peers, key=lambda contender: contender["steps_per_second"])
-    limit = max(speed["limit"], speed["learner"])
+    # An agent with several losses has no loop of a tutorial here.
+    limit = max(speed.get("limit", 0.0), speed["learner"])
     in_turns = 1 / (1 / limit + 1 / speed["acting"])
     return {
         "sides": contenders,

@@ -3,7 +3,8 @@
 The game is <game>NoFrameskip-v4, and the network is the Nature CNN with 512 hidden units. DQN
 trains on 32 transitions every 4 steps, with one-step targets and a target copy every 1,000 steps.
 Every other algorithm of values has the same work, where it has the same settings. PPO and A2C have
-their published settings for Atari. All schedules are constant, so that the work does not depend on
+their published settings for Atari. SAC has the paper's settings on HalfCheetah-v5, an update for
+each step of one environment. All schedules are constant, so that the work does not depend on
 the duration of the measurement.
 """
 
@@ -48,6 +49,8 @@ class Workload:
         batch: draws a minibatch from an agent that has learned.
         warm_up_steps: environment steps until the agent learns at its final speed.
         peer_num_envs: numbers of environments of a peer; () takes ours.
+        env_id: the environment; "" is the game.
+        has_limit: whether the loop of a tutorial can train it: it has one loss.
     """
 
     settings: dict[str, Any]
@@ -55,6 +58,8 @@ class Workload:
     batch: Callable[[Any], Any]
     warm_up_steps: int
     peer_num_envs: tuple[int, ...] = ()
+    env_id: str = ""
+    has_limit: bool = True
 
 
 VALUES = Workload(
@@ -116,6 +121,26 @@ WORKLOADS = {
         batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
         warm_up_steps=800,
     ),
+    "sac": Workload(
+        settings={
+            "torso": "auto",
+            "hidden": 256,
+            "num_envs": 1,
+            "batch_size": 256,
+            "samples_per_step": 256.0,
+            "buffer_size": 1_000_000,
+            "learning_starts_steps": 1_000,
+            "learning_rate": 3e-4,
+            "n_step": 1,
+            "target_every_updates": 1,
+            "target_share": 0.005,
+        },
+        samples_per_step=lambda config: config.samples_per_step,
+        batch=VALUES.batch,
+        warm_up_steps=1_256,
+        env_id="HalfCheetah-v5",
+        has_limit=False,
+    ),
 }
 
 
@@ -144,7 +169,8 @@ def measurable() -> list[str]:
 def make_config(algo: str, game: str = "Pong", **changed: Any) -> Any:
     """The algorithm's config for its workload; the peers' arguments derive from it."""
     kind = algorithm(algo).Config
-    settings = EVERYWHERE | workload(algo).settings | {"env_id": f"{game}NoFrameskip-v4"}
+    work = workload(algo)
+    settings = EVERYWHERE | work.settings | {"env_id": work.env_id or f"{game}NoFrameskip-v4"}
     has = {field.name for field in dataclasses.fields(kind) if field.init}
     known = {name: value for name, value in settings.items() if name in has}
     return kind(**(known | changed))

@@ -43,9 +43,10 @@ def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"num_envs": 4, "horizon_steps": 16, "batch_size": 32},
     "a2c": {"num_envs": 4},
+    "sac": {"learning_starts_steps": 32, "batch_size": 16, "samples_per_step": 16.0},
 }
 OF_VALUES = {"learning_starts_steps": 32}
-UPDATES_PER_STEP = {"ppo": 4 / 32, "a2c": 1 / 20}
+UPDATES_PER_STEP = {"ppo": 4 / 32, "a2c": 1 / 20, "sac": 1.0}
 UPDATES_PER_STEP_OF_VALUES = 1 / 4
 
 
@@ -74,7 +75,8 @@ def test_all_but_acting_do_as_many_updates(name: str, algo: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("algo", "num_envs"), [("dqn", 1), ("dqn", 8), ("qrdqn", 8), ("ppo", 4), ("a2c", 4)]
+    ("algo", "num_envs"),
+    [("dqn", 1), ("dqn", 8), ("qrdqn", 8), ("ppo", 4), ("a2c", 4), ("sac", 1)],
 )
 def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
     pytest.importorskip("sb3_contrib")
@@ -87,9 +89,8 @@ def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
 def test_the_peer_has_as_large_a_network_and_the_same_optimizer(algo: str) -> None:
     pytest.importorskip("sb3_contrib")
     config = small(algo)
-    ours = Joystick(algo, config).agent.learner.parts["policy"]
-    theirs = StableBaselines(algo, config)
-    their_group = theirs.model.policy.optimizer.param_groups[0]
+    ours = Joystick(algo, config).agent.learner.parts["critic" if algo == "sac" else "policy"]
+    their_group = StableBaselines(algo, config).optimizer.param_groups[0]
     assert sum(p.numel() for p in ours.parameters) == sum(p.numel() for p in their_group["params"])
     same = {"lr", "eps", "betas", "alpha", "centered", "momentum", "weight_decay"}
     for name, value in ours.optimizer.param_groups[0].items():
@@ -105,14 +106,14 @@ def test_values_count_the_same_in_both_losses(algo: str) -> None:
 
 def test_every_algorithm_of_values_can_be_measured_beside_dqn_and_a_peer() -> None:
     names = measurable()
-    assert {*names} >= {"a2c", "dqn", "ppo", "qrdqn"} == {*contenders_sb3.ARGUMENTS}
+    assert {*names} >= {"a2c", "dqn", "ppo", "qrdqn", "sac"} == {*contenders_sb3.ARGUMENTS}
     for algo in names:
         entrants = throughput.Arguments(algo=algo, beside=("dqn",)).entrants()
         for each in entrants:
             each.config.validate()
-        assert [each.side for each in entrants][: len(CONTENDERS) + 1] == [
-            *(*CONTENDERS, "joystick dqn"),
-        ]
+        sides = [each.side for each in entrants]
+        own = [name for name in CONTENDERS if name != "limit" or algo != "sac"]
+        assert sides[: len(own) + 1] == [*own, "joystick dqn"]
         assert entrants[-1].algo == (algo if algo in contenders_sb3.ARGUMENTS else "dqn")
 
 
