@@ -61,13 +61,15 @@ def table(rows: list[Row]) -> list[str]:
     """The lines of the table of one task and one number of steps, from the highest mean score."""
     agents = by_agent(rows)
     minutes = shortest(agents)
-    seeds = max(len(each) for each in agents.values())
-    head = ("Agent", "Preset", "Mean", f"Each of {seeds} seeds", "Steps/s", "Minutes")
+    seeds = sorted({row["seed"] for row in rows})
+    named = f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    head = ("Agent", "Preset", "Mean", named, "Steps/s", "Minutes")
     head = (*head, "CPU minutes", f"Evaluated at {minutes:.1f} minutes")
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     ranked = sorted(agents.items(), key=lambda each: -(mean(row["score"] for row in each[1]) or 0))
     for agent, its in ranked:
-        scores = ", ".join(f"{row['score']:.1f} ± {row['ci95']:.1f}" for row in its)
+        by_seed = {row["seed"]: f"{row['score']:.1f} ± {row['ci95']:.1f}" for row in its}
+        scores = ", ".join(by_seed.get(seed, "–") for seed in seeds)
         cells = (
             agent,
             its[0]["preset"],

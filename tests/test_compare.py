@@ -150,12 +150,12 @@ def test_the_table_has_each_seed_and_the_score_at_equal_wall_clock() -> None:
         row("sb3-dqn", 1, score=1.5, minutes=9.0, curve=[[500, 5.0, 1.0]], cpu_minutes=None),
     ]
     assert compare_table.table(rows) == [
-        "| Agent | Preset | Mean | Each of 2 seeds | Steps/s | Minutes | CPU minutes |"
+        "| Agent | Preset | Mean | Seeds 1, 2 | Steps/s | Minutes | CPU minutes |"
         " Evaluated at 4.0 minutes |",
         "|---|---|---|---|---|---|---|---|",
         "| dqn | auto | **25.0** | 20.0 ± 0.5, 30.0 ± 0.5 | 1,500 | 6.0 | 1.0 | 4.0 |",
         "| ppo | auto | **10.0** | 10.0 ± 0.5, 10.0 ± 0.5 | 1,500 | 3.0 | 1.0 | 10.0 |",
-        "| sb3-dqn | auto | **1.5** | 1.5 ± 0.5 | 1,500 | 9.0 |  |  |",
+        "| sb3-dqn | auto | **1.5** | 1.5 ± 0.5, – | 1,500 | 9.0 |  |  |",
     ]
 
 
