@@ -16,6 +16,9 @@ from agents.core.nets.orthogonal import orthogonal_
 
 CoreName = Literal["none", "lstm", "gru"]
 
+Memory = tuple[Tensor, ...]
+"""The parts (B, H) of a memory: the hidden state, and the cell state of an LSTM."""
+
 
 class NoCore(nn.Module):
     """Remembers nothing, and returns the features of each step unchanged."""
@@ -44,6 +47,7 @@ class RecurrentCore(nn.Module):
         super().__init__()
         cell = nn.LSTMCell if kind == "lstm" else nn.GRUCell
         self.cell = cell(in_features, size)
+        self.is_lstm = kind == "lstm"
         self.num_features = size
         self.memory_size = 2 * size if kind == "lstm" else size
         for name, parameter in self.cell.named_parameters():
@@ -60,13 +64,19 @@ class RecurrentCore(nn.Module):
             memory_BS: the memory before the first step.
             start_TB: bool, the step is the first of its episode, so the memory before it is zero.
         """
-        outputs = []
-        keep_TB1 = (~start_TB).unsqueeze(2).float()
         weights = self._weights(features_TBF.device.type)
+        # One product for the inputs of all steps; on a GPU, torch's cell takes fewer kernels.
+        projects = features_TBF.device.type != "cuda"
+        if projects:
+            features_TBF = nn.functional.linear(features_TBF, weights[0], weights[2])
+        step = self._projected_step if projects else self._cell_step
+        keep_TB1 = (~start_TB).unsqueeze(2).float()
+        parts = memory_BS.split(self.num_features, dim=1)
+        outputs: list[Tensor] = []
         for features_BF, keep_B1 in zip(features_TBF, keep_TB1, strict=True):
-            memory_BS = self._step(features_BF, memory_BS * keep_B1, weights).float()
-            outputs.append(memory_BS[:, : self.num_features])
-        return torch.stack(outputs), memory_BS
+            parts = step(features_BF, tuple(part * keep_B1 for part in parts), weights)
+            outputs.append(parts[0])
+        return torch.stack(outputs), torch.cat(parts, dim=1)
 
     def _weights(self, device: str) -> list[Tensor]:
         """The cell's weights, cast once; autocast would cast them again at each step."""
@@ -77,10 +87,26 @@ class RecurrentCore(nn.Module):
         dtype = torch.get_autocast_dtype(device)
         return [weight.to(dtype) for weight in weights]
 
-    def _step(self, features_BF: Tensor, memory_BS: Tensor, weights: list[Tensor]) -> Tensor:
-        if isinstance(self.cell, nn.LSTMCell):
-            return torch.cat(torch.lstm_cell(features_BF, memory_BS.chunk(2, dim=1), *weights), 1)
-        return torch.gru_cell(features_BF, memory_BS, *weights)
+    def _cell_step(self, features_BF: Tensor, parts: Memory, weights: list[Tensor]) -> Memory:
+        """The memory after a step of torch's cell."""
+        if self.is_lstm:
+            hidden_BH, cell_BH = torch.lstm_cell(features_BF, parts, *weights)
+            return hidden_BH.float(), cell_BH.float()
+        return (torch.gru_cell(features_BF, parts[0], *weights).float(),)
+
+    def _projected_step(self, input_BG: Tensor, parts: Memory, weights: list[Tensor]) -> Memory:
+        """The same in float32 arithmetic, for inputs that are multiplied by their weights."""
+        hidden_BG = nn.functional.linear(parts[0], weights[1], weights[3])
+        if self.is_lstm:
+            input_gate, forget, new, output = (input_BG + hidden_BG).float().chunk(4, dim=1)
+            cell_BH = forget.sigmoid() * parts[1] + input_gate.sigmoid() * new.tanh()
+            return output.sigmoid() * cell_BH.tanh(), cell_BH
+        input_3 = input_BG.float().chunk(3, dim=1)
+        hidden_3 = hidden_BG.float().chunk(3, dim=1)
+        reset = (input_3[0] + hidden_3[0]).sigmoid()
+        update = (input_3[1] + hidden_3[1]).sigmoid()
+        new = (input_3[2] + reset * hidden_3[2]).tanh()
+        return (new + update * (parts[0] - new),)
 
 
 def make_core(name: CoreName, num_features: int, size: int) -> NoCore | RecurrentCore:
