@@ -19,7 +19,7 @@ from agents.core.data import demonstrations as imitation
 from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSplit
 from agents.core.data.settings import DemoConfig
 from agents.core.math.schedules import constant
-from agents.core.nets.distributions import join
+from agents.core.nets.distributions import Distribution, join, masked
 from agents.core.nets.networks import PolicyNetwork
 from agents.core.nets.settings import PolicyNetworkConfig
 from agents.core.optimize.learner import LossOutput
@@ -105,7 +105,7 @@ class BC(OfflineAlgorithm):
         super().__init__(config, policy)
         self.demos = demos
         self.reference_scores = demos.reference_scores
-        self.batches = make_loader(config, policy.spaces, demos.training)
+        self.batches = make_loader(config, policy, demos.training)
         self.horizon_steps = self.batches.batch_size
         normalizer = policy.network.normalizer
         if normalizer.enabled:
@@ -117,7 +117,7 @@ class BC(OfflineAlgorithm):
         return self.learner.update(self.loss, self.batches.draw()).metrics
 
     def loss(self, batch: DemoBatch) -> LossOutput:
-        distribution = self.policy.network(batch.obs, batch.kept_BF)
+        distribution = self.policy.network(*batch.inputs)
         smoothing = self.config.label_smoothing
         loss_B = -distribution.smoothed_log_prob(batch.action_BK, smoothing)
         metrics = {"losses/bc_loss": loss_B, "losses/entropy": distribution.entropy()}
@@ -130,14 +130,20 @@ class BC(OfflineAlgorithm):
             return {}
         index_N = held_out.spread(VALIDATION_STEPS)
         parts = index_N.split(self.horizon_steps)
-        distribution = join(
-            [self.policy.distribution(held_out.observations(part)) for part in parts]
-        )
+        distribution = join([self._distribution(held_out, part) for part in parts])
+        legal_NA = held_out.legal(index_N)
+        if legal_NA is not None:
+            distribution = masked(distribution, legal_NA)
         action_NK = held_out.actions(index_N)
         return {
             "validation/loss": -distribution.log_prob(action_NK).mean(),
             "validation/agreement": imitation.agreement(distribution.mode(), action_NK),
         }
+
+    def _distribution(self, source: Demonstrations, index_B: Tensor) -> Distribution:
+        """The policy's distribution for steps of demonstrations, with all actions legal."""
+        previous_BP = source.previous(index_B, self.policy.previous)
+        return self.policy.distribution(source.observations(index_B), previous_BP)
 
     def state_dict(self, store: Any) -> dict[str, Any]:
         return {
@@ -153,12 +159,12 @@ class BC(OfflineAlgorithm):
         self.batches.drawn = schema.natural(state["batches"], "batches")
 
 
-def make_loader(config: Config, spaces: Spaces, training: Demonstrations) -> DemoLoader:
+def make_loader(config: Config, policy: ClonePolicy, training: Demonstrations) -> DemoLoader:
     """Makes the loader of minibatches, with a config's weights of steps and augmentation."""
     weight_N = torch.ones(training.size)
     if config.class_weights:
-        spaces.require_discrete()
-        weight_N = training.balancing(spaces.num_actions)
+        policy.spaces.require_discrete()
+        weight_N = training.balancing(policy.spaces.num_actions)
     return DemoLoader(
         training,
         config.batch_size,
@@ -167,6 +173,7 @@ def make_loader(config: Config, spaces: Spaces, training: Demonstrations) -> Dem
         config.shift_pixels,
         config.hidden,
         config.dropout,
+        policy.previous,
     )
 
 

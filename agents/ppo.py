@@ -137,7 +137,7 @@ class PPO:
     def loss(self, batch: Sequences) -> LossOutput:
         config = self.config
         old_LB = batch.log_prob_LB
-        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        policy, value_LB, _ = self.network(*batch.inputs)
         log_prob_LB = policy.log_prob(batch.action_LBK)
         entropy_LB = policy.entropy()
         policy_LB = losses.clipped_policy(log_prob_LB, old_LB, batch.advantage_LB, self.clip)

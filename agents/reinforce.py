@@ -77,7 +77,7 @@ class Reinforce:
 
     def loss(self, batch: Sequences) -> LossOutput:
         config = self.config
-        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        policy, value_LB, _ = self.network(*batch.inputs)
         log_prob_LB = policy.log_prob(batch.action_LBK)
         entropy_LB = policy.entropy()
         policy_LB = losses.policy_gradient(log_prob_LB, batch.advantage_LB)

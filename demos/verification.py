@@ -74,6 +74,22 @@ def frames_of(episodes: Mapping[int, Episode]) -> Iterator[tuple[int, np.ndarray
         yield number, each
 
 
+def masks_of(episodes: Sequence[Episode]) -> list[np.ndarray | None]:
+    """Replays episodes and returns the masks of each (`envs.masks`), bool (T, A).
+
+    The masks are None for an episode with stored observations, and without masks.
+
+    Raises:
+        UserError: as `verify`.
+    """
+    numbered = dict(enumerate(episodes))
+    seen: list[list[np.ndarray]] = [[] for _ in episodes]
+    for replayed in replayed_steps(numbered, ()):
+        if replayed.legal is not None and replayed.step < len(numbered[replayed.tape]):
+            seen[replayed.tape].append(replayed.legal)
+    return [np.stack(masks) if masks else None for masks in seen]
+
+
 def replayed_frames(
     episodes: Mapping[int, Episode],
 ) -> Iterator[tuple[int, np.ndarray | Difference | None]]:
@@ -123,7 +139,7 @@ def stored(number: int, episode: Episode) -> Iterator[ReplayedStep]:
 
 def differs(episode: Episode, witness: Witness, replayed: ReplayedStep) -> Difference | None:
     """Compares a replayed step with the recording, and shows the step to the witness."""
-    _, step, obs, reward, terminated, truncated = replayed
+    _, step, obs, reward, terminated, truncated, _ = replayed
     recorded = float(episode.rewards[step - 1])
     if reward != recorded:
         return Difference(step, f"the reward is {reward:g}, but {recorded:g} was recorded")

@@ -17,7 +17,11 @@ POOL = 8
 
 
 class ReplayedStep(NamedTuple):
-    """The outcome of one step of a tape; step 0 is the reset."""
+    """The outcome of one step of a tape; step 0 is the reset.
+
+    Attributes:
+        legal: bool (A,), the actions allowed at `obs`; None if the environment has no masks.
+    """
 
     tape: int
     step: int
@@ -25,6 +29,7 @@ class ReplayedStep(NamedTuple):
     reward: float
     terminated: bool
     truncated: bool
+    legal: np.ndarray | None = None
 
 
 def replay_batched(
@@ -79,7 +84,9 @@ def replay_batched(
             if starting.any():
                 obs, _ = pool.reset(seeds, starting)
                 for i in np.flatnonzero(starting).tolist():
-                    replayed.append(ReplayedStep(playing[i], 0, obs[i], 0.0, False, False))
+                    legal = None if pool.legal is None else pool.legal[i]
+                    begun = (obs[i], 0.0, False, False, legal)
+                    replayed.append(ReplayedStep(playing[i], 0, *begun))
             current = (each for each in replayed if each.tape not in abandoned)
             if not playing:
                 yield from current
@@ -98,6 +105,8 @@ def replay_batched(
                 ends = bool(now.terminated[i]), bool(now.truncated[i])
                 obs = now.obs if now.final_obs is None or not any(ends) else now.final_obs
                 reward = float(now.reward[i])
-                replayed.append(ReplayedStep(tape, steps[i], obs[i], reward, *ends))
+                masks_N = now.final_legal if any(ends) else pool.legal
+                legal = None if masks_N is None else masks_N[i]
+                replayed.append(ReplayedStep(tape, steps[i], obs[i], reward, *ends, legal))
     finally:
         pool.close()

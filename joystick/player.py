@@ -129,11 +129,14 @@ class Player:
             raise UserError(f"{env_id} has masks: act must get action_mask=info['action_mask']")
         if action_mask is None:
             return None
+        several = np.ndim(action_mask) == 2
+        if several and len(action_mask) != num_envs:
+            raise UserError(f"there are {num_envs} observations, but {len(action_mask)} masks")
         try:
-            rows = np.broadcast_to(np.asarray(action_mask), (num_envs, count))
+            rows = action_mask if several else [action_mask] * num_envs
             return torch.from_numpy(np.stack([as_mask(row, count) for row in rows]))
-        except (Unfit, ValueError) as error:
-            raise UserError(f"{env_id}: act got {error}; there are {count} actions") from None
+        except Unfit as unfit:
+            raise UserError(f"{env_id}: act got {unfit}") from None
 
     def _batch(self, obs: Any) -> tuple[np.ndarray, bool]:
         """Observations (N, ...) in the network's form, and whether `obs` was a single one."""

@@ -390,7 +390,7 @@ def test_a_choice_keeps_what_it_was_made_on_and_remembers_what_it_led_to(
     memory_NS = torch.randn(4, 32).to(device)
     decision = policy.act(inputs_of(obs), {"memory": memory_NS}, EnvRng(0, 4), 1.0)
     kept = decision.extras
-    assert kept.keys() == {"obs", "memory", "action", "log_prob", "value"}
+    assert kept.keys() == {"obs", "memory", "previous", "action", "log_prob", "value"}
     assert kept["obs"].cpu().numpy().tolist() == obs.tolist()
     assert torch.equal(kept["memory"], memory_NS)
     assert decision.action_N.dtype == np.int64

@@ -16,6 +16,7 @@ from agents.core.nets.distributions import (
     DiagonalGaussian,
     GaussianHead,
     make_policy_head,
+    masked,
     orthogonal,
     sum_of,
 )
@@ -66,6 +67,61 @@ def test_a_discrete_policy_is_torchs_categorical_distribution():
     action = torch.randint(5, (3, 4, 1))
     torch.testing.assert_close(policy.log_prob(action), reference.log_prob(action[..., 0]))
     torch.testing.assert_close(policy.entropy(), reference.entropy())
+
+
+def some_legal(*shape: int) -> Tensor:
+    """Masks with one to all actions legal; the first row of the last axis has a single one."""
+    legal = torch.rand(shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    legal[..., 1] = True
+    legal.view(-1, shape[-1])[0] = torch.arange(shape[-1]) == 1
+    return legal
+
+
+def test_a_masked_policy_is_torchs_distribution_over_the_legal_actions():
+    raw = logits(3, 4, 5)
+    legal = some_legal(3, 4, 5)
+    policy = masked(categorical(raw), legal)
+    reference = distributions.Categorical(logits=raw.masked_fill(~legal, -1e9))
+    action = torch.ones(3, 4, 1, dtype=torch.int64)
+    torch.testing.assert_close(policy.log_prob(action), reference.log_prob(action[..., 0]))
+    torch.testing.assert_close(policy.entropy(), reference.entropy())
+    assert (policy.log_probs[0].exp()[~legal] == 0).all()
+    assert policy.entropy()[0, 0] == 0
+
+
+def test_masked_log_probs_entropy_and_smoothing_have_finite_gradients():
+    raw = logits(3, 4, 5).requires_grad_()
+    legal = some_legal(3, 4, 5)
+    policy = masked(categorical(raw), legal)
+    action = torch.ones(3, 4, 1, dtype=torch.int64)
+    for smoothing in (0.0, 0.1):
+        (policy.smoothed_log_prob(action, smoothing) + policy.entropy()).sum().backward(
+            retain_graph=True
+        )
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+    assert raw.grad[~legal].abs().max() < 1e-6
+    assert raw.grad[legal].abs().max() > 0
+
+
+def test_label_smoothing_spreads_over_the_legal_actions_alone():
+    legal = torch.tensor([[True, False, True, False]])
+    policy = masked(categorical(logits(1, 4)), legal)
+    both = policy.log_probs[0][legal]
+    action = torch.tensor([[2]])
+    expected = 0.8 * both[1] + 0.2 * both.mean()
+    torch.testing.assert_close(policy.smoothed_log_prob(action, 0.2)[0], expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, 1e6, math.inf])
+def test_a_masked_policy_draws_no_illegal_action(temperature: float):
+    legal = some_legal(64, 5)
+    # The illegal actions are by far the likeliest.
+    policy = masked(categorical(torch.where(legal, 0.0, 50.0)), legal)
+    rng = EnvRng(0, 64)
+    for _ in range(20):
+        action = policy.sample(rng, temperature)
+        assert legal.gather(1, action).all()
 
 
 def test_a_multi_discrete_policy_is_a_product_of_categorical_distributions():

@@ -26,6 +26,7 @@ from agents.core.optimize.transfer import part
 from agents.core.runs.run import Run
 from agents.core.training.building import spaces_of
 from agents.core.training.launch import train
+from agents.core.types.batches import tensors
 from demos import Dataset
 from demos.frames import decode
 from envs import UserError
@@ -71,7 +72,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_count_alone() -> None:
     drawn = [first.draw() for _ in range(5)][-1]
     second.drawn = 4
     again, other = second.draw(), minibatches(source, seed=2, dropout=0.5).draw()
-    for name, value in vars(drawn).items():
+    for name, value in tensors(drawn).items():
         assert torch.equal(value, getattr(again, name)), name
     assert not torch.equal(drawn.kept_BF, other.kept_BF)
 

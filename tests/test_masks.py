@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from conftest import ALGORITHMS, read_metrics, run_tiny
 from gymnasium import Env, spaces
+from support.devices import CPU
 
 import envs
+import joystick
+from agents.core.data.demonstrations import Demonstrations, legal_actions
 from agents.core.training.building import spaces_of
+from agents.core.training.demonstrator import Demonstrator
 from agents.core.training.env_group import EnvGroup, earlier_state
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import ActOutput, PolicyInputs
 from demos import record
+from demos.frames import decode
 from demos.human import Game
 from demos.policies import RandomPolicy
 from demos.sb3 import Checkpoint
@@ -310,3 +318,67 @@ def test_a_person_cannot_play_an_illegal_action() -> None:
         assert [game.allows(action) for action in range(4)] == [True, True, False, False]
         game.step(0)
         assert [game.allows(action) for action in range(4)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_no_agent_plays_an_illegal_action(algo: str, tmp_path: Path) -> None:
+    """The toy raises on an illegal action, in training, evaluation and recording."""
+    games = ("--eval-every-steps", "256", "--eval-episodes", "2", "--final-eval-episodes", "2")
+    run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", "--total-steps", "512", *games)
+    player = Demonstrator(run, MASKED, seed=0, exploration=1.0)
+    assert len(list(record(MASKED, player, 3, seed=0))) == 3
+
+
+def test_demonstrations_hold_the_masks_of_each_step() -> None:
+    episodes = list(record(MASKED, RandomPolicy(spaces.Discrete(4), 0), 6, seed=0))
+    source = Demonstrations(decode(episodes, MASKED), episodes, spaces_of(MASKED), CPU)
+    legal_NA = source.legal(torch.arange(source.size))
+    assert legal_NA is not None
+    state_N = source.observations(torch.arange(source.size)).argmax(dim=1)
+    expected = torch.nn.functional.one_hot(state_N % 4, 4).bool()
+    expected[state_N == 0] = torch.tensor([True, True, False, False])
+    assert torch.equal(legal_NA, expected)
+
+
+def test_an_illegal_action_of_a_demonstrator_counts_as_legal() -> None:
+    (episode,) = record(MASKED, RandomPolicy(spaces.Discrete(4), 0), 1, seed=0, num_envs=1)
+    unreplayed = replace(episode, observations=np.eye(9, dtype=np.float32)[: len(episode) + 1])
+    assert legal_actions([unreplayed], spaces_of(MASKED)).all()
+    masks = legal_actions([episode], spaces_of(MASKED))
+    assert masks.sum() == len(episode) + 1
+
+
+@pytest.mark.parametrize("algo", ["a2c", "ppo", "ppo-lstm", "reinforce"])
+def test_the_entropy_of_a_loss_is_of_the_legal_actions(algo: str, tmp_path: Path) -> None:
+    still = ("--learning-rate", "1e-30", "--total-steps", "256", "--log-every-steps", "64")
+    run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", *still)
+    rows = read_metrics(run)
+    entropies = [row["losses/entropy"] for row in rows if "losses/entropy" in row]
+    # One of two actions is chosen at the fork, and the way has no choice.
+    assert entropies
+    assert all(0 < each < np.log(2) for each in entropies)
+    losses = [value for row in rows for name, value in row.items() if "losses/" in name]
+    assert np.isfinite(losses).all()
+    kl = [row["losses/approx_kl"] for row in rows if "losses/approx_kl" in row]
+    assert all(abs(each) < 1e-6 for each in kl)
+
+
+def test_a_policy_in_a_persons_own_loop_asks_for_the_mask(tmp_path: Path) -> None:
+    run = run_tiny(tmp_path, "ppo", "--env", "toy/Masked-v0", "--total-steps", "64")
+    policy = joystick.load(run)
+    toy = gymnasium.make("toy/Masked-v0")
+    obs, info = toy.reset(seed=0)
+    with pytest.raises(envs.UserError, match="has masks: act must get action_mask=info"):
+        policy.act(obs)
+    with pytest.raises(envs.UserError, match=r"act got an action_mask of shape \(3,\)"):
+        policy.act(obs, action_mask=np.ones(3, np.int8))
+    with pytest.raises(envs.UserError, match="there are 1 observations, but 2 masks"):
+        policy.act(obs, action_mask=np.ones((2, 4), np.int8))
+    state = None
+    terminated = False
+    while not terminated:
+        action, state = policy.act(obs, state, action_mask=info.get("action_mask"))
+        obs, _, terminated, _, info = toy.step(action)
+    masks = np.array([[0, 0, 0, 1], [0, 0, 1, 0]])
+    actions, _ = policy.act(np.stack([obs, obs]), action_mask=masks)
+    np.testing.assert_array_equal(actions, [3, 2])

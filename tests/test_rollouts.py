@@ -112,7 +112,7 @@ class Valued(Rollout):
         self.policy = policy
         self.network = policy.network
         given = (policy.spaces, policy.device, policy.memory_size)
-        super().__init__(settings, *given, AdvantageTargets(settings))
+        super().__init__(settings, *given, AdvantageTargets(settings, policy.previous))
 
     def add(self, step: Step) -> None:
         beyond = super().add(step)
@@ -497,7 +497,7 @@ def test_before_it_learns_the_network_says_of_a_minibatch_what_it_said_when_acti
     for _ in range(2):
         play.fill()
         for batch in rollout.minibatches(8):
-            policy, value_LB, _ = rollout.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+            policy, value_LB, _ = rollout.network(*batch.inputs)
             torch.testing.assert_close(value_LB, batch.value_LB, atol=1e-5, rtol=1e-4)
             log_prob_LB = policy.log_prob(batch.action_LBK)
             torch.testing.assert_close(log_prob_LB, batch.log_prob_LB, atol=1e-5, rtol=1e-4)

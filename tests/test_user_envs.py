@@ -21,6 +21,7 @@ from agents.core.policies.stochastic import ActorCriticPolicy
 from agents.core.training import launch
 from agents.core.training.demonstrator import load_policy
 from agents.core.training.evaluation import Evaluator
+from agents.core.types.step import PolicyInputs
 from demos import record
 from demos.policies import RandomPolicy
 from envs.backends import open_pool
@@ -185,13 +186,13 @@ def test_a_rollout_bootstraps_from_the_last_observation_of_a_reused_array(
     """Rollouts of whole episodes are cut at truncations alone, after 0.5 was shown."""
     seen: list[torch.Tensor] = []
 
-    values = ActorCriticPolicy.values
+    values = ActorCriticPolicy.state_values
 
-    def watched(policy: ActorCriticPolicy, obs: torch.Tensor, state: Any) -> torch.Tensor:
-        seen.append(torch.as_tensor(obs).clone())
-        return values(policy, obs, state)
+    def watched(policy: ActorCriticPolicy, inputs: PolicyInputs, state: Any) -> torch.Tensor:
+        seen.append(torch.as_tensor(inputs.obs).clone())
+        return values(policy, inputs, state)
 
-    monkeypatch.setattr(ActorCriticPolicy, "values", watched)
+    monkeypatch.setattr(ActorCriticPolicy, "state_values", watched)
     whole = ("--horizon-steps", str(4 * STEPS), "--total-steps", "320")
     run_tiny(tmp_path, algo, "--env", id_of("Counting", ""), *whole)
     assert sum(map(len, seen)) == 320 / STEPS

@@ -45,7 +45,7 @@ class Method:
         return self.learner.update(self.loss, batch).metrics
 
     def loss(self, batch: Sequences) -> LossOutput:
-        policy, value_LB, _ = self.network(batch.obs_LB, batch.memory_BS, batch.start_LB)
+        policy, value_LB, _ = self.network(*batch.inputs)
         log_prob_LB = policy.log_prob(batch.action_LBK)
         policy_LB = losses.policy_gradient(log_prob_LB, batch.advantage_LB)
         value_loss_LB = losses.squared(batch.return_LB - value_LB)

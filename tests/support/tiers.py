@@ -37,6 +37,7 @@ FAST = {
     "normalize",
     "output",
     "portable_names",
+    "previous_inputs",
     "priorities",
     "progress",
     "qrdqn",

@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.core.data.augmentation import random_shift
 from agents.core.data.settings import DemoConfig
 from agents.core.math.schedules import stream_seed
+from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.runs.artifacts import Artifact, demonstrations
 from agents.core.types.batches import DemoBatch
 from agents.core.types.spaces import Spaces
@@ -21,6 +22,7 @@ from demos.dataset import at_least_one
 from demos.editing import split
 from demos.frames import Frames, decode, require_learnable
 from demos.shipped import find
+from demos.verification import masks_of
 from envs import EnvSpec
 
 
@@ -30,6 +32,7 @@ class Demonstrations:
     Attributes:
         size: number of steps, N.
         action_NK: the demonstrator's actions, in a policy's form.
+        legal_NA: bool, the actions that were legal; None if the environment has no masks.
     """
 
     def __init__(
@@ -46,6 +49,13 @@ class Demonstrations:
         actions = np.concatenate([each.actions for each in episodes])
         self.action_NK = torch.from_numpy(spaces.chosen(actions))
         self.size = len(actions)
+        rewards = np.concatenate([each.rewards for each in episodes])
+        self.reward_N = torch.from_numpy(rewards)
+        self.first_N = torch.zeros(self.size, dtype=torch.bool)
+        self.first_N[np.cumsum([0, *lengths[:-1]])] = True
+        self.legal_NA: Tensor | None = None
+        if spaces.masked:
+            self.legal_NA = torch.from_numpy(legal_actions(episodes, spaces))
 
     def observations(self, index_B: Tensor) -> Tensor:
         """The observations (B, ...) of these steps, on the device."""
@@ -63,11 +73,36 @@ class Demonstrations:
         """The actions (B, K) of these steps, on the device."""
         return self.action_NK[index_B].to(self.device, non_blocking=True)
 
+    def previous(self, index_B: Tensor, encoding: PreviousInputs) -> Tensor:
+        """The encoded actions and rewards (B, P) before these steps, on the device."""
+        before_B = (index_B - 1).clamp_min(0)
+        known = (self.action_NK[before_B], self.reward_N[before_B], self.first_N[index_B])
+        return encoding.encode(*known).to(self.device, non_blocking=True)
+
+    def legal(self, index_B: Tensor) -> Tensor | None:
+        """The legal actions (B, A) of these steps, on the device; None if all are legal."""
+        if self.legal_NA is None:
+            return None
+        return self.legal_NA[index_B].to(self.device, non_blocking=True)
+
     def balancing(self, num_actions: int) -> Tensor:
         """Weights (N,) of mean 1 that give each action that occurs the same total weight."""
         count_A = torch.bincount(self.action_NK[:, 0], minlength=num_actions)
         occurring = int((count_A > 0).sum())
         return (self.size / (occurring * count_A.clamp_min(1)))[self.action_NK[:, 0]].float()
+
+
+def legal_actions(episodes: list[Episode], spaces: Spaces) -> np.ndarray:
+    """The legal actions of all steps of some episodes, bool (N, A); the episodes are replayed.
+
+    An action that the demonstrator played counts as legal. Without a replay, all actions do.
+    """
+    rows: list[np.ndarray] = []
+    for episode, masks in zip(episodes, masks_of(episodes), strict=True):
+        legal_TA = np.ones((len(episode), spaces.num_actions), bool) if masks is None else masks
+        legal_TA[np.arange(len(episode)), spaces.combination(episode.actions)] = True
+        rows.append(legal_TA)
+    return np.concatenate(rows)
 
 
 def agreement(chosen_BK: Tensor, action_BK: Tensor) -> Tensor:
@@ -153,6 +188,7 @@ class DemoLoader:
         shift_pixels: most pixels by which images are shifted.
         num_features: features F that dropout applies to.
         dropout: share of features that dropout sets to 0.
+        previous: the encoding of the previous action and reward that the network sees.
 
     Attributes:
         drawn: minibatches drawn so far.
@@ -168,6 +204,7 @@ class DemoLoader:
         shift_pixels: int,
         num_features: int,
         dropout: float,
+        previous: PreviousInputs = NO_PREVIOUS,
     ):
         self.source = source
         self.seed = seed
@@ -175,6 +212,7 @@ class DemoLoader:
         self.shift_pixels = shift_pixels
         self.num_features = num_features
         self.dropout = dropout
+        self.previous = previous
         self.batch_size = min(batch_size, source.size)
         self.per_epoch = source.size // self.batch_size
         self.drawn = 0
@@ -204,6 +242,8 @@ class DemoLoader:
             action_BK=self.source.actions(index_B),
             kept_BF=kept_BF.to(device).expand(len(index_B), -1),
             weight_B=self.weight_N[index_B].to(device),
+            previous_BP=self.source.previous(index_B, self.previous),
+            legal_BA=self.source.legal(index_B),
         )
 
     def _generator(self, purpose: str) -> torch.Generator:

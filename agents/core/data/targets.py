@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.core.math import returns
+from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.types.batches import Sequences
 from agents.core.types.spaces import Spaces
 
@@ -83,17 +84,24 @@ class AdvantageTargets:
 
     Args:
         config: has `gae_lambda` and `normalize_advantages`.
+        previous: the encoding of the previous action and reward that the network sees.
     """
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, previous: PreviousInputs = NO_PREVIOUS):
+        self.previous = previous
         self.gae_lambda = config.gae_lambda
         self.normalizes = config.normalize_advantages
 
     def stored(self, spaces: Spaces) -> dict[str, Field]:
         action_dtype = torch.float32 if spaces.continuous else torch.int64
+        legal: dict[str, Field] = {}
+        if spaces.masked:
+            legal["legal"] = ((spaces.num_actions,), torch.bool)
         return {
+            "previous": ((self.previous.width,), torch.float32),
             "action": ((spaces.action_parts,), action_dtype),
             "log_prob": ((), torch.float32),
+            **legal,
         }
 
     def make(
@@ -123,4 +131,6 @@ class AdvantageTargets:
             advantage_LB=chosen.mine(advantage_LM),
             return_LB=chosen.mine(chosen.targets_LM["return"]),
             size=chosen.size,
+            previous_LBP=chosen.stored("previous"),
+            legal_LBA=chosen.stored("legal") if "legal" in chosen.fields else None,
         )

@@ -25,7 +25,7 @@ class Categorical:
     """Independent categorical distributions, one for each part of the action.
 
     Attributes:
-        log_probs: K tensors (..., A_k) of normalized log probabilities.
+        log_probs: K tensors (..., A_k) of normalized log probabilities; -inf for an illegal action.
     """
 
     log_probs: tuple[Tensor, ...]
@@ -44,6 +44,8 @@ class Categorical:
         same random numbers at every temperature.
         """
         chosen = []
+        # An infinite temperature would make an illegal action's sum NaN.
+        temperature = min(temperature, 1e30)
         for log_prob_NA in self.log_probs:
             uniform_NA = rng.uniform(log_prob_NA.shape[-1]).to(
                 log_prob_NA.device, non_blocking=True
@@ -69,13 +71,15 @@ class Categorical:
         """(1 - ε) log π(a) + ε mean_a' log π(a'), shape (...), where ε is `smoothing`.
 
         This is label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+        The mean is over the legal actions.
         """
-        even = sum_of([p.mean(dim=-1) for p in self.log_probs])
+        even = sum_of([mean_of_legal(p) for p in self.log_probs])
         return (1 - smoothing) * self.log_prob(action) + smoothing * even
 
     def entropy(self) -> Tensor:
-        """-Σ π log π, shape (...)."""
-        return sum_of([-(p.exp() * p).sum(dim=-1) for p in self.log_probs])
+        """-Σ π log π, shape (...); an action of probability 0 adds 0."""
+        # 0 times -inf would be NaN, in the value and in the gradient.
+        return sum_of([-(p.exp() * finite(p)).sum(dim=-1) for p in self.log_probs])
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,19 @@ def join(parts: Sequence[Distribution]) -> Distribution:
     return kind.join(parts)
 
 
-def masked(distribution: Distribution, legal_NA: Tensor) -> Categorical:
+def masked(distribution: Distribution, legal: Tensor) -> Categorical:
     """Sets the probability of illegal actions to 0.
+
+    Args:
+        legal: bool (..., A); each row allows at least one action.
 
     Raises:
         ValueError: the actions are not Discrete.
     """
     if not isinstance(distribution, Categorical) or len(distribution.log_probs) != 1:
         raise ValueError("only Discrete actions can be illegal")
-    log_prob_NA = distribution.log_probs[0].masked_fill(~legal_NA, -torch.inf)
-    return Categorical((log_prob_NA.log_softmax(dim=-1),))
+    log_prob = distribution.log_probs[0].masked_fill(~legal, -torch.inf)
+    return Categorical((log_prob.log_softmax(dim=-1),))
 
 
 class CategoricalHead(nn.Module):
@@ -173,6 +180,17 @@ def orthogonal(layer: nn.Linear, gain: float) -> nn.Linear:
     orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def finite(log_prob: Tensor) -> Tensor:
+    """Log probabilities with 0 for an illegal action."""
+    return log_prob.masked_fill(log_prob == -torch.inf, 0.0)
+
+
+def mean_of_legal(log_prob: Tensor) -> Tensor:
+    """The mean of the log probabilities (..., A) of legal actions, shape (...)."""
+    legal = (log_prob > -torch.inf).sum(dim=-1)
+    return finite(log_prob).mean(dim=-1) * (log_prob.shape[-1] / legal)
 
 
 def sum_of(parts: list[Tensor]) -> Tensor:

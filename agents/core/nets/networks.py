@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.core.nets.distributions import Distribution, make_policy_head, orthogonal
+from agents.core.nets.distributions import Distribution, make_policy_head, masked, orthogonal
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
+from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.nets.recurrence import make_core
-from agents.core.nets.settings import ActorCriticConfig, NetworkConfig, PolicyNetworkConfig
+from agents.core.nets.settings import NetworkConfig, PolicyNetworkConfig
 from agents.core.nets.torsos import MLP_WIDTH, dense_layer, make_torso
 from agents.core.types.spaces import Spaces
 
@@ -40,12 +41,17 @@ class Body(nn.Module):
     PPO", Huang et al. 2022, https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/).
     """
 
-    def __init__(self, config: PolicyNetworkConfig, obs_shape: tuple[int, ...]):
+    def __init__(
+        self,
+        config: PolicyNetworkConfig,
+        obs_shape: tuple[int, ...],
+        previous: PreviousInputs = NO_PREVIOUS,
+    ):
         super().__init__()
+        self.previous = previous
         self.torso = torso_of(config, obs_shape, mlp_width=config.hidden)
-        self.hidden = dense_layer(
-            self.torso.num_features, config.hidden, config.layer_norm, config.activation
-        )
+        size = self.torso.num_features + previous.width
+        self.hidden = dense_layer(size, config.hidden, config.layer_norm, config.activation)
         self.core = make_core(config.core, config.hidden, config.hidden)
         for module in [*self.torso.modules(), *self.hidden.modules()]:
             if isinstance(module, nn.Linear | nn.Conv2d):
@@ -53,23 +59,44 @@ class Body(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
-    def forward(self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.hidden(self.torso(obs_TB.flatten(0, 1)))
+    def forward(
+        self,
+        obs_TB: Tensor,
+        memory_BS: Tensor,
+        start_TB: Tensor,
+        previous_TBP: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        previous_NP = None if previous_TBP is None else previous_TBP.flatten(0, 1)
+        features = self.features(obs_TB.flatten(0, 1), previous_NP)
         return self.core(features.unflatten(0, obs_TB.shape[:2]), memory_BS, start_TB)
+
+    def features(self, obs_N: Tensor, previous_NP: Tensor | None) -> Tensor:
+        """The features (N, F) before the core."""
+        features = self.torso(obs_N)
+        if self.previous.enabled:
+            assert previous_NP is not None
+            features = torch.cat([features, previous_NP.to(features.dtype)], dim=1)
+        return self.hidden(features)
 
 
 class ActorCritic(nn.Module):
     """A policy and a value function, with a shared body or a body for each.
 
+    Args:
+        config: the settings of a network (`ActorCriticConfig`) and of rewards.
+
     Attributes:
         memory_size: width S of the memory (B, S) that `forward` takes and returns.
         normalizer: scales vector observations; its statistics are saved with the weights.
+        previous: the encoding of the previous action and reward.
     """
 
-    def __init__(self, config: ActorCriticConfig, spaces: Spaces):
+    def __init__(self, config: Any, spaces: Spaces):
         super().__init__()
         self.normalizer = make_normalizer(config, spaces)
-        bodies = [Body(config, spaces.obs_shape) for _ in range(1 + config.separate_value)]
+        self.previous = PreviousInputs.of(spaces, config.previous_inputs, config.clip_reward)
+        count = 1 + config.separate_value
+        bodies = [Body(config, spaces.obs_shape, self.previous) for _ in range(count)]
         self.bodies = nn.ModuleList(bodies)
         self.memory_size = sum(body.core.memory_size for body in bodies)
         features = bodies[0].core.num_features
@@ -77,7 +104,12 @@ class ActorCritic(nn.Module):
         self.value_head = orthogonal(nn.Linear(features, 1), 1.0)
 
     def forward(
-        self, obs_TB: Tensor, memory_BS: Tensor, start_TB: Tensor
+        self,
+        obs_TB: Tensor,
+        memory_BS: Tensor,
+        start_TB: Tensor,
+        previous_TBP: Tensor | None = None,
+        legal_TBA: Tensor | None = None,
     ) -> tuple[Distribution, Tensor, Tensor]:
         """Computes the policy (T, B), the float32 values (T, B) and the memory after the last step.
 
@@ -85,24 +117,32 @@ class ActorCritic(nn.Module):
             obs_TB: T consecutive observations of B environments, (T, B, ...).
             memory_BS: the memory before the first step.
             start_TB: bool, the step is the first of its episode.
+            previous_TBP: previous actions and rewards (`PreviousInputs`); None if the network does
+                not see them.
+            legal_TBA: bool, the legal actions, outside of which the policy is 0; None if all are.
         """
         obs_TB = self.normalizer(obs_TB)
         memories = memory_BS.chunk(len(self.bodies), dim=1)
         outputs = [
-            body(obs_TB, memory, start_TB)
+            body(obs_TB, memory, start_TB, previous_TBP)
             for body, memory in zip(self.bodies, memories, strict=True)
         ]
         policy = self.policy_head(outputs[0][0])
+        if legal_TBA is not None:
+            policy = masked(policy, legal_TBA)
         value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
-    def step(self, obs_B: Tensor, memory_BS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
+    def step(
+        self, obs_B: Tensor, memory_BS: Tensor, previous_BP: Tensor | None = None
+    ) -> tuple[Distribution, Tensor, Tensor]:
         """`forward` for single observations (B, ...), as sequences of one step.
 
         The caller sets the memory to zero for environments that start an episode.
         """
         start_1B = torch.zeros(1, len(obs_B), dtype=torch.bool, device=obs_B.device)
-        return self(obs_B.unsqueeze(0), memory_BS, start_1B)
+        previous_1BP = None if previous_BP is None else previous_BP.unsqueeze(0)
+        return self(obs_B.unsqueeze(0), memory_BS, start_1B, previous_1BP)
 
 
 class PolicyNetwork(nn.Module):
@@ -111,13 +151,29 @@ class PolicyNetwork(nn.Module):
     def __init__(self, config: PolicyNetworkConfig, spaces: Spaces):
         super().__init__()
         self.normalizer = make_normalizer(config, spaces)
-        self.body = Body(config, spaces.obs_shape)
+        # Demonstrations hold unclipped rewards, of which some games give thousands.
+        self.previous = PreviousInputs.of(spaces, config.previous_inputs, clip_reward=True)
+        self.body = Body(config, spaces.obs_shape, self.previous)
         self.policy_head = make_policy_head(config.hidden, spaces)
 
-    def forward(self, obs_B: Tensor, kept_BF: Tensor | float = 1.0) -> Distribution:
-        """Computes the policy (B,); `kept_BF` multiplies the features, for dropout."""
-        features_BF = self.body.hidden(self.body.torso(self.normalizer(obs_B)))
-        return self.policy_head(features_BF * kept_BF)
+    def forward(
+        self,
+        obs_B: Tensor,
+        previous_BP: Tensor | None = None,
+        kept_BF: Tensor | float = 1.0,
+        legal_BA: Tensor | None = None,
+    ) -> Distribution:
+        """Computes the policy (B,).
+
+        Args:
+            previous_BP: previous actions and rewards (`PreviousInputs`); None if the network does
+                not see them.
+            kept_BF: factors of the features, for dropout.
+            legal_BA: bool, the legal actions, outside of which the policy is 0; None if all are.
+        """
+        features_BF = self.body.features(self.normalizer(obs_B), previous_BP)
+        policy = self.policy_head(features_BF * kept_BF)
+        return policy if legal_BA is None else masked(policy, legal_BA)
 
 
 def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationNormalizer:

@@ -53,6 +53,8 @@ class RecurrenceConfig(NetworkConfig):
     """A recurrent core remembers the episode beyond the stacked frames."""
     sequence_steps: Steps = 16
     """Gradients flow back through a recurrent core for this many steps."""
+    previous_inputs: bool = False
+    """The network also sees the previous action and the previous reward."""
 
     def validate(self) -> None:
         super().validate()
@@ -63,8 +65,6 @@ class RecurrenceConfig(NetworkConfig):
 class QNetworkConfig(RecurrenceConfig):
     """The further settings of a Q-network."""
 
-    previous_inputs: bool = False
-    """The network also sees the previous action and the previous reward."""
     dueling: bool = False
     """A value stream and an advantage stream make Q (https://arxiv.org/abs/1511.06581)."""
     noisy: bool = False
@@ -81,6 +81,8 @@ class QNetworkConfig(RecurrenceConfig):
 class PolicyNetworkConfig(NetworkConfig):
     """The further settings of a policy network."""
 
+    previous_inputs: bool = False
+    """The network also sees the previous action and the previous reward."""
     normalize_observations: bool = False
     """Vector observations are scaled by their running mean and deviation."""
 

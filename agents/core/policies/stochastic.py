@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.core.nets.distributions import Distribution, join, masked
 from agents.core.nets.networks import ActorCritic
+from agents.core.nets.previous import PreviousInputs
 from agents.core.policies.policy import Policy, ValuePolicy, begun
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
@@ -21,7 +22,8 @@ from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 class ActorCriticPolicy(ValuePolicy):
     """Draws from the policy head of an actor-critic (`agents.core.nets.networks.ActorCritic`).
 
-    Its extras are the fields that a rollout stores: obs, memory, action, log_prob and value.
+    Its extras are the fields that a rollout stores: obs, memory, previous, action, log_prob and
+    value, and legal if some actions are illegal.
     """
 
     explores_by = "temperature"
@@ -30,6 +32,10 @@ class ActorCriticPolicy(ValuePolicy):
     @property
     def memory_size(self) -> int:
         return self.network.memory_size
+
+    @property
+    def previous(self) -> PreviousInputs:
+        return self.network.previous
 
     def initial_state(self, num_envs: int) -> State:
         if not self.memory_size:
@@ -40,16 +46,21 @@ class ActorCriticPolicy(ValuePolicy):
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
         obs_N = to_device(inputs.obs, self.device)
         memory_NS = self._memory(begun(state, inputs.is_first_N), len(obs_N))
-        distribution, value_1N, next_memory_NS = self._step(obs_N, memory_NS)
+        previous_NP = encoded(self, inputs)
+        distribution, value_1N, next_memory_NS = self._step(obs_N, memory_NS, previous_NP)
+        more: dict[str, Tensor] = {}
         if inputs.legal_NA is not None:
-            distribution = masked(distribution, inputs.legal_NA.to(self.device))
+            more["legal"] = to_device(inputs.legal_NA, self.device)
+            distribution = masked(distribution, more["legal"])
         action_1NK = distribution.sample(rng, exploration)
         extras = {
             "obs": obs_N,
             "memory": memory_NS,
+            "previous": previous_NP,
             "action": action_1NK[0],
             "log_prob": distribution.log_prob(action_1NK)[0],
             "value": value_1N[0],
+            **more,
         }
         action_N = self.spaces.playable(action_1NK[0].cpu().numpy())
         return ActOutput(action_N, {"memory": next_memory_NS} if state else {}, extras)
@@ -57,7 +68,8 @@ class ActorCriticPolicy(ValuePolicy):
     @torch.no_grad()
     def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
         obs_N = to_device(inputs.obs, self.device)
-        return self._step(obs_N, self._memory(state, len(obs_N)))[1][0]
+        memory_NS = self._memory(state, len(obs_N))
+        return self._step(obs_N, memory_NS, encoded(self, inputs))[1][0]
 
     def observed(self, obs_TN: Tensor) -> None:
         self.network.normalizer.update(obs_TN)
@@ -65,15 +77,21 @@ class ActorCriticPolicy(ValuePolicy):
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
         obs_N = to_device(obs, self.device)
-        distribution, value_1N, _ = self._step(obs_N, self._memory(state, len(obs_N)))
+        given = self._memory(state, len(obs_N)), self._no_previous(len(obs_N))
+        distribution, value_1N, _ = self._step(obs_N, *given)
         return {"values": value_1N[0], **describe(distribution)}
 
     def _memory(self, state: State, num_envs: int) -> Tensor:
         return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
 
-    def _step(self, obs_N: Tensor, memory_NS: Tensor) -> tuple[Distribution, Tensor, Tensor]:
+    def _no_previous(self, num_envs: int) -> Tensor:
+        return torch.zeros(num_envs, self.previous.width, device=self.device)
+
+    def _step(
+        self, obs_N: Tensor, memory_NS: Tensor, previous_NP: Tensor
+    ) -> tuple[Distribution, Tensor, Tensor]:
         """The network's distribution, values and next memory for observations, as one step."""
-        parts = self.compute.infer(self.network.step, obs_N, memory_NS)
+        parts = self.compute.infer(self.network.step, obs_N, memory_NS, previous_NP)
         distributions, values, memories = zip(*parts, strict=True)
         return join(distributions), torch.cat(values, dim=1), torch.cat(memories)
 
@@ -97,11 +115,15 @@ class ClonePolicy(Policy):
     explores_by = "temperature"
     most_exploration = float("inf")
 
+    @property
+    def previous(self) -> PreviousInputs:
+        return self.network.previous
+
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        distribution = self.distribution(inputs.obs)
+        distribution = self.distribution(inputs.obs, encoded(self, inputs))
         if inputs.legal_NA is not None:
-            distribution = masked(distribution, inputs.legal_NA.to(self.device))
+            distribution = masked(distribution, to_device(inputs.legal_NA, self.device))
         return ActOutput(self._playable(distribution.sample(rng, exploration)), state)
 
     def _playable(self, action_NK: Tensor) -> np.ndarray:
@@ -112,9 +134,32 @@ class ClonePolicy(Policy):
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
         return describe(self.distribution(obs))
 
-    def distribution(self, obs: Obs) -> Distribution:
-        """The distribution of actions for observations (N, ...)."""
-        return join(self.compute.infer(self.network, to_device(obs, self.device)))
+    def distribution(self, obs: Obs, previous_NP: Tensor | None = None) -> Distribution:
+        """The distribution of actions for observations (N, ...).
+
+        Args:
+            previous_NP: previous actions and rewards, encoded; None stands for an episode's start.
+        """
+        obs_N = to_device(obs, self.device)
+        if not self.previous.enabled:
+            return join(self.compute.infer(self.network, obs_N))
+        if previous_NP is None:
+            previous_NP = torch.zeros(len(obs_N), self.previous.width, device=self.device)
+        return join(self.compute.infer(self.network, obs_N, previous_NP))
+
+
+def encoded(policy: Policy, inputs: PolicyInputs) -> Tensor:
+    """The encoded previous action and reward (N, P) of a policy's inputs.
+
+    P is 0 if the network does not see them.
+    """
+    device = policy.device
+    if not policy.previous.enabled:
+        return torch.empty(len(inputs.reward_N), 0, device=device)
+    assert inputs.action_N is not None
+    action_NK = to_device(policy.spaces.remembered_parts(inputs.action_N), device)
+    reward_N = to_device(inputs.reward_N, device)
+    return policy.previous.encode(action_NK, reward_N, to_device(inputs.is_first_N, device))
 
 
 def describe(distribution: Distribution) -> dict[str, Tensor]:

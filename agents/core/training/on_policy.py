@@ -110,4 +110,4 @@ class OnPolicyAlgorithm(RolloutAlgorithm):
         policy: ActorCriticPolicy,
         method: Callable[[Any, Any, Learner], Method],
     ):
-        super().__init__(config, policy, method, AdvantageTargets(config))
+        super().__init__(config, policy, method, AdvantageTargets(config, policy.previous))

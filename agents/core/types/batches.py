@@ -285,6 +285,8 @@ class Sequences:
         start_LB: bool, the step is the first of its episode.
         return_LB: advantage plus value, the target of the value.
         size: steps in the minibatch over all ranks.
+        previous_LBP: previous actions and rewards; None if the network does not see them.
+        legal_LBA: bool, the legal actions; None if all are legal.
     """
 
     obs_LB: Tensor
@@ -296,9 +298,16 @@ class Sequences:
     advantage_LB: Tensor
     return_LB: Tensor
     size: int
+    previous_LBP: Tensor | None = None
+    legal_LBA: Tensor | None = None
 
     weight = 1.0
     """Every step has the same weight."""
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """The arguments of an actor-critic's `forward`."""
+        return self.obs_LB, self.memory_BS, self.start_LB, self.previous_LBP, self.legal_LBA
 
     def split(self, shards: int) -> list[Sequences]:
         """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
@@ -313,12 +322,22 @@ class DemoBatch:
         action_BK: the demonstrator's actions, in the form of `agents.core.nets.distributions`.
         kept_BF: float, the dropout factors of the features: 0, or the scale of a kept feature.
         weight_B: importance of each step's loss.
+        previous_BP: previous actions and rewards, encoded; width 0 if the network does not see
+            them.
+        legal_BA: bool, the legal actions; None if all are legal.
     """
 
     obs: Tensor
     action_BK: Tensor
     kept_BF: Tensor
     weight_B: Tensor
+    previous_BP: Tensor
+    legal_BA: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """The arguments of a policy network's `forward`."""
+        return self.obs, self.previous_BP, self.kept_BF, self.legal_BA
 
     @property
     def size(self) -> int:

@@ -153,6 +153,12 @@ class Spaces:
             return self.chosen(action_N)
         return self.combination(action_N).astype(np.int64)
 
+    def remembered_parts(self, remembered_N: np.ndarray) -> np.ndarray:
+        """The parts (N, K) of actions in the form of `remembered`."""
+        if remembered_N.ndim == 2:
+            return remembered_N
+        return np.stack(np.unravel_index(remembered_N, self.action_sizes), axis=-1)
+
     def remembered_none(self, num_envs: int) -> np.ndarray:
         """Zeros in the form of `remembered`: no action was taken yet."""
         if self.continuous:
