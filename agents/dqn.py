@@ -15,10 +15,11 @@ import torch
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.value_networks import QNetwork, make_q_network
+from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import ValueConfig
+from agents.core.training.config import SoftValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Transitions
@@ -26,7 +27,7 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ValueConfig):
+class Config(SoftValueConfig):
     title = "DQN"
     action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
@@ -114,14 +115,17 @@ class DQN:
         self.config = config
         self.network = network
         self.target = target
+        self.bootstrap = Bootstrap(config, network, target)
 
     def loss(self, batch: Transitions) -> LossOutput:
         config = self.config
         with torch.no_grad():
             q_next_BA = self.target(batch.next_inputs)
-            select_BA = self.network(batch.selection_inputs) if config.double else q_next_BA
+            target_B = self.bootstrap.targets(batch, q_next_BA, q_next_BA)
         q_BA = self.network(batch.inputs)
-        td_error_B = losses.td_error(q_BA, *batch.outcome, q_next_BA, select_BA, config.action_gap)
+        td_error_B = losses.td_error(
+            q_BA, batch.action_B, target_B, config.action_gap, batch.legal_BA
+        )
         loss_B = losses.PENALTIES[config.loss](td_error_B)
         metrics = {
             "losses/q_values": q_BA.mean(dim=1),

@@ -45,8 +45,16 @@ ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--learning-rate", "1e-3..
 TINY = {
     "a2c": ROLLOUT,
     "bc": ["--batch-size", "8"],
+    "c51": [
+        *("--num-envs", "8", "--batch-size", "8", "--num-atoms", "7", "--noisy"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
     "dqn": [
         *("--num-envs", "8", "--batch-size", "8"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
+    "iqn": [
+        *("--num-envs", "8", "--batch-size", "8", "--num-fractions", "3", "--num-cosines", "8"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
     "ppo": [*ROLLOUT, "--batch-size", "32"],
@@ -54,7 +62,7 @@ TINY = {
         *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
         *("--env-splits", "2", "--hidden", "32", "--separate-value"),
     ],
-    "qrdqn": [
+    "qr_dqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-quantiles", "7"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
@@ -73,12 +81,14 @@ POLICY = [*SHARDS, "--epochs", "2", "--hidden", "32"]
 BF16 = {
     "a2c": ("a2c", IN_BF16),
     "bc": ("bc", SHARDS),
+    "c51": ("c51", Q_LEARNING),
     "dqn": ("dqn", [*Q_LEARNING, "--double", "--dueling"]),
     "dqn beside": ("dqn", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),
+    "iqn": ("iqn", Q_LEARNING),
     "ppo": ("ppo", POLICY),
     "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
     "ppo lstm": ("ppo-lstm", POLICY),
-    "qrdqn": ("qrdqn", Q_LEARNING),
+    "qr_dqn": ("qr_dqn", Q_LEARNING),
     "reinforce": ("reinforce", IN_BF16),
     "sac beside": ("sac", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),
 }
@@ -88,7 +98,7 @@ Images of Catch are small, so that a CPU that emulates bf16 is quick too.
 """
 
 ALGORITHMS = sorted(TINY)
-OFF_POLICY = ("dqn", "qrdqn", "sac")
+OFF_POLICY = ("c51", "dqn", "iqn", "qr_dqn", "sac")
 """Algorithms that learn from a replay."""
 
 

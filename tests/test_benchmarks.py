@@ -282,7 +282,7 @@ PROFILED = {
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},
     ),
-    "qrdqn": (
+    "qr_dqn": (
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},
     ),

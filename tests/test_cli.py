@@ -120,7 +120,7 @@ BAD_VALUES = {
         (["--clip", "0"], "--clip 0: must be above 0"),
         (["--target-kl", "-1"], "--target-kl -1.0: must be at least 0"),
     ],
-    "qrdqn": [
+    "qr_dqn": [
         GAMMA,
         (["--num-quantiles", "0"], "--num-quantiles 0: must be at least 1"),
         (["--huber-threshold", "0"], "--huber-threshold 0.0: must be above 0"),

@@ -127,5 +127,5 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    table = (tmp_path / "site" / "algorithms" / "qrdqn" / "index.html").read_text()
+    table = (tmp_path / "site" / "algorithms" / "qr_dqn" / "index.html").read_text()
     assert "--num-quantiles" in table

@@ -128,7 +128,7 @@ OWN = {
     "bc": "dropout",
     "dqn": "action_gap",
     "ppo": "epochs",
-    "qrdqn": "num_quantiles",
+    "qr_dqn": "num_quantiles",
     "sac": "alpha",
 }
 """A setting that no other algorithm shares a part with; REINFORCE has none."""

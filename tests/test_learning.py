@@ -33,8 +33,8 @@ LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
     pytest.param("dqn", "toy/Chain-v0", 6_000, DQN, 0.99, marks=pytest.mark.slow),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
-    pytest.param("qrdqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
-    ("qrdqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
+    pytest.param("qr_dqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
+    ("qr_dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
@@ -80,7 +80,7 @@ def test_without_memory_what_is_gone_cannot_be_recalled(tmp_path: Path) -> None:
 
 CONTROL = [
     ("dqn", "CartPole-v1", (), 475),
-    ("qrdqn", "CartPole-v1", (), 475),
+    ("qr_dqn", "CartPole-v1", (), 475),
     ("reinforce", "CartPole-v1", (), 475),
     ("a2c", "CartPole-v1", (), 475),
     ("ppo", "CartPole-v1", (), 475),

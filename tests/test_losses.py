@@ -10,14 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.devices import DEVICES
 from support.slow_losses import slow_quantile_huber
+from torch import Tensor
 
-from agents.core.math import losses
+from agents.core.math import losses, targets
+
+
+def td_error(
+    q_BA: Tensor,
+    action_B: Tensor,
+    reward_B: Tensor,
+    discount_B: Tensor,
+    q_next_BA: Tensor,
+    select_BA: Tensor,
+    action_gap: float = 0.0,
+    legal_BA: Tensor | None = None,
+    next_legal_BA: Tensor | None = None,
+) -> Tensor:
+    """The error of DQN, from the target's parts."""
+    next_value_B = targets.taken(q_next_BA, losses.greedy(select_BA, next_legal_BA))
+    target_B = targets.bootstrapped(reward_B, discount_B, next_value_B)
+    return losses.td_error(q_BA, action_B, target_B, action_gap, legal_BA)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_dqn_error_bootstraps_from_the_largest_target_value(device: torch.device):
     q_next_BA = torch.tensor([[4.0, 6.0, 5.0], [7.0, 2.0, 3.0]], device=device)
-    error_B = losses.td_error(
+    error_B = td_error(
         q_BA=torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]], device=device),
         action_B=torch.tensor([2, 0], device=device),
         reward_B=torch.tensor([1.0, -1.0], device=device),
@@ -31,7 +49,7 @@ def test_dqn_error_bootstraps_from_the_largest_target_value(device: torch.device
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 def test_double_dqn_error_takes_the_target_value_of_the_selectors_choice(device: torch.device):
-    error_B = losses.td_error(
+    error_B = td_error(
         q_BA=torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]], device=device),
         action_B=torch.tensor([2, 0], device=device),
         reward_B=torch.tensor([1.0, -1.0], device=device),
@@ -48,7 +66,7 @@ def test_double_dqn_error_takes_the_target_value_of_the_selectors_choice(device:
 def test_advantage_learning_takes_off_what_the_action_costs(device: torch.device):
     q_next_BA = torch.tensor([[4.0, 6.0, 5.0], [7.0, 2.0, 3.0]], device=device)
     q_BA = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]], device=device, requires_grad=True)
-    error_B = losses.td_error(
+    error_B = td_error(
         q_BA=q_BA,
         action_B=torch.tensor([2, 0], device=device),
         reward_B=torch.tensor([1.0, -1.0], device=device),
@@ -85,7 +103,7 @@ def test_where_no_action_is_legal_the_values_stay_finite():
 def test_an_illegal_action_is_neither_the_target_nor_the_gap(device: torch.device):
     q_next_BA = torch.tensor([[4.0, 60.0, 5.0], [7.0, 2.0, 3.0]], device=device)
     q_BA = torch.tensor([[1.0, 90.0, 3.0], [0.5, -1.0, 2.0]], device=device, requires_grad=True)
-    error_B = losses.td_error(
+    error_B = td_error(
         q_BA=q_BA,
         action_B=torch.tensor([0, 0], device=device),
         reward_B=torch.tensor([1.0, -1.0], device=device),
@@ -107,7 +125,7 @@ def test_an_illegal_action_is_neither_the_target_nor_the_gap(device: torch.devic
 def test_double_q_chooses_among_the_legal_actions():
     one_B = torch.ones(1)
     q_BA = torch.tensor([[1.0, 2.0, 3.0]])
-    error_B = losses.td_error(
+    error_B = td_error(
         q_BA,
         torch.tensor([0]),
         one_B,
@@ -121,7 +139,7 @@ def test_double_q_chooses_among_the_legal_actions():
 
 def test_zero_discount_ignores_the_next_state():
     q_next_BA = torch.tensor([[1e30, -1e30]])
-    error_B = losses.td_error(
+    error_B = td_error(
         torch.tensor([[0.25, 8.0]]),
         torch.tensor([0]),
         torch.tensor([1.0]),
@@ -137,7 +155,7 @@ def test_only_the_value_of_the_action_taken_has_a_gradient():
     q_next_BA = torch.tensor([[4.0, 6.0, 5.0]], requires_grad=True)
     select_BA = torch.tensor([[9.0, 0.0, 0.0]], requires_grad=True)
     one_B = torch.ones(1)
-    losses.td_error(q_BA, torch.tensor([1]), one_B, one_B, q_next_BA, select_BA).sum().backward()
+    td_error(q_BA, torch.tensor([1]), one_B, one_B, q_next_BA, select_BA).sum().backward()
     assert q_BA.grad is not None
     assert q_BA.grad.tolist() == [[0.0, -1.0, 0.0]]  # d(target - Q(s, a)) / dQ(s, a) = -1
     assert q_next_BA.grad is None
@@ -147,7 +165,7 @@ def test_only_the_value_of_the_action_taken_has_a_gradient():
 def test_td_error_refuses_actions_with_a_second_axis():
     q_BA, one_B = torch.zeros(2, 3), torch.ones(2)
     with pytest.raises(AssertionError):
-        losses.td_error(q_BA, torch.zeros(2, 1, dtype=torch.int64), one_B, one_B, q_BA, q_BA)
+        td_error(q_BA, torch.zeros(2, 1, dtype=torch.int64), one_B, one_B, q_BA, q_BA)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

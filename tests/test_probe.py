@@ -59,7 +59,7 @@ def test_a_slow_environment_is_played_for_its_seconds_only(monkeypatch: pytest.M
     assert len(played) >= 400
 
 
-@pytest.mark.parametrize("algo", ["a2c", "dqn", "ppo", "ppo-lstm", "qrdqn", "reinforce", "sac"])
+@pytest.mark.parametrize("algo", ["a2c", "dqn", "ppo", "ppo-lstm", "qr_dqn", "reinforce", "sac"])
 def test_a_resume_keeps_all_but_the_episodes(
     algo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

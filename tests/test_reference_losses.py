@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.core.math import categorical, losses, rescaling, returns
+from agents.core.math import categorical, losses, rescaling, returns, targets
 from agents.core.types.batches import Batch
-from agents.qrdqn import QRDQN, taken
+from agents.core.types.inputs import Inputs
+from agents.qr_dqn import QRDQN, Config
 from benchmarks import reference_losses
 
 STORED = json.loads((Path(__file__).parent / "reference" / "rlax.json").read_text())
@@ -64,9 +65,9 @@ def test_categorical_q_learning_is_rlaxs():
     next_prob_BAZ = r.next_logits_BAZ.softmax(dim=2)
     best_B = losses.greedy(next_prob_BAZ @ r.support_Z)
     target_BZ = r.reward_B.unsqueeze(1) + r.discount_B.unsqueeze(1) * r.support_Z
-    mass_BZ = categorical.project(target_BZ, taken(next_prob_BAZ, best_B), r.support_Z)
+    mass_BZ = categorical.project(target_BZ, targets.taken(next_prob_BAZ, best_B), r.support_Z)
     logits_BAZ = r.logits_BAZ.requires_grad_()
-    log_prob_BZ = taken(logits_BAZ.log_softmax(dim=2), r.action_B)
+    log_prob_BZ = targets.taken(logits_BAZ.log_softmax(dim=2), r.action_B)
     loss_B = categorical.cross_entropy(log_prob_BZ, mass_BZ)
     assert_near(loss_B, r.result)
     assert_gradient(loss_B, logits_BAZ, r.gradient)
@@ -83,10 +84,10 @@ def test_categorical_divergence_is_rlaxs():
 def test_quantile_q_learning_is_rlaxs():
     r = case("quantile_q_learning")
     best_B = losses.greedy(r.next_quantiles_BAI.mean(dim=2))
-    next_BJ = taken(r.next_quantiles_BAI, best_B)
+    next_BJ = targets.taken(r.next_quantiles_BAI, best_B)
     target_BJ = r.reward_B.unsqueeze(1) + r.discount_B.unsqueeze(1) * next_BJ
     quantiles_BAI = r.quantiles_BAI.requires_grad_()
-    loss_B = losses.quantile_huber(taken(quantiles_BAI, r.action_B), target_BJ)
+    loss_B = losses.quantile_huber(targets.taken(quantiles_BAI, r.action_B), target_BJ)
     assert_near(loss_B, r.result)
     assert_gradient(loss_B, quantiles_BAI, r.gradient)
 
@@ -135,11 +136,11 @@ class ActionsFirst(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.network(obs).transpose(1, 2)
+    def forward(self, inputs: Inputs) -> Tensor:
+        return self.network(inputs.obs_BL.squeeze(1)).transpose(1, 2)
 
 
-def test_the_loss_and_gradient_of_qrdqn_are_sb3_contribs():
+def test_the_loss_and_gradient_of_qr_dqn_are_sb3_contribs():
     contrib = pytest.importorskip("sb3_contrib")
     from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
@@ -161,7 +162,7 @@ def test_the_loss_and_gradient_of_qrdqn_are_sb3_contribs():
 
     network: Any = ActionsFirst(theirs.quantile_net)
     target: Any = ActionsFirst(theirs.quantile_net_target)
-    config: Any = SimpleNamespace(huber_threshold=1.0)
+    config = Config()
     batch = Batch(
         obs=obs,
         action_B=action_B,

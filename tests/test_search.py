@@ -28,7 +28,7 @@ games: 2
 candidates:
   plain: dqn
   double: dqn --double
-  quantiles: qrdqn
+  quantiles: qr_dqn
 """
 
 

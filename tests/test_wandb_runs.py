@@ -39,7 +39,7 @@ def lived(tmp_path: Path, algo: str, env_id: str, *args: str) -> tuple[Run, Frag
 
 PARTS = {
     "dqn": ({"torso", "hidden", "head"}, {"q_values"}),
-    "qrdqn": ({"torso", "hidden", "head"}, {"q_values"}),
+    "qr_dqn": ({"torso", "hidden", "head"}, {"q_values"}),
     "ppo-lstm": (
         {"torso", "hidden", "core", "policy_head", "value_head"},
         {"values", "entropy", "log_probs_of_mode"},

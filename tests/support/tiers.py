@@ -40,7 +40,7 @@ FAST = {
     "previous_inputs",
     "priorities",
     "progress",
-    "qrdqn",
+    "qr_dqn",
     "random_play",
     "recurrence",
     "replay",

@@ -42,36 +42,22 @@ def greedy(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
 def td_error(
     q_BA: Tensor,
     action_B: Tensor,
-    reward_B: Tensor,
-    discount_B: Tensor,
-    q_next_BA: Tensor,
-    select_BA: Tensor,
+    target_B: Tensor,
     action_gap: float = 0.0,
     legal_BA: Tensor | None = None,
-    next_legal_BA: Tensor | None = None,
 ) -> Tensor:
-    """Temporal-difference error, r + γ Q⁻(s', argmax_a S(s', a)) - Q(s, a), shape (B,).
-
-    If the selector S is the target network, this is DQN (Mnih et al. 2015,
-    https://doi.org/10.1038/nature14236, eq. 1). If S is the online network, this is double DQN
-    (van Hasselt et al. 2016, https://arxiv.org/abs/1509.06461, eq. 4).
+    """Temporal-difference error, target - Q(s, a), shape (B,).
 
     Args:
         q_BA: online values Q(s, ·), the only argument that carries a gradient.
         action_B: int64 actions taken in s.
-        reward_B: n-step discounted rewards.
-        discount_B: discount of the bootstrap value.
-        q_next_BA: target values Q⁻(s', ·).
-        select_BA: values whose argmax chooses the action in s'.
+        target_B: R_n + γⁿ V(s') (`agents.core.math.targets`).
         action_gap: α of advantage learning (Bellemare et al. 2016,
             https://arxiv.org/abs/1512.04860, here with the online values). The target is lowered
             by α (max_b Q(s, b) - Q(s, a)), which separates the best action from the others.
         legal_BA: bool, the actions b that are allowed in s; None if all are.
-        next_legal_BA: bool, the actions that are allowed in s'; None if all are.
     """
-    assert q_BA.shape == q_next_BA.shape == select_BA.shape and action_B.ndim == 1
-    best_B1 = greedy(select_BA, next_legal_BA).unsqueeze(1)
-    target_B = reward_B + discount_B * q_next_BA.gather(1, best_B1).squeeze(1)
+    assert action_B.ndim == target_B.ndim == 1
     taken_B = q_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
     if action_gap > 0:
         target_B = target_B - action_gap * (legal_values(q_BA, legal_BA).amax(dim=1) - taken_B)

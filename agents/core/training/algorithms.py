@@ -35,9 +35,11 @@ class Listed(NamedTuple):
 BUILT_IN = {
     "a2c": Listed("agents.a2c", "advantage actor-critic"),
     "bc": Listed("agents.bc", "behavior cloning: do as a demonstrator did"),
+    "c51": Listed("agents.c51", "C51: Q-learning of the probabilities of returns; Rainbow"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
+    "iqn": Listed("agents.iqn", "IQN: Q-learning of quantiles at random fractions"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
-    "qrdqn": Listed("agents.qrdqn", "QR-DQN: Q-learning of the distribution of returns"),
+    "qr_dqn": Listed("agents.qr_dqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
     "sac": Listed("agents.sac", "soft actor-critic, for continuous and discrete actions"),
 }

@@ -196,6 +196,8 @@ class ValueConfig(QNetworkConfig, MinibatchConfig):
     """This share of actions is random in evaluations."""
     double: bool = False
     """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
+    rescale_values: bool = False
+    """Values have a smaller scale, h(Q), for large rewards (https://arxiv.org/abs/1805.11593)."""
     burn_in_steps: Steps = 0
     """These many steps before a sequence only warm up a core (R2D2)."""
 
@@ -238,6 +240,29 @@ class OffPolicyActorConfig(MinibatchConfig):
         self.at_least(0, "eval_temperature")
         self.above_zero("target_share")
         self.within_unit("target_share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftValueConfig(ValueConfig):
+    """The settings of value agents whose targets may be soft (Munchausen)."""
+
+    munchausen: float = 0.0
+    """Rewards have this share α of τ log π as a bonus (https://arxiv.org/abs/2007.14430)."""
+    munchausen_temperature: float = 0.03
+    """The soft policy of Munchausen has this temperature τ."""
+    munchausen_floor: float = -1.0
+    """Munchausen's bonus counts τ log π down to this number, l₀."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("munchausen")
+        self.above_zero("munchausen_temperature")
+        floor = self.munchausen_floor
+        require(floor <= 0, "munchausen_floor", floor, "at most 0")
+        both = self.munchausen > 0 and self.rescale_values
+        require(not both, "rescale_values", self.rescale_values, "False with --munchausen")
+        twice = self.munchausen > 0 and self.double
+        require(not twice, "double", self.double, "False with --munchausen, which has no argmax")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from agents.core.math import losses
+from agents.core.math import losses, targets
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.value_networks import QuantileNetwork
+from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
-from agents.core.training.config import ValueConfig
+from agents.core.training.config import SoftValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Transitions
@@ -29,7 +29,7 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ValueConfig):
+class Config(SoftValueConfig):
     title = "QR-DQN"
     num_quantiles: int = 51  # The return of each action has this many quantiles, I.
     huber_threshold: float = 1.0  # The loss is linear beyond this error, κ.
@@ -102,15 +102,14 @@ class QRDQN:
         self.config = config
         self.network = network
         self.target = target
+        self.bootstrap = Bootstrap(config, network, target)
 
     def loss(self, batch: Transitions) -> LossOutput:
         with torch.no_grad():
             next_BAJ = self.target(batch.next_inputs)
-            select_BAJ = self.network(batch.selection_inputs) if self.config.double else next_BAJ
-            next_BJ = taken(next_BAJ, select_BAJ.mean(dim=2).argmax(dim=1))
-            target_BJ = batch.reward_B.unsqueeze(1) + batch.discount_B.unsqueeze(1) * next_BJ
+            target_BJ = self.bootstrap.targets(batch, next_BAJ, next_BAJ.mean(dim=2))
         quantiles_BAI = self.network(batch.inputs)
-        quantiles_BI = taken(quantiles_BAI, batch.action_B)
+        quantiles_BI = targets.taken(quantiles_BAI, batch.action_B)
         loss_B = losses.quantile_huber(quantiles_BI, target_BJ, self.config.huber_threshold)
         td_error_B = (target_BJ.mean(dim=1) - quantiles_BI.mean(dim=1)).abs()
         metrics = {
@@ -121,11 +120,5 @@ class QRDQN:
         return LossOutput(loss_B, metrics, priority_B=td_error_B)
 
 
-def taken(quantiles_BAI: Tensor, action_B: Tensor) -> Tensor:
-    """Selects the quantiles (B, I) of one action in each row."""
-    num_quantiles = quantiles_BAI.shape[2]
-    return quantiles_BAI.gather(1, action_B.view(-1, 1, 1).expand(-1, 1, num_quantiles)).squeeze(1)
-
-
 if __name__ == "__main__":
-    main("qrdqn")
+    main("qr_dqn")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from agents.core.types.batches import Batch
 from agents.core.types.inputs import Inputs
-from agents.qrdqn import QRDQN
+from agents.qr_dqn import QRDQN, Config
 
 
 class Table:
@@ -28,7 +27,7 @@ def test_the_loss_bootstraps_from_the_quantiles_of_the_best_mean() -> None:
     network: Any = Table([[0.0, 1.0], [5.0, 5.0]], [[2.0, 2.0], [0.0, 8.0]])
     # Of the first next state action 0 has the better mean, 3, and of the second action 1.
     target: Any = Table([[2.0, 4.0], [9.0, -9.0]], [[0.0, 0.0], [1.0, 1.0]])
-    config: Any = SimpleNamespace(huber_threshold=1.0, double=False)
+    config = Config()
     obs = torch.tensor([[0.0], [1.0]])
     batch = Batch(
         obs=obs,
