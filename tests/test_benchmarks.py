@@ -282,6 +282,14 @@ PROFILED = {
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},
     ),
+    "c51": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
+    "iqn": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "qr_dqn": (
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},

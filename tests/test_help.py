@@ -126,7 +126,9 @@ def test_a_setting_stays_with_its_part_where_an_algorithm_has_another_default(al
 OWN = {
     "a2c": "entropy_coefficient",
     "bc": "dropout",
+    "c51": "num_atoms",
     "dqn": "action_gap",
+    "iqn": "num_fractions",
     "ppo": "epochs",
     "qr_dqn": "num_quantiles",
     "sac": "alpha",

@@ -49,8 +49,9 @@ def test_every_stored_case_has_a_test_here():
 def test_double_q_learning_is_rlaxs():
     r = case("double_q_learning")
     q_BA = r.q_BA.requires_grad_()
-    outcome = (r.action_B, r.reward_B, r.discount_B)
-    error_B = losses.td_error(q_BA, *outcome, r.q_next_BA, r.select_BA)
+    next_value_B = targets.taken(r.q_next_BA, losses.greedy(r.select_BA))
+    target_B = targets.bootstrapped(r.reward_B, r.discount_B, next_value_B)
+    error_B = losses.td_error(q_BA, r.action_B, target_B)
     assert_near(error_B, r.result)
     assert_gradient(error_B, q_BA, r.gradient)
 

@@ -59,6 +59,7 @@ FAST = {
     "tiers",
     "torsos",
     "toys",
+    "value_agents",
     "value_networks",
     "words",
 }

@@ -38,9 +38,10 @@ class Bootstrap:
         reward_B = batch.reward_B
         if config.munchausen > 0:
             reward_B = reward_B + self._bonus(batch)
+            policy_BA = self.select(batch, q_next_BA)
             temperature = config.munchausen_temperature
             legal_BA = batch.next_legal_BA
-            next_value = munchausen.soft_value(next_values, q_next_BA, temperature, legal_BA)
+            next_value = munchausen.soft_value(next_values, policy_BA, temperature, legal_BA)
         else:
             next_value = targets.taken(next_values, self.next_action(batch, q_next_BA))
         return targets.bootstrapped(
@@ -48,11 +49,14 @@ class Bootstrap:
         ).detach()
 
     def next_action(self, batch: Transitions, q_next_BA: Tensor) -> Tensor:
-        """The action (B,) in s' that the target network prefers, or with `double` the network."""
-        select_BA = q_next_BA
+        """The action (B,) in s' for the target."""
+        return losses.greedy(self.select(batch, q_next_BA), batch.next_legal_BA)
+
+    def select(self, batch: Transitions, q_next_BA: Tensor) -> Tensor:
+        """The values (B, A) that prefer actions in s': the network's with `double`."""
         if self.config.double:
-            select_BA = self.network.q_values(batch.selection_inputs)
-        return losses.greedy(select_BA, batch.next_legal_BA)
+            return self.network.q_values(batch.selection_inputs)
+        return q_next_BA
 
     def _bonus(self, batch: Transitions) -> Tensor:
         """Munchausen's bonus (B,) of the action in s.

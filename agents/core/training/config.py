@@ -261,8 +261,6 @@ class SoftValueConfig(ValueConfig):
         require(floor <= 0, "munchausen_floor", floor, "at most 0")
         both = self.munchausen > 0 and self.rescale_values
         require(not both, "rescale_values", self.rescale_values, "False with --munchausen")
-        twice = self.munchausen > 0 and self.double
-        require(not twice, "double", self.double, "False with --munchausen, which has no argmax")
 
 
 @dataclass(frozen=True, kw_only=True)
