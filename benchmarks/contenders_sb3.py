@@ -69,16 +69,16 @@ def sac(config: Any) -> dict[str, Any]:
     }
 
 
-ARGUMENTS = {"dqn": dqn, "qrdqn": dqn, "ppo": ppo, "a2c": a2c, "sac": sac}
+ARGUMENTS = {"dqn": dqn, "qr_dqn": dqn, "ppo": ppo, "a2c": a2c, "sac": sac}
 
-PACKAGES = {"qrdqn": "sb3_contrib"}
+PACKAGES = {"qr_dqn": "sb3_contrib"}
 """The packages of the agents that are not in Stable-Baselines3 itself."""
 
 
 def network(algo: str, config: Any) -> dict[str, Any]:
     """Arguments of the network and its optimizer."""
     arguments: dict[str, Any] = {"optimizer_kwargs": {"eps": config.optimizer_epsilon}}
-    if algo == "qrdqn":
+    if algo == "qr_dqn":
         # With its own optimizer it would ignore our epsilon.
         arguments["optimizer_class"] = torch.optim.Adam
         arguments["n_quantiles"] = config.num_quantiles

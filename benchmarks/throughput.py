@@ -1,7 +1,7 @@
 """Compares the steps per second of our agent with a peer's, at the same work per step.
 
     python -m benchmarks.throughput --algo ppo --against sb3
-    python -m benchmarks.throughput --algo qrdqn --beside dqn
+    python -m benchmarks.throughput --algo qr_dqn --beside dqn
 
 `benchmarks.workloads` defines the work. Each contender runs in a separate process, with the
 allocator and the threads that its users get. The contenders take turns, so that other work on the

@@ -76,7 +76,7 @@ def test_all_but_acting_do_as_many_updates(name: str, algo: str) -> None:
 
 @pytest.mark.parametrize(
     ("algo", "num_envs"),
-    [("dqn", 1), ("dqn", 8), ("qrdqn", 8), ("ppo", 4), ("a2c", 4), ("sac", 1)],
+    [("dqn", 1), ("dqn", 8), ("qr_dqn", 8), ("ppo", 4), ("a2c", 4), ("sac", 1)],
 )
 def test_the_peer_does_as_many_updates(algo: str, num_envs: int) -> None:
     pytest.importorskip("sb3_contrib")
@@ -106,7 +106,7 @@ def test_values_count_the_same_in_both_losses(algo: str) -> None:
 
 def test_every_algorithm_of_values_can_be_measured_beside_dqn_and_a_peer() -> None:
     names = measurable()
-    assert {*names} >= {"a2c", "dqn", "ppo", "qrdqn", "sac"} == {*contenders_sb3.ARGUMENTS}
+    assert {*names} >= {"a2c", "dqn", "ppo", "qr_dqn", "sac"} == {*contenders_sb3.ARGUMENTS}
     for algo in names:
         entrants = throughput.Arguments(algo=algo, beside=("dqn",)).entrants()
         for each in entrants:

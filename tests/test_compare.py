@@ -95,9 +95,9 @@ def test_a_training_that_failed_is_missing(
 def test_by_default_all_agents_train_that_fit_the_task() -> None:
     discrete = compare.chosen(compare.Arguments(env="CartPole-v1"))
     continuous = compare.chosen(compare.Arguments(env="Pendulum-v1"))
-    assert {"a2c", "dqn", "ppo", "qrdqn", "reinforce"} <= {*discrete} <= {*algorithms()}
+    assert {"a2c", "dqn", "ppo", "qr_dqn", "reinforce"} <= {*discrete} <= {*algorithms()}
     assert {"a2c", "ppo", "reinforce"} <= {*continuous}
-    assert not {"bc", "dqn", "qrdqn"} & {*continuous}
+    assert not {"bc", "dqn", "qr_dqn"} & {*continuous}
     assert "bc" not in discrete
 
 
