@@ -170,8 +170,7 @@ class C51:
         self.network = network
         self.target = target
         self.bootstrap = Bootstrap(config, network, target)
-        lowest, highest = network.support_Z[[0, -1]].tolist()
-        self.deviation = config.hl_gauss_width * (highest - lowest) / (config.num_atoms - 1)
+        self.deviation = config.hl_gauss_width * network.support_Z[:2].diff()
         self.target_of = {"projected": self.projected, "hl_gauss": self.hl_gauss}[config.target]
 
     def loss(self, batch: Transitions) -> LossOutput:

@@ -127,7 +127,7 @@ def test_hl_gauss_is_a_normal_distribution_around_dqns_target() -> None:
     target: Any = log_probs(uniform, [[0.1, 0.3, 0.6], [0.6, 0.2, 0.2]])
     config = c51.Config(num_atoms=3, target="hl_gauss")
     method = c51.C51(config, network, target)
-    assert method.deviation == pytest.approx(0.75)
+    assert method.deviation.item() == pytest.approx(0.75)
     batch = batch_of(-0.25, 0.5)
     found_BZ = method.target_of(batch, target(batch.next_inputs))
     # The target is -0.25 + 0.5 * 0.5 = 0, so the histogram is symmetric.

@@ -104,7 +104,7 @@ def project(target_BZ: Tensor, prob_BZ: Tensor, support_Z: Tensor) -> Tensor:
     return (share_BZZ * prob_BZ.unsqueeze(1)).sum(dim=2)
 
 
-def hl_gauss(target_B: Tensor, support_Z: Tensor, sigma: float) -> Tensor:
+def hl_gauss(target_B: Tensor, support_Z: Tensor, sigma: float | Tensor) -> Tensor:
     """Histogram of a normal distribution around each target, shape (B, Z); rows sum to 1.
 
     Stop Regressing, eq. 3.5: p_i = Φ((z_i + Δ/2 - y) / σ) - Φ((z_i - Δ/2 - y) / σ), divided by the
