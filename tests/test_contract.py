@@ -142,7 +142,7 @@ def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
 
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo"])
-@pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "mlp"])
+@pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "btr", "mlp"])
 def test_every_torso_trains_with_every_kind_of_agent(tmp_path: Path, algo: str, torso: str) -> None:
     parts = ("--torso", torso, "--torso-norm", "layer", "--torso-width", "2", "--hidden", "16")
     steps = ("--total-steps", "128", "--log-every-steps", "64")

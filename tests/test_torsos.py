@@ -8,6 +8,7 @@ from support.devices import DEVICES
 from torch import Tensor, nn
 
 from agents.core.nets.pixels import Pixels, channels_last
+from agents.core.nets.spectral import settle
 from agents.core.nets.torsos import (
     ConvTorso,
     ImpalaTorso,
@@ -19,7 +20,7 @@ from agents.core.nets.torsos import (
 from envs.errors import UserError
 
 ATARI = (4, 84, 84)
-IMAGE_TORSOS = ["nature", "data_efficient", "impala"]
+IMAGE_TORSOS = ["nature", "data_efficient", "impala", "btr"]
 
 
 def count(module: nn.Module) -> int:
@@ -30,6 +31,7 @@ def fill(module: nn.Module, weight: float, bias: float) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.fill_(weight if name.endswith("weight") else bias)
+    settle(module)
 
 
 def bytes_of(*shape: int, seed: int = 0) -> Tensor:
@@ -63,6 +65,16 @@ def test_the_impala_torso_has_the_parameters_of_its_paper():
     assert count(torso) == 592 + 9_280 + 4_640 + 36_992 + 9_248 + 36_992 == 97_744
     # 84 -> 42 -> 21 -> 11, so 11*11*32 = 3,872 features.
     assert torso.num_features == 3_872
+
+
+def test_the_btr_torso_pools_the_impala_features_to_six_by_six():
+    torso = make_torso("btr", ATARI, width=2)
+    # The parameters of the IMPALA torso of width 2; 84 -> 42 -> 21 -> 11 -> 6.
+    assert count(torso) == count(make_torso("impala", ATARI, width=2))
+    assert torso.num_features == 6 * 6 * 64
+    # 42 -> 21 -> 11 -> 6, and 8 -> 4 -> 2 -> 1, which is not made larger.
+    assert make_torso("btr", (1, 42, 42)).num_features == 6 * 6 * 32
+    assert make_torso("btr", (1, 8, 8)).num_features == 32
 
 
 def test_width_multiplies_the_channels_of_every_layer():
@@ -243,7 +255,7 @@ def test_a_torso_leaves_its_observations_as_they_are(name: str, dtype: torch.dty
     assert (obs == 255).all()
 
 
-@pytest.mark.parametrize(("name", "convolutions"), [("nature", 3), ("impala", 15)])
+@pytest.mark.parametrize(("name", "convolutions"), [("nature", 3), ("impala", 15), ("btr", 15)])
 def test_convolutions_run_in_channels_last(name: str, convolutions: int):
     torso = make_torso(name, (4, 36, 36)).to(memory_format=torch.channels_last)
     seen: list[bool] = []
@@ -302,7 +314,9 @@ def test_the_fully_connected_torso_has_the_width_and_activation_that_are_asked_f
     assert relu(obs).tolist() == [[2.0] * 3, [0.0] * 3]
 
 
-@pytest.mark.parametrize(("name", "side"), [("nature", 28), ("data_efficient", 20), ("impala", 7)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("nature", 28), ("data_efficient", 20), ("impala", 7), ("btr", 7)]
+)
 def test_too_small_images_are_refused_with_a_torso_that_fits(name: str, side: int):
     with pytest.raises(UserError, match=rf"\(4, {side}, 84\) are too small .* --torso mlp"):
         make_torso(name, (4, side, 84))

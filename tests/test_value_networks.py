@@ -406,7 +406,9 @@ class TestTransfer:
         theirs = q_network(**source)
         torch.manual_seed(1)
         ours = QNetwork(Settings(**values), SPACES)
-        policy: Any = SimpleNamespace(weights=ours.state_dict, load_weights=ours.load_state_dict)
+        policy: Any = SimpleNamespace(
+            network=ours, weights=ours.state_dict, load_weights=ours.load_state_dict
+        )
         weights = theirs.state_dict()
         run: Any = SimpleNamespace(path="runs/x", weights=lambda *_: (weights, 0))
         initialize(policy, run)

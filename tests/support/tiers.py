@@ -54,6 +54,7 @@ FAST = {
     "sac",
     "schedules",
     "sequences",
+    "spectral",
     "squashed",
     "tapes",
     "tiers",

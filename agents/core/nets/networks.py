@@ -18,6 +18,7 @@ from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.nets.recurrence import make_core
 from agents.core.nets.settings import NetworkConfig, PolicyNetworkConfig
+from agents.core.nets.spectral import settle
 from agents.core.nets.torsos import MLP_WIDTH, dense_layer, make_torso
 from agents.core.types.spaces import Spaces
 
@@ -58,6 +59,7 @@ class Body(nn.Module):
                 orthogonal_(module.weight, math.sqrt(2))
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
+        settle(self.torso)
 
     def forward(
         self,

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.nets.pixels import Pixels
+from agents.core.nets.spectral import SpectralConv2d
 from envs.errors import UserError, did_you_mean
 
 TorsoName = str
 """The name of a torso: "auto", a name in `TORSOS`, or a registered name."""
 
-TORSOS = ("nature", "data_efficient", "impala", "mlp")
+TORSOS = ("nature", "data_efficient", "impala", "btr", "mlp")
 """The names of this package's torsos."""
 
 GROUP = "joystick.torsos"
@@ -129,14 +130,18 @@ def data_efficient_cnn(
     return ConvTorso(obs_shape, ((32 * width, 5, 5), (64 * width, 5, 5)), norm)
 
 
+MakeConvolution = Callable[..., nn.Conv2d]
+
+
 class ResidualBlock(nn.Module):
     """x + convolution(ReLU(convolution(ReLU(x))))."""
 
-    def __init__(self, channels: int, norm: Norm):
+    def __init__(self, channels: int, norm: Norm, convolution: MakeConvolution = nn.Conv2d):
         super().__init__()
+        sizes = (channels, channels, 3)
         self.layers = nn.Sequential(
-            *(channel_norm(norm, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)),
-            *(channel_norm(norm, channels), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)),
+            *(channel_norm(norm, channels), nn.ReLU(), convolution(*sizes, padding=1)),
+            *(channel_norm(norm, channels), nn.ReLU(), convolution(*sizes, padding=1)),
         )
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
@@ -148,29 +153,54 @@ class ImpalaTorso(nn.Module):
 
     It maps uint8 (B, C, H, W) to features (B, F). Three stages have 16, 32 and 32 channels, times
     `width`. A stage is a convolution, a pooling that halves the image, and two residual blocks.
+
+    Args:
+        convolution: makes the convolutions of the residual blocks.
+        most_side: the last features are pooled to this height and width, if they have more.
     """
 
-    def __init__(self, obs_shape: tuple[int, ...], width: int = 1, norm: Norm = "none"):
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        width: int = 1,
+        norm: Norm = "none",
+        convolution: MakeConvolution = nn.Conv2d,
+        most_side: int | None = None,
+    ):
         super().__init__()
         require_image(obs_shape, least=8)
         self.pixels = Pixels(obs_shape)
         channels, height, side = obs_shape
-        stages = []
+        stages: list[nn.Module] = []
         for out_channels in (16 * width, 32 * width, 32 * width):
             stages += [
                 nn.Conv2d(channels, out_channels, 3, padding=1),
                 nn.MaxPool2d(3, stride=2, padding=1),
-                ResidualBlock(out_channels, norm),
-                ResidualBlock(out_channels, norm),
+                ResidualBlock(out_channels, norm, convolution),
+                ResidualBlock(out_channels, norm, convolution),
             ]
             channels = out_channels
             height = -(-height // 2)
             side = -(-side // 2)
-        self.stages = nn.Sequential(*stages, nn.ReLU())
+        stages.append(nn.ReLU())
+        if most_side is not None:
+            height = min(height, most_side)
+            side = min(side, most_side)
+            stages.append(nn.AdaptiveMaxPool2d((height, side)))
+        self.stages = nn.Sequential(*stages)
         self.num_features = channels * height * side
 
     def forward(self, obs_BCHW: Tensor) -> Tensor:
         return self.stages(self.pixels(obs_BCHW)).flatten(1)
+
+
+def btr_torso(obs_shape: tuple[int, ...], width: int = 1, norm: Norm = "none") -> ImpalaTorso:
+    """The torso of Beyond The Rainbow, Clark et al. 2024, https://arxiv.org/abs/2411.03820.
+
+    It is the IMPALA torso with spectral normalization in the residual blocks, and with features
+    that are pooled to 6 x 6. The paper has width 2.
+    """
+    return ImpalaTorso(obs_shape, width, norm, SpectralConv2d, most_side=6)
 
 
 class MlpTorso(nn.Module):
@@ -287,5 +317,10 @@ def make_torso(
         return MlpTorso(obs_shape, (mlp_width,), activation, norm)
     if name not in TORSOS:
         return _own_torso(name, obs_shape)
-    images = {"nature": nature_cnn, "data_efficient": data_efficient_cnn, "impala": ImpalaTorso}
+    images: dict[str, Callable[[tuple[int, ...], int, Norm], nn.Module]] = {
+        "nature": nature_cnn,
+        "data_efficient": data_efficient_cnn,
+        "impala": ImpalaTorso,
+        "btr": btr_torso,
+    }
     return images[name](obs_shape, width, norm)

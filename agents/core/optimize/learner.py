@@ -100,6 +100,9 @@ class Part:
     Parameters stay float32 and contiguous, whatever the precision and layout of the activations.
     Fused optimizers walk memory flat, and checkpoints are contiguous.
 
+    After each step the part calls `after_step()` of every module that has it. The method changes
+    buffers in place and never waits for the device, because a CUDA graph may record it.
+
     Args:
         network: the network, already on its device.
         average: the running mean of the network, if there is one.
@@ -121,6 +124,8 @@ class Part:
         self.in_policy = in_policy
         self.frozen = False
         self.parameters = list(network.parameters())
+        after_step = (getattr(module, "after_step", None) for module in network.modules())
+        self._after_step: list[Any] = [each for each in after_step if callable(each)]
         self.max_grad_norm = config.max_grad_norm or float("inf")
         rate = config.learning_rate.start
         sizes = (rate, config.optimizer_epsilon, config.weight_decay)
@@ -148,6 +153,8 @@ class Part:
             parameter.grad = gradient
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm, foreach=True)
         self.optimizer.step()
+        for follow in self._after_step:
+            follow()
         if self.average is not None:
             self.average.update()
         return norm

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from agents.core.nets.spectral import settle
 from agents.core.policies.policy import Policy
 from agents.core.runs.run import Run
 from agents.core.system.codec import require_finite
@@ -103,4 +104,5 @@ def initialize(policy: Policy, run: Run) -> str:
     if not fitting:
         raise UserError(f"--init-from {run.path}: no part of its network has the shape of ours")
     policy.load_weights({**ours, **fitting})
+    settle(policy.network)
     return f"{len(fitting)} of {len(ours)} tensors come from {run.path}, step {step:,}"
