@@ -109,7 +109,7 @@ class StableBaselines:
         arguments = ARGUMENTS[algo](config)
         if algo != "sac":
             arguments["max_grad_norm"] = config.max_grad_norm
-        self.model = getattr(package, algo.upper())(
+        self.model = getattr(package, algo.upper().replace("_", ""))(
             "MlpPolicy" if algo == "sac" else "CnnPolicy",
             environments(algo, config),
             learning_rate=config.learning_rate.start,
