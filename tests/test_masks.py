@@ -21,6 +21,7 @@ from agents.core.data.demonstrations import Demonstrations, legal_actions
 from agents.core.training.building import spaces_of
 from agents.core.training.demonstrator import Demonstrator
 from agents.core.training.env_group import EnvGroup, earlier_state
+from agents.core.training.launch import train
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import ActOutput, PolicyInputs
 from demos import record
@@ -30,7 +31,7 @@ from demos.policies import RandomPolicy
 from demos.sb3 import Checkpoint
 from demos.sb3_actions import drawn, epsilon_greedy
 from demos.scripts import Script
-from demos.verification import verify
+from demos.verification import masks_of, verify
 from envs.backends import open_pool
 from envs.masks import made_legal
 from envs.probe import difference
@@ -323,8 +324,8 @@ def test_a_person_cannot_play_an_illegal_action() -> None:
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_no_agent_plays_an_illegal_action(algo: str, tmp_path: Path) -> None:
     """The toy raises on an illegal action, in training, evaluation and recording."""
-    games = ("--eval-every-steps", "256", "--eval-episodes", "2", "--final-eval-episodes", "2")
-    run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", "--total-steps", "512", *games)
+    games = ("--eval-every-steps", "128", "--eval-episodes", "2", "--final-eval-episodes", "2")
+    run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", "--total-steps", "256", *games)
     player = Demonstrator(run, MASKED, seed=0, exploration=1.0)
     assert len(list(record(MASKED, player, 3, seed=0))) == 3
 
@@ -382,3 +383,39 @@ def test_a_policy_in_a_persons_own_loop_asks_for_the_mask(tmp_path: Path) -> Non
     masks = np.array([[0, 0, 0, 1], [0, 0, 1, 0]])
     actions, _ = policy.act(np.stack([obs, obs]), action_mask=masks)
     np.testing.assert_array_equal(actions, [3, 2])
+
+
+def test_random_play_of_taxi_is_within_its_masks() -> None:
+    taxi = envs.spec("Taxi-v4").bounded(50)
+    (episode,) = record(taxi, RandomPolicy(envs.spaces_of(taxi)[1], 0), 1, seed=0, num_envs=1)
+    (masks,) = masks_of([episode])
+    assert masks is not None
+    assert masks[np.arange(len(episode)), episode.actions].all()
+    assert not masks.all()
+
+
+@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+def test_a_run_with_masks_goes_on_exactly_from_its_checkpoint(algo: str, tmp_path: Path) -> None:
+    settings = ("--env", "toy/Masked-v0")
+    whole = run_tiny(tmp_path, algo, *settings, "--total-steps", "256")
+    part = run_tiny(tmp_path, algo, *settings, "--total-steps", "128")
+    assert train(algo, ["--resume", str(part.path), "--total-steps", "256"]) == 0
+    weights = [each.restore()[2] for each in (whole, part)]
+    for name, expected in weights[0].items():
+        assert torch.equal(weights[1][name], expected), name
+
+
+QUICK = ("--epsilon", "0.5..0.1@0..1500", "--learning-rate", "3e-3", "--hidden", "32")
+QUICK += ("--target-every-updates", "50", "--n-step", "1", "--batch-size", "32")
+
+
+@pytest.mark.parametrize(
+    ("algo", "steps", "args"),
+    [("dqn", 3_000, QUICK), ("ppo", 4_000, ("--horizon-steps", "16", "--learning-rate", "5e-3"))],
+)
+def test_an_agent_learns_that_forbidden_actions_are_worth_nothing(
+    algo: str, steps: int, args: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", "--total-steps", str(steps), *args)
+    player = Demonstrator(run, MASKED, seed=0, exploration=0.0, checkpoint="last")
+    assert {episode.score for episode in record(MASKED, player, 3, seed=0)} == {-3.0}
