@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, read_metrics, run_tiny
+from conftest import ALGORITHMS, OFF_POLICY, read_metrics, run_tiny
 from gymnasium import Env, spaces
 from support.devices import CPU
 
@@ -405,13 +405,18 @@ def test_a_run_with_masks_goes_on_exactly_from_its_checkpoint(algo: str, tmp_pat
         assert torch.equal(weights[1][name], expected), name
 
 
+VALUE_AGENTS = [each for each in OFF_POLICY if each not in ("dqn", "sac")]
 QUICK = ("--epsilon", "0.5..0.1@0..1500", "--learning-rate", "3e-3", "--hidden", "32")
 QUICK += ("--target-every-updates", "50", "--n-step", "1", "--batch-size", "32")
 
 
 @pytest.mark.parametrize(
     ("algo", "steps", "args"),
-    [("dqn", 3_000, QUICK), ("ppo", 4_000, ("--horizon-steps", "16", "--learning-rate", "5e-3"))],
+    [
+        ("dqn", 3_000, QUICK),
+        *[pytest.param(algo, 3_000, QUICK, marks=pytest.mark.slow) for algo in VALUE_AGENTS],
+        ("ppo", 4_000, ("--horizon-steps", "16", "--learning-rate", "5e-3")),
+    ],
 )
 def test_an_agent_learns_that_forbidden_actions_are_worth_nothing(
     algo: str, steps: int, args: tuple[str, ...], tmp_path: Path
