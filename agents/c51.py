@@ -22,12 +22,13 @@ from torch import Tensor
 
 from agents.core.math import categorical, targets
 from agents.core.math.rescaling import rescale
-from agents.core.math.schedules import Linear, constant
+from agents.core.math.schedules import constant
 from agents.core.nets.value_networks import CategoricalNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
+from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig, require
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
@@ -61,65 +62,35 @@ class Config(SoftValueConfig):
 
 TRAINER = "online"
 
-RAINBOW = Config(
-    total_steps=50_000_000,
-    num_envs=4,
-    torso="nature",
-    hidden=512,
-    layer_norm=False,
+PAPER = Config(
+    **presets.NATURE,
+    v_min=-10.0,
+    v_max=10.0,
+    learning_rate=constant(2.5e-4),
+    optimizer_epsilon=0.01 / 32,
+)
+
+RAINBOW = replace(
+    PAPER,
     dueling=True,
     noisy=True,
     double=True,
-    v_min=-10.0,
-    v_max=10.0,
     n_step=constant(3),
-    gamma=0.99,
+    priority_exponent=0.5,
     learning_rate=constant(6.25e-5),
     optimizer_epsilon=1.5e-4,
-    batch_size=32,
-    samples_per_step=8.0,
-    buffer_size=1_000_000,
+    max_grad_norm=10.0,
     learning_starts_steps=20_000,
     target_every_updates=2_000,
     epsilon=constant(0.0),
     eval_epsilon=0.0,
-    eval_every_steps=1_000_000,
-    standardize_pixels=False,
 )
 
 PRESETS = {
-    "atari": Config(
-        num_envs=32,
-        overlap_learning=True,
-        buffer_size=40_000,
-        n_step=Linear(20, 5, 200_000, 900_000),
-        learning_rate=Linear(7e-4, 7e-5, 200_000, 900_000),
-        ema_updates=1_000,
-    ),
-    "control": Config(
-        env_id="CartPole-v1",
-        total_steps=100_000,
-        learning_rate=constant(5e-4),
-        n_step=constant(10),
-        samples_per_step=8,
-        priority_exponent=0,
-        target_every_updates=500,
-    ),
-    "paper": replace(
-        RAINBOW,
-        dueling=False,
-        noisy=False,
-        double=False,
-        n_step=constant(1),
-        learning_rate=constant(2.5e-4),
-        optimizer_epsilon=0.01 / 32,
-        max_grad_norm=0.0,
-        learning_starts_steps=50_000,
-        priority_exponent=0.0,
-        target_every_updates=10_000,
-        epsilon=Linear(1.0, 0.01, 0, 1_000_000),
-        eval_epsilon=0.001,
-    ),
+    "atari": Config(**presets.ATARI),
+    "atari-gpu": Config(**presets.ATARI_GPU),
+    "control": Config(**presets.CONTROL),
+    "paper": PAPER,
     "rainbow": RAINBOW,
     "data-efficient": replace(
         RAINBOW,

@@ -14,11 +14,12 @@ import torch
 
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
-from agents.core.nets.value_networks import QNetwork, make_q_network
+from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
+from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
@@ -40,66 +41,24 @@ class Config(SoftValueConfig):
 TRAINER = "online"
 
 PRESETS = {
-    "atari": Config(
-        num_envs=32,
-        overlap_learning=True,
-        buffer_size=40_000,
-        n_step=Linear(20, 5, 200_000, 900_000),
-        learning_rate=Linear(7e-4, 7e-5, 200_000, 900_000),
-        action_gap=0.5,
-        ema_updates=1_000,
-    ),
-    "control": Config(
-        env_id="CartPole-v1",
-        total_steps=100_000,
-        learning_rate=constant(5e-4),
-        n_step=constant(10),
-        samples_per_step=8,
-        priority_exponent=0,
-        target_every_updates=500,
-        double=True,
-        dueling=True,
-    ),
-    "atari-gpu": Config(
-        num_envs=128,
-        batch_size=512,
-        samples_per_step=8,
-        epsilon=Linear(1.0, 0.01, 0, 250_000),
-        buffer_size=1_000_000,
-        learning_rate=Linear(7e-4, 7e-5, 500_000, 2_000_000),
-        n_step=Linear(20, 5, 500_000, 2_000_000),
-        action_gap=0.5,
-        ema_updates=1_000,
-        learning_starts_steps=50_000,
-    ),
+    "atari": Config(**presets.ATARI, action_gap=0.5),
+    "atari-gpu": Config(**presets.ATARI_GPU, action_gap=0.5),
+    "control": Config(**presets.CONTROL, double=True, dueling=True),
     "nature": Config(
-        total_steps=50_000_000,
-        num_envs=4,
-        torso="nature",
-        hidden=512,
-        n_step=constant(1),
-        layer_norm=False,
-        optimizer="nature_rmsprop",
-        optimizer_epsilon=0.1 / 32,
-        gamma=0.99,
-        learning_rate=constant(2.5e-4),
-        batch_size=32,
-        samples_per_step=8.0,
-        max_grad_norm=0.0,
-        buffer_size=1_000_000,
-        learning_starts_steps=50_000,
-        priority_exponent=0.0,
-        target_every_updates=10_000,
-        epsilon=Linear(1.0, 0.1, 0, 1_000_000),
-        eval_epsilon=0.05,
-        eval_every_steps=1_000_000,
-        standardize_pixels=False,
+        **presets.NATURE
+        | {
+            "epsilon": Linear(1.0, 0.1, 0, 1_000_000),
+            "eval_epsilon": 0.05,
+            "learning_rate": constant(2.5e-4),
+            "optimizer": "nature_rmsprop",
+            "optimizer_epsilon": 0.1 / 32,
+        }
     ),
 }
 
 
 def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = make_q_network(config, spaces)
+    network = QNetwork(config, spaces)
     compute = Compute.of(network, config, device)
     return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
 

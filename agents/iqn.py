@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import torch
 
 from agents.core.math import losses, targets
-from agents.core.math.schedules import Linear, constant
+from agents.core.math.schedules import constant
 from agents.core.nets.value_networks import ImplicitQuantileNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
+from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
@@ -48,45 +49,15 @@ class Config(SoftValueConfig):
 TRAINER = "online"
 
 PRESETS = {
-    "atari": Config(
-        num_envs=32,
-        overlap_learning=True,
-        buffer_size=40_000,
-        n_step=Linear(20, 5, 200_000, 900_000),
-        learning_rate=Linear(7e-4, 7e-5, 200_000, 900_000),
-        ema_updates=1_000,
-    ),
-    "control": Config(
-        env_id="CartPole-v1",
-        total_steps=100_000,
-        learning_rate=constant(5e-4),
-        n_step=constant(10),
-        samples_per_step=8,
-        priority_exponent=0,
-        target_every_updates=500,
-    ),
+    "atari": Config(**presets.ATARI),
+    "atari-gpu": Config(**presets.ATARI_GPU),
+    "control": Config(**presets.CONTROL),
     "paper": Config(
-        total_steps=50_000_000,
-        num_envs=4,
-        torso="nature",
-        hidden=512,
-        layer_norm=False,
-        n_step=constant(1),
+        **presets.NATURE,
         num_fractions=64,
         num_target_fractions=64,
-        gamma=0.99,
         learning_rate=constant(5e-5),
         optimizer_epsilon=0.01 / 32,
-        max_grad_norm=0.0,
-        batch_size=32,
-        samples_per_step=8.0,
-        buffer_size=1_000_000,
-        learning_starts_steps=50_000,
-        priority_exponent=0.0,
-        target_every_updates=10_000,
-        epsilon=Linear(1.0, 0.01, 0, 1_000_000),
-        eval_every_steps=1_000_000,
-        standardize_pixels=False,
     ),
 }
 

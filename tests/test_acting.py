@@ -15,7 +15,7 @@ from torch import Tensor
 
 import envs
 from agents.core.nets.networks import ActorCritic
-from agents.core.nets.value_networks import make_q_network
+from agents.core.nets.value_networks import QNetwork
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, random_legal
 from agents.core.policies.policy import begun
 from agents.core.policies.stochastic import ActorCriticPolicy
@@ -50,7 +50,7 @@ SETTINGS = Settings(dueling=True, batch_size=32)
 def q_policy(device: torch.device = CPU) -> EpsilonGreedyPolicy:
     torch.manual_seed(0)
     settings = replace(SETTINGS, torso="nature")
-    network = make_q_network(settings, IMAGES)
+    network = QNetwork(settings, IMAGES)
     return EpsilonGreedyPolicy(network, IMAGES, Compute.of(network, settings, device), 0.0)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from agents import dqn, ppo
 from agents.core.nets.pixels import Pixels
-from agents.core.nets.value_networks import make_q_network
+from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.learner import Learner, Loss, LossOutput, Part
 from agents.core.policies.policy import copy_weights, frozen_copy
 from agents.core.system import device as device_module
@@ -84,7 +84,7 @@ def descend(learner: Learner, gradient: list[float], *parts: str) -> dict[str, T
 def q_learner(device: torch.device = CPU, seed: int = 0, **values) -> Learner:
     settings = replace(SETTINGS, **{"learning_rate": 1e-3, "max_grad_norm": 10.0, **values})
     torch.manual_seed(seed)
-    return make_learner(make_q_network(settings, SPACES), settings, device)
+    return make_learner(QNetwork(settings, SPACES), settings, device)
 
 
 def network_of(learner: Learner) -> nn.Module:

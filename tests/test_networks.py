@@ -21,7 +21,7 @@ from agents.core.nets.distributions import (
 )
 from agents.core.nets.heads import DuelingHead, QHead
 from agents.core.nets.networks import ActorCritic
-from agents.core.nets.value_networks import QNetwork, QuantileNetwork, make_q_network
+from agents.core.nets.value_networks import QNetwork, QuantileNetwork
 from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
 from envs.errors import UserError
@@ -53,7 +53,7 @@ def spaces(obs_shape: tuple[int, ...], actions: str = "discrete", **values: Any)
 
 
 def q_network(obs_shape: tuple[int, ...], num_actions: int = 6, **parts: Any) -> QNetwork:
-    return make_q_network(replace(SETTINGS, **parts), spaces(obs_shape, num_actions=num_actions))
+    return QNetwork(replace(SETTINGS, **parts), spaces(obs_shape, num_actions=num_actions))
 
 
 def actor_critic(
@@ -158,7 +158,7 @@ def test_dueling_ignores_a_constant_added_to_every_advantage():
 
 def test_a_q_network_is_refused_where_actions_are_continuous():
     with pytest.raises(UserError, match="Env-v0: actions are odd; this agent needs discrete"):
-        make_q_network(SETTINGS, spaces((5,), "continuous"))
+        QNetwork(SETTINGS, spaces((5,), "continuous"))
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

@@ -202,12 +202,3 @@ class ImplicitQuantileNetwork(ValueNetwork):
 
     def mean(self, outputs: Tensor) -> Tensor:
         return outputs.mean(dim=2)
-
-
-def make_q_network(config: Any, spaces: Spaces) -> QNetwork:
-    """Makes the Q-network of a config, with a value for each combination of an action's parts.
-
-    Raises:
-        UserError: actions are continuous, or have too many combinations.
-    """
-    return QNetwork(config, spaces)
