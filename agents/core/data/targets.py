@@ -71,7 +71,7 @@ class Targets(Protocol):
         next_value_TN: Tensor,
         ended_TN: Tensor,
     ) -> dict[str, Tensor]:
-        """The targets (T, N) of all ranks' steps, by name; the arguments are those of `gae`."""
+        """The targets (T, N) of all ranks' steps, by name; arguments as in `returns.gae`."""
         ...
 
     def minibatch(self, chosen: Chosen) -> Any:

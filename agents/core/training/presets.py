@@ -59,5 +59,4 @@ NATURE: dict[str, Any] = {
     "eval_every_steps": 1_000_000,
     "standardize_pixels": False,
 }
-"""DQN's published settings (https://doi.org/10.1038/nature14236), with the exploration of the papers
-on distributions of returns."""
+"""DQN's published settings (https://doi.org/10.1038/nature14236), but ε falls to 0.01."""
