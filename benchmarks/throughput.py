@@ -1,12 +1,13 @@
 """Compares the steps per second of our agent with a peer's, at the same work per step.
 
     python -m benchmarks.throughput --algo ppo --against sb3
-    python -m benchmarks.throughput --algo qr_dqn --beside dqn
+    python -m benchmarks.throughput --algo dqn --beside c51 qr_dqn iqn
 
 `benchmarks.workloads` defines the work. Each contender runs in a separate process, with the
 allocator and the threads that its users get. The contenders take turns, so that other work on the
 machine affects all of them. The peer counts with its faster set-up. It is sb3-contrib's QR-DQN for
-ours. An algorithm that the peer lacks has the peer's DQN beside it.
+ours. An algorithm that the peer lacks has the peer's DQN beside it. The algorithms of `--beside`
+take turns too, each with its peer.
 
 Two contenders only learn, on a fixed batch: "limit" with the loop of a tutorial, "learner" with our
 learner's update. Our share of the faster one shows the cost of the rest of training. The contender
@@ -97,11 +98,19 @@ class Arguments:
         ]
         for algo in self.beside:
             found.append(Entrant(f"joystick {algo}", "joystick", algo, self.config(algo)))
-        of_peer = self.config(self.peer)
-        for num_envs in workload(self.peer).peer_num_envs or (config.num_envs,):
-            changed = dataclasses.replace(of_peer, num_envs=num_envs)
-            found.append(Entrant(self.against, self.against, self.peer, changed))
+        others = [algo for algo in self.beside if algo in ARGUMENTS and algo != self.peer]
+        for algo in (self.peer, *others):
+            found += self.peers(algo)
         return found
+
+    def peers(self, algo: str) -> list[Entrant]:
+        """The set-ups of the peer's algorithm; it has the work that ours has."""
+        config = self.config(algo)
+        side = self.against if algo == self.peer else f"{self.against} {algo}"
+        return [
+            Entrant(side, self.against, algo, dataclasses.replace(config, num_envs=num_envs))
+            for num_envs in workload(algo).peer_num_envs or (config.num_envs,)
+        ]
 
 
 def turn(contender: Contender, steps: int) -> tuple[float, float]:
@@ -200,7 +209,21 @@ def summary(contenders: list[dict[str, Any]]) -> dict[str, Any]:
             for name, its in speed.items()
             if name.startswith("joystick ")
         },
+        "to_peer": to_peer(contenders),
     }
+
+
+def to_peer(contenders: list[dict[str, Any]]) -> dict[str, float]:
+    """The ratio of each algorithm of ours to the faster set-up of its own peer."""
+    ours: dict[str, float] = {}
+    peers: dict[str, float] = {}
+    for contender in contenders:
+        kind = contender["side"].partition(" ")[0]
+        found = ours if kind == "joystick" else peers if kind in PEERS else None
+        if found is not None:
+            algo = contender["algo"]
+            found[algo] = max(found.get(algo, 0.0), contender["steps_per_second"])
+    return {algo: round(ours[algo] / peers[algo], 2) for algo in ours if algo in peers}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -227,6 +250,8 @@ def show(result: dict[str, Any]) -> None:
     console.print(f"{result['ratio']} times the peer (by round: {result['ratio_of_each_round']})")
     for name, ratio in result["beside"].items():
         console.print(f"{ratio} times {name}")
+    for algo, ratio in result["to_peer"].items():
+        console.print(f"our {algo} is {ratio} times the peer's")
 
 
 def main(args: list[str] | None = None) -> None:
@@ -240,10 +265,11 @@ def main(args: list[str] | None = None) -> None:
         for entrant in arguments.entrants():
             entrant.config.validate()
         envs.spec(arguments.config().env_id)
-        package = PACKAGES.get(arguments.peer, "stable_baselines3")
-        if importlib.util.find_spec(package) is None:
-            name = package.replace("_", "-")
-            raise UserError(f"{name} is not installed: pip install -e '.[dev]'")
+        for algo in (arguments.peer, *arguments.beside):
+            package = PACKAGES.get(algo, "stable_baselines3")
+            if importlib.util.find_spec(package) is None:
+                name = package.replace("_", "-")
+                raise UserError(f"{name} is not installed: pip install -e '.[dev]'")
         resolve_device(arguments.device)
         result = measure(arguments)
         show(result)

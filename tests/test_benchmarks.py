@@ -114,7 +114,9 @@ def test_every_algorithm_of_values_can_be_measured_beside_dqn_and_a_peer() -> No
         sides = [each.side for each in entrants]
         own = [name for name in CONTENDERS if name != "limit" or algo != "sac"]
         assert sides[: len(own) + 1] == [*own, "joystick dqn"]
-        assert entrants[-1].algo == (algo if algo in contenders_sb3.ARGUMENTS else "dqn")
+        own_peer = algo if algo in contenders_sb3.ARGUMENTS else "dqn"
+        of_peers = {each.side: each.algo for each in entrants if each.maker == "sb3"}
+        assert of_peers == {"sb3": own_peer} | ({"sb3 dqn": "dqn"} if own_peer != "dqn" else {})
 
 
 def test_an_algorithm_without_a_work_is_refused_with_a_line(
@@ -134,15 +136,20 @@ def test_the_ratio_is_to_the_faster_set_up_of_the_peer() -> None:
         "acting": (1320, 1320, 1320),
         "joystick dqn": (220, 200, 400),
     }
-    contenders = [{"side": name, "rounds": list(rounds)} for name, rounds in speeds.items()]
+    contenders = [
+        {"side": name, "algo": "dqn" if "dqn" in name else "qr_dqn", "rounds": list(rounds)}
+        for name, rounds in speeds.items()
+    ]
     contenders += [
-        {"side": "sb3", "rounds": [100, 90, 80]},
-        {"side": "sb3", "rounds": [110, 120, 100]},
+        {"side": "sb3", "algo": "qr_dqn", "rounds": [100, 90, 80]},
+        {"side": "sb3", "algo": "qr_dqn", "rounds": [110, 120, 100]},
+        {"side": "sb3 dqn", "algo": "dqn", "rounds": [440, 440, 440]},
     ]
     result = throughput.summary(contenders)
     assert result["ratio"] == 3.0  # 330 / 110, of the medians.
     assert result["ratio_of_each_round"] == [2.73, 2.75, 6.0]
     assert result["beside"] == {"joystick dqn": 1.5}  # 330 / 220
+    assert result["to_peer"] == {"qr_dqn": 3.0, "dqn": 0.5}
     assert result["share_of_limit"] == 0.75  # 330 / 440
     assert result["limit_with_acting"] == 330.0  # 1 / (1 / 440 + 1 / 1320)
     assert result["share_of_limit_with_acting"] == 1.0
