@@ -153,7 +153,7 @@ def test_a_setting_is_called_alike_in_every_algorithm() -> None:
     assert terms["ema_updates"] == {"--ema-updates UPDATES"}
     assert terms["horizon_steps"] == {"--horizon-steps STEPS"}
     assert terms["env_kwargs"] == {"--env-kwargs NAME=VALUE|JSON"}
-    assert terms["optimizer"] == {"--optimizer {adam,rmsprop,nature_rmsprop}"}
+    assert terms["optimizer"] == {"--optimizer {adam,radam,rmsprop,nature_rmsprop}"}
     assert terms["video"] == {"--[no-]video"}
 
 

@@ -17,6 +17,7 @@ from agents import dqn, ppo
 from agents.core.nets.pixels import Pixels
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.learner import Learner, Loss, LossOutput, Part
+from agents.core.optimize.optimizers import OPTIMIZERS
 from agents.core.policies.policy import copy_weights, frozen_copy
 from agents.core.system import device as device_module
 from agents.core.system.compute import Compute
@@ -167,9 +168,26 @@ def test_the_first_step_of_adam(device: torch.device):
     assert w.tolist() == pytest.approx([0.925, 1.05])
 
 
-def test_weight_decay_shrinks_weights_beside_adams_step():
-    plain, w = two_weights(learning_rate=0.1, optimizer_epsilon=1.0)
-    decayed, v = two_weights(learning_rate=0.1, optimizer_epsilon=1.0, weight_decay=0.5)
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_rectified_adam_trusts_the_second_moment_from_the_sixth_step(device: torch.device):
+    learner, w = two_weights(device, optimizer="radam", learning_rate=0.1, optimizer_epsilon=1e-12)
+    for _ in range(5):
+        descend(learner, [3.0, -1.0])
+    # Liu et al. 2020, algorithm 2: while ρ is at most 5, a step is 0.1 times the mean gradient.
+    assert w.tolist() == pytest.approx([1 - 0.5 * 3, 1 + 0.5])
+    descend(learner, [3.0, -1.0])
+    most = 2 / 0.001 - 1
+    length = most - 2 * 6 * 0.999**6 / (1 - 0.999**6)
+    factors = (length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)
+    step = 0.1 * math.sqrt(factors)
+    assert w.tolist() == pytest.approx([1 - 0.5 * 3 - step, 1 + 0.5 + step])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "radam"])
+def test_weight_decay_shrinks_weights_beside_adams_step(optimizer: str):
+    given = {"optimizer": optimizer, "learning_rate": 0.1, "optimizer_epsilon": 1.0}
+    plain, w = two_weights(**given)
+    decayed, v = two_weights(**given, weight_decay=0.5)
     descend(plain, [3.0, -1.0])
     descend(decayed, [3.0, -1.0])
     # Decoupled: 1 shrinks by 0.1 * 0.5, whatever its gradient is.
@@ -213,7 +231,7 @@ def test_rmsprop_divides_by_the_root_of_the_mean_square_of_the_gradient(device: 
     assert w.tolist() == pytest.approx([1 - 0.2 / 0.7 - 0.1 / (math.sqrt(0.0496) + 0.5), 1.5])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_the_step_is_in_proportion_to_the_learning_rate_that_was_set_last(optimizer: str):
     steps = []
     for learning_rate in (0.25, 0.5):
@@ -474,7 +492,7 @@ def test_threads_that_learn_at_once_in_bf16_round_alike(core: str):
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_a_restored_learner_goes_on_bit_for_bit(optimizer: str, device: torch.device):
     learner = q_learner(device, optimizer=optimizer)
     for seed in range(3):
@@ -619,7 +637,7 @@ def tensors_of(part: Part) -> dict:
     return through_disk({"network": dict(part.network.state_dict()), "moments": moments})
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nature_rmsprop"])
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize(("learns", "stays"), [("actor", "critic"), ("critic", "actor")])
 def test_an_update_of_one_part_leaves_the_other_bit_for_bit(
     learns: str, stays: str, optimizer: str

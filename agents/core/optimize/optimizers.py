@@ -17,6 +17,15 @@ def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Opt
     return torch.optim.AdamW(parameters, lr=rate, eps=epsilon, weight_decay=decay, fused=True)
 
 
+def radam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
+    """Rectified Adam (https://arxiv.org/abs/1908.03265), whose first steps are small and sure.
+
+    Its weight decay is decoupled, as in Adam here.
+    """
+    options = {"weight_decay": decay, "decoupled_weight_decay": True, "foreach": True}
+    return torch.optim.RAdam(parameters, lr=rate, eps=epsilon, **options)
+
+
 def nature_rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
     """Centered RMSProp of Mnih et al. 2015, extended data table 1, except for epsilon.
 
@@ -37,4 +46,9 @@ def rmsprop(parameters: Any, rate: float, epsilon: float, decay: float) -> Optim
     return torch.optim.RMSprop(parameters, lr=rate, eps=epsilon, **options)
 
 
-OPTIMIZERS = {"adam": fast_adam, "rmsprop": rmsprop, "nature_rmsprop": nature_rmsprop}
+OPTIMIZERS = {
+    "adam": fast_adam,
+    "radam": radam,
+    "rmsprop": rmsprop,
+    "nature_rmsprop": nature_rmsprop,
+}

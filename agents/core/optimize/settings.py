@@ -17,8 +17,8 @@ class OptimizerConfig(Part):
 
     learning_rate: Linear = constant(2.5e-4)
     """The optimizer's step size; a number alone is its start, and keeps the default's shape."""
-    optimizer: Literal["adam", "rmsprop", "nature_rmsprop"] = "adam"
-    """The optimizer is Adam, plain RMSProp, or the centered RMSProp of Mnih et al. 2015."""
+    optimizer: Literal["adam", "radam", "rmsprop", "nature_rmsprop"] = "adam"
+    """The optimizer is (rectified) Adam, or RMSProp, plain or centered as in Mnih et al. 2015."""
     optimizer_epsilon: float = 1e-5
     """This number is added to the optimizer's denominator."""
     weight_decay: float = 0.0
