@@ -52,16 +52,12 @@ class ReplayConfig(RewardConfig, SeedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig(SeedConfig, RewardConfig, RecurrenceConfig):
-    """How long a rollout is, and how its advantages are estimated."""
+    """How long a rollout is."""
 
     title: ClassVar[str] = "Rollout"
 
-    gae_lambda: Fixed[float] = field(default=1.0, init=False)
-
     horizon_steps: Steps = 128
     """A rollout has this many steps of each environment."""
-    normalize_advantages: bool = False
-    """Advantages have mean 0 and deviation 1 in each minibatch."""
     normalize_rewards: bool = False
     """Rewards are scaled by the deviation of their discounted sum."""
 
@@ -71,7 +67,17 @@ class RolloutConfig(SeedConfig, RewardConfig, RecurrenceConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdvantageConfig(RolloutConfig):
+class BaselineConfig(RolloutConfig):
+    """A rollout whose advantages are its returns minus a baseline."""
+
+    gae_lambda: Fixed[float] = field(default=1.0, init=False)
+
+    normalize_advantages: bool = False
+    """Advantages have mean 0 and deviation 1 in each minibatch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvantageConfig(BaselineConfig):
     """A rollout whose advantages may mix estimates of several lengths (GAE)."""
 
     gae_lambda: float = 0.95

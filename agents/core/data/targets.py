@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.core.math import returns
 from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
-from agents.core.types.batches import Sequences
+from agents.core.types.batches import ReturnSequences, Sequences
 from agents.core.types.spaces import Spaces
 
 Field = tuple[tuple[int, ...], torch.dtype]
@@ -133,4 +133,51 @@ class AdvantageTargets:
             size=chosen.size,
             previous_LBP=chosen.stored("previous"),
             legal_LBA=chosen.stored("legal") if "legal" in chosen.fields else None,
+        )
+
+
+class ReturnTargets:
+    """Returns Q(λ) of a value network.
+
+    Args:
+        trace_lambda: λ.
+        previous: the encoding of the previous action and reward that the network sees.
+    """
+
+    def __init__(self, trace_lambda: float, previous: PreviousInputs):
+        self.trace_lambda = trace_lambda
+        self.previous = previous
+
+    def stored(self, spaces: Spaces) -> dict[str, Field]:
+        return {
+            "action": ((), torch.int64),
+            "previous": ((self.previous.width,), torch.float32),
+        }
+
+    def make(
+        self,
+        reward_TN: Tensor,
+        discount_TN: Tensor,
+        value_TN: Tensor,
+        next_value_TN: Tensor,
+        ended_TN: Tensor,
+    ) -> dict[str, Tensor]:
+        given = (reward_TN, discount_TN, next_value_TN, ended_TN)
+        return {"return": returns.q_lambda(*given, self.trace_lambda)}
+
+    def minibatch(self, chosen: Chosen) -> ReturnSequences:
+        # The network flattens sequences batch first, so frames are copied in this order at once.
+        index_BL = chosen.index_LB.T
+        fields = {
+            name: taken(chosen.fields[name], index_BL)
+            for name in ("obs", "previous", "start", "action")
+        }
+        return ReturnSequences(
+            obs_BL=fields["obs"],
+            previous_BLP=fields["previous"],
+            memory_BS=chosen.first("memory"),
+            start_BL=fields["start"],
+            action_BL=fields["action"],
+            return_BL=chosen.mine(chosen.targets_LM["return"]).T,
+            size=chosen.size,
         )

@@ -18,7 +18,7 @@ def fast_adam(parameters: Any, rate: float, epsilon: float, decay: float) -> Opt
 
 
 def radam(parameters: Any, rate: float, epsilon: float, decay: float) -> Optimizer:
-    """Rectified Adam (https://arxiv.org/abs/1908.03265), whose first steps are small and sure.
+    """Rectified Adam (https://arxiv.org/abs/1908.03265): it warms up by itself.
 
     Its weight decay is decoupled, as in Adam here.
     """

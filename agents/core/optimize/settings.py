@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from agents.core.math.schedules import Linear, constant
 from agents.core.types.settings import Part, Updates
 
+OptimizerName = Literal["adam", "radam", "rmsprop", "nature_rmsprop"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Part):
@@ -17,7 +19,7 @@ class OptimizerConfig(Part):
 
     learning_rate: Linear = constant(2.5e-4)
     """The optimizer's step size; a number alone is its start, and keeps the default's shape."""
-    optimizer: Literal["adam", "radam", "rmsprop", "nature_rmsprop"] = "adam"
+    optimizer: OptimizerName = "adam"
     """The optimizer is (rectified) Adam, or RMSProp, plain or centered as in Mnih et al. 2015."""
     optimizer_epsilon: float = 1e-5
     """This number is added to the optimizer's denominator."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.core.math.losses import legal_values
 from agents.core.nets.previous import PreviousInputs
-from agents.core.policies.policy import Policy, begun
+from agents.core.policies.policy import ValuePolicy, begun
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
 from agents.core.types.env_rng import EnvRng
@@ -16,12 +18,13 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
 
 
-class EpsilonGreedyPolicy(Policy):
+class EpsilonGreedyPolicy(ValuePolicy):
     """Chooses the action of the highest value, or a random action with probability ε.
 
     The network is a `agents.core.nets.value_networks.ValueNetwork`. If it has noisy layers, the
-    policy of `exploring` adds noise to them. The extras are the obs, the action as the number of a
-    combination, the q_values, and the memory before the step if the network has one.
+    policy of `exploring` adds noise to them. The extras are the obs, the encoded previous action
+    and reward (previous), the memory before the step, the action as the number of a combination,
+    the q_values, and the highest of them (value). Illegal actions have the value -inf.
     """
 
     explores_by = "epsilon"
@@ -53,34 +56,48 @@ class EpsilonGreedyPolicy(Policy):
 
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        state = begun(state, inputs.is_first_N)
-        obs_N = to_device(inputs.obs, self.device)
         num_noise = self.network.num_noise if self.adds_noise else 0
         noise_NE = to_device(rng.normal(num_noise), self.device)
-        q_NA, next_state = self._step(obs_N, self._previous(inputs), state, noise_NE)
+        given = self._given(inputs, begun(state, inputs.is_first_N))
+        q_NA, next_state = self._step(*given, noise_NE)
+        q_NA = legal_values(q_NA, self._legal(inputs))
+        value_N, best_N = q_NA.max(dim=1)
         explore_N, which_N = rng.uniform(2).unbind(dim=1)
         if inputs.legal_NA is None:
             random_N = (which_N * q_NA.shape[1]).long()
         else:
-            legal_NA = inputs.legal_NA.to(q_NA.device)
-            q_NA = q_NA.masked_fill(~legal_NA, -torch.inf)
             random_N = random_legal(which_N, inputs.legal_NA.cpu())
-        index_N = torch.where(explore_N < exploration, random_N, q_NA.argmax(dim=1).cpu())
-        extras = {"obs": obs_N, "action": index_N, "q_values": q_NA, **state}
+        index_N = torch.where(explore_N < exploration, random_N, best_N.cpu())
+        seen = dict(zip(("obs", "previous", "memory"), given, strict=True))
+        extras = {**seen, "action": index_N, "q_values": q_NA, "value": value_N}
         return ActOutput(self.spaces.playable_combination(index_N.numpy()), next_state, extras)
 
     @torch.no_grad()
-    def values(self, obs: Obs, state: State, previous: Tensor | None = None) -> Tensor:
-        """Values (N, A) of observations, given the policy's state; without noise."""
-        obs_N = to_device(obs, self.device)
-        absent_N0 = torch.empty(len(obs_N), 0, device=self.device)
-        if previous is None:
-            previous = absent_N0.new_zeros(len(obs_N), self.previous.width)
-        return self._step(obs_N, previous, state, absent_N0)[0]
+    def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
+        return self.values(inputs, state).amax(dim=1)
 
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
-        return {"q_values": self.values(obs, state)}
+        size = len(obs)
+        nothing = (np.zeros(size, np.float32), np.ones(size, bool), None)
+        inputs = PolicyInputs(obs, *nothing, self.spaces.remembered_none(size))
+        return {"q_values": self.values(inputs, state)}
+
+    def values(self, inputs: PolicyInputs, state: State) -> Tensor:
+        """Values (N, A), given the policy's state; -inf for illegal actions; without noise."""
+        given = self._given(inputs, state)
+        absent_N0 = torch.empty(len(given[0]), 0, device=self.device)
+        q_NA, _ = self._step(*given, absent_N0)
+        return legal_values(q_NA, self._legal(inputs))
+
+    def _given(self, inputs: PolicyInputs, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """The observations, the previous actions and rewards (N, P), and the memory (N, S)."""
+        obs_N = to_device(inputs.obs, self.device)
+        absent_N0 = torch.empty(len(obs_N), 0, device=self.device)
+        return obs_N, self._previous(inputs), state.get("memory", absent_N0)
+
+    def _legal(self, inputs: PolicyInputs) -> Tensor | None:
+        return None if inputs.legal_NA is None else inputs.legal_NA.to(self.device)
 
     def _previous(self, inputs: PolicyInputs) -> Tensor:
         """The encoded previous action and reward (N, P)."""
@@ -92,15 +109,14 @@ class EpsilonGreedyPolicy(Policy):
         reward_N = to_device(inputs.reward_N, self.device)
         return encoding.encode(action_N1, reward_N, to_device(inputs.is_first_N, self.device))
 
-    def _step(
-        self, obs_N: Tensor, previous_NP: Tensor, state: State, noise_NE: Tensor
-    ) -> tuple[Tensor, State]:
-        """The network's values (N, A) and the next state."""
-        absent_N0 = torch.empty(len(obs_N), 0, device=self.device)
-        memory_NS = state.get("memory", absent_N0)
-        given = (obs_N, previous_NP, memory_NS, noise_NE)
+    def _step(self, *given: Tensor) -> tuple[Tensor, State]:
+        """The network's values (N, A) and the next state.
+
+        Args:
+            given: observations, previous actions and rewards, memory, and noise.
+        """
         values, memories = zip(*self.compute.infer(self.network.act, *given), strict=True)
-        return torch.cat(values), {"memory": torch.cat(memories)} if state else {}
+        return torch.cat(values), {"memory": torch.cat(memories)} if self.memory_size else {}
 
 
 def random_legal(uniform_N: Tensor, legal_NA: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ BUILT_IN = {
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
     "iqn": Listed("agents.iqn", "IQN: Q-learning of quantiles at random fractions"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
+    "pqn": Listed("agents.pqn", "parallelized Q-network: Q-learning on fresh rollouts"),
     "qr_dqn": Listed("agents.qr_dqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
     "sac": Listed("agents.sac", "soft actor-critic, for continuous and discrete actions"),

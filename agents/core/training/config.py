@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 from tyro.conf import Fixed
 
-from agents.core.data.settings import ReplayConfig, RolloutConfig
+from agents.core.data.settings import BaselineConfig, ReplayConfig
 from agents.core.math.schedules import ALLOWED, Linear, constant
 from agents.core.nets.settings import ActorCriticConfig, NetworkConfig, QNetworkConfig
 from agents.core.optimize.settings import OptimizerConfig
@@ -176,7 +176,23 @@ class MinibatchConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueConfig(QNetworkConfig, MinibatchConfig):
+class EpsilonConfig(Part):
+    """How many actions are random."""
+
+    title: ClassVar[str] = "Learning"
+
+    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)
+    """This share of actions is random in training."""
+    eval_epsilon: float = 0.001
+    """This share of actions is random in evaluations."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("epsilon", "eval_epsilon")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
     """The settings of every agent that learns the values of actions from a replay."""
 
     title: ClassVar[str] = "Learning"
@@ -190,10 +206,6 @@ class ValueConfig(QNetworkConfig, MinibatchConfig):
 
     target_every_updates: Updates = 125
     """Two renewals of the target network are this many updates apart."""
-    epsilon: Linear = Linear(1.0, 0.01, 0, 25_000)
-    """This share of actions is random in training."""
-    eval_epsilon: float = 0.001
-    """This share of actions is random in evaluations."""
     double: bool = False
     """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
     rescale_values: bool = False
@@ -203,7 +215,6 @@ class ValueConfig(QNetworkConfig, MinibatchConfig):
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("epsilon", "eval_epsilon")
         self.at_least(1, "target_every_updates")
         self.at_least(0, "burn_in_steps")
         if self.core != "none":
@@ -264,8 +275,8 @@ class SoftValueConfig(ValueConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig(CollectConfig, ActorCriticConfig, RolloutConfig, BaseConfig):
-    """The settings of every algorithm that learns from rollouts."""
+class OnPolicyConfig(CollectConfig, ActorCriticConfig, BaselineConfig, BaseConfig):
+    """The settings of every actor-critic that learns from rollouts."""
 
     title: ClassVar[str] = "Learning"
 

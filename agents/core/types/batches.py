@@ -315,6 +315,50 @@ class Sequences:
 
 
 @dataclass(frozen=True)
+class ReturnSequences:
+    """A minibatch of B sequences of L consecutive steps, batch first, with their returns.
+
+    L is 1 without a core. A loss sees the steps as N = B * L rows.
+
+    Attributes:
+        obs_BL, previous_BLP, memory_BS, start_BL: the fields of `Inputs`.
+        action_BL: int64, the numbers of the actions' combinations.
+        return_BL: targets of the actions' values.
+        size: steps in the minibatch over all ranks.
+    """
+
+    obs_BL: Tensor
+    previous_BLP: Tensor
+    memory_BS: Tensor
+    start_BL: Tensor
+    action_BL: Tensor
+    return_BL: Tensor
+    size: int
+
+    weight = 1.0
+    """Every step has the same weight."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """The network's inputs."""
+        return Inputs(self.obs_BL, self.previous_BLP, self.memory_BS, self.start_BL)
+
+    @property
+    def action_B(self) -> Tensor:
+        """Actions (N,)."""
+        return self.action_BL.flatten()
+
+    @property
+    def return_B(self) -> Tensor:
+        """Targets (N,) of the actions' values."""
+        return self.return_BL.flatten()
+
+    def split(self, shards: int) -> list[ReturnSequences]:
+        """The sequences in `shards` nearly equal parts, in order; views, not copies."""
+        return shards_of(self, shards)
+
+
+@dataclass(frozen=True)
 class DemoBatch:
     """A minibatch of demonstrated steps.
 
@@ -360,7 +404,7 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
 
 
-M = TypeVar("M", Batch, SequenceBatch, Sequences, DemoBatch)
+M = TypeVar("M", Batch, SequenceBatch, Sequences, ReturnSequences, DemoBatch)
 
 
 def shards_of(batch: M, shards: int, dim_of: Callable[[str], int] = lambda name: 0) -> list[M]:

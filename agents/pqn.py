@@ -1,0 +1,131 @@
+"""Parallelized Q-network: Q-learning on fresh rollouts, with neither a replay nor a target network.
+
+Simplifying Deep Temporal Difference Learning, Gallici et al. 2024, https://arxiv.org/abs/2407.04811.
+  L(θ) = E[ ½ (G_t - Q(s_t, a_t; θ))² ],   G_t = r_t + γ [(1 - λ) max_a Q(s_{t+1}, a) + λ G_{t+1}]
+The rollout's own values are in G, so it stays the same in all epochs. LayerNorm takes the place of
+a target network, and many environments take the place of a replay.
+`--preset paper` has the paper's settings for Atari; the defaults are for two CPU cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from tyro.conf import Fixed
+
+from agents.core.data.rollouts import Rollout
+from agents.core.data.settings import RolloutConfig
+from agents.core.data.targets import ReturnTargets
+from agents.core.math import losses
+from agents.core.math.schedules import Linear
+from agents.core.nets.settings import QNetworkConfig
+from agents.core.nets.torsos import Norm
+from agents.core.nets.value_networks import QNetwork, make_q_network
+from agents.core.optimize.learner import Learner, LossOutput, means_of
+from agents.core.optimize.settings import OptimizerName
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
+from agents.core.system.compute import Compute
+from agents.core.training.config import BaseConfig, CollectConfig, EpsilonConfig
+from agents.core.training.launch import main
+from agents.core.training.on_policy import RolloutAlgorithm
+from agents.core.types.batches import ReturnSequences
+from agents.core.types.settings import Environments, Samples, Steps
+from agents.core.types.spaces import Spaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(EpsilonConfig, CollectConfig, QNetworkConfig, RolloutConfig, BaseConfig):
+    title = "PQN"
+    noisy: Fixed[bool] = field(default=False, init=False)
+    noise_deviation: Fixed[float] = field(default=0.5, init=False)
+
+    num_envs: Environments = 64
+    horizon_steps: Steps = 32
+    layer_norm: bool = True
+    torso_norm: Norm = "layer"
+    optimizer: OptimizerName = "radam"
+    max_grad_norm: float = 10.0
+    q_lambda: float = 0.65  # Returns mix all lengths by this λ; 0 looks one step ahead.
+    batch_size: Samples = 128  # A minibatch has this many steps.
+    epochs: int = 2  # Training passes over each rollout this many times.
+
+    def validate(self) -> None:
+        super().validate()
+        self.within_unit("q_lambda")
+        self.at_least(1, "batch_size", "epochs")
+
+
+TRAINER = "online"
+
+PRESETS = {
+    "atari": Config(),
+    "atari-gpu": Config(
+        num_envs=128,
+        total_steps=10_000_000,
+        torso="nature",
+        hidden=512,
+        epsilon=Linear(1.0, 0.001, 0, 1_000_000),
+        eval_every_steps=1_000_000,
+    ),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=300_000,
+        num_envs=8,
+    ),
+    "paper": Config(
+        total_steps=50_000_000,
+        num_envs=128,
+        torso="nature",
+        hidden=512,
+        optimizer_epsilon=1e-8,
+        epsilon=Linear(1.0, 0.001, 0, 5_000_000),
+        eval_every_steps=1_000_000,
+        standardize_pixels=False,
+    ),
+}
+
+
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
+    network = make_q_network(config, spaces)
+    compute = Compute.of(network, config, device)
+    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+
+
+def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> RolloutAlgorithm:
+    targets = ReturnTargets(config.q_lambda, policy.previous)
+    epsilon = config.epsilon.until(config.total_steps)
+    return RolloutAlgorithm(config, policy, PQN, targets, epsilon)
+
+
+class PQN:
+    """Fits Q to the Q(λ) returns of each rollout."""
+
+    def __init__(self, config: Config, network: QNetwork, learner: Learner):
+        self.config = config
+        self.network = network
+        self.learner = learner
+
+    def improve(self, rollout: Rollout, step: int) -> dict[str, Tensor]:
+        metrics: list[dict[str, Tensor]] = []
+        for _ in range(self.config.epochs):
+            for batch in rollout.minibatches(self.config.batch_size):
+                metrics.append(self.learner.update(self.loss, batch).metrics)
+        return means_of(metrics)
+
+    def loss(self, batch: ReturnSequences) -> LossOutput:
+        q_BA = self.network(batch.inputs)
+        taken_B = q_BA.gather(1, batch.action_B.unsqueeze(1)).squeeze(1)
+        error_B = batch.return_B - taken_B
+        loss_B = losses.squared(error_B)
+        metrics = {
+            "losses/q_values": q_BA.mean(dim=1),
+            "losses/td_loss": loss_B,
+            "losses/td_error": error_B.abs(),
+        }
+        return LossOutput(loss_B, metrics)
+
+
+if __name__ == "__main__":
+    main("pqn")
