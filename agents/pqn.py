@@ -9,18 +9,17 @@ a target network, and many environments take the place of a replay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tyro.conf import Fixed
 
 from agents.core.data.rollouts import Rollout
 from agents.core.data.settings import RolloutConfig
 from agents.core.data.targets import ReturnTargets
 from agents.core.math import losses
 from agents.core.math.schedules import Linear
-from agents.core.nets.settings import QNetworkConfig
+from agents.core.nets.settings import ValueNetworkConfig
 from agents.core.nets.torsos import Norm
 from agents.core.nets.value_networks import QNetwork, make_q_network
 from agents.core.optimize.learner import Learner, LossOutput, means_of
@@ -36,11 +35,8 @@ from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(EpsilonConfig, CollectConfig, QNetworkConfig, RolloutConfig, BaseConfig):
+class Config(EpsilonConfig, CollectConfig, ValueNetworkConfig, RolloutConfig, BaseConfig):
     title = "PQN"
-    noisy: Fixed[bool] = field(default=False, init=False)
-    noise_deviation: Fixed[float] = field(default=0.5, init=False)
-
     num_envs: Environments = 64
     horizon_steps: Steps = 32
     layer_norm: bool = True
@@ -71,8 +67,11 @@ PRESETS = {
     ),
     "control": Config(
         env_id="CartPole-v1",
-        total_steps=300_000,
-        num_envs=8,
+        total_steps=150_000,
+        num_envs=32,
+        learning_rate=Linear(1e-3, 0),
+        q_lambda=0.9,
+        epochs=4,
     ),
     "paper": Config(
         total_steps=50_000_000,

@@ -62,6 +62,11 @@ TINY = {
         *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
         *("--env-splits", "2", "--hidden", "32", "--separate-value"),
     ],
+    "pqn": [*ROLLOUT, "--batch-size", "32"],
+    "pqn-lstm": [
+        *(*ROLLOUT, "--batch-size", "32", "--core", "lstm", "--sequence-steps", "4"),
+        *("--env-splits", "2", "--hidden", "32", "--previous-inputs"),
+    ],
     "qr_dqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-quantiles", "7"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -88,6 +93,8 @@ BF16 = {
     "ppo": ("ppo", POLICY),
     "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
     "ppo lstm": ("ppo-lstm", POLICY),
+    "pqn": ("pqn", POLICY),
+    "pqn lstm": ("pqn-lstm", POLICY),
     "qr_dqn": ("qr_dqn", Q_LEARNING),
     "reinforce": ("reinforce", IN_BF16),
     "sac beside": ("sac", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),

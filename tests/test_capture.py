@@ -97,6 +97,9 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     settings += ["--precision", precision]
     if algo.startswith("ppo"):
         settings += ["--clip", "0.1..0.01"]
+    if algo.startswith("pqn"):
+        # On a CPU, torch's RAdam reads its number of steps on the host.
+        settings += ["--optimizer", "adam"]
     if (
         module_of(algo) in OFF_POLICY
     ):  # Two updates at a time, and one where the target is copied between them.

@@ -147,6 +147,17 @@ BAD_VALUES = {
         (["--clip", "0"], "--clip 0: must be above 0"),
         (["--target-kl", "-1"], "--target-kl -1.0: must be at least 0"),
     ],
+    "pqn": [
+        GAMMA,
+        (["--q-lambda", "1.5"], "--q-lambda 1.5: must be between 0 and 1"),
+        (["--q-lambda", "-0.1"], "--q-lambda -0.1: must be between 0 and 1"),
+        (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
+        (["--epochs", "0"], "--epochs 0: must be at least 1"),
+        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
+        (["--env", "Pendulum-v1"], "needs discrete actions"),
+        (["--noisy"], "--noisy: {} has no such setting"),
+        (["--core", "gru", "--horizon-steps", "30"], "--horizon-steps 30: must be a multiple"),
+    ],
     "qr_dqn": [
         GAMMA,
         (["--num-quantiles", "0"], "--num-quantiles 0: must be at least 1"),

@@ -130,6 +130,7 @@ OWN = {
     "dqn": "action_gap",
     "iqn": "num_fractions",
     "ppo": "epochs",
+    "pqn": "q_lambda",
     "qr_dqn": "num_quantiles",
     "sac": "alpha",
 }

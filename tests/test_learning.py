@@ -14,6 +14,8 @@ from agents.core.training.launch import train
 
 DQN = ("--epsilon", "1..0.01@0..2000", "--batch-size", "32", "--target-every-updates", "100",
     "--learning-rate", "3e-4..3e-5", "--n-step", "3")  # fmt: skip
+PQN = ("--epsilon", "1..0.01@0..4000", "--horizon-steps", "16", "--sequence-steps", "16",
+    "--learning-rate", "2e-3", "--hidden", "64")  # fmt: skip
 STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 
@@ -33,6 +35,9 @@ LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
     pytest.param("dqn", "toy/Chain-v0", 6_000, DQN, 0.99, marks=pytest.mark.slow),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
+    ("pqn", "toy/Identity-v0", 8_000, PQN, 9.8),
+    ("pqn", "toy/Catch-v0", 10_000, PQN, 0.9),
+    pytest.param("pqn-lstm", "toy/Recall-v0", 24_000, PQN, 0.95, marks=pytest.mark.slow),
     pytest.param("qr_dqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
     ("qr_dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("c51", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
@@ -90,6 +95,7 @@ def test_without_memory_what_is_gone_cannot_be_recalled(tmp_path: Path) -> None:
 
 CONTROL = [
     ("dqn", "CartPole-v1", (), 475),
+    ("pqn", "CartPole-v1", (), 475),
     ("qr_dqn", "CartPole-v1", (), 475),
     ("c51", "CartPole-v1", (), 475),
     ("iqn", "CartPole-v1", (), 475),

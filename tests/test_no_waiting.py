@@ -77,7 +77,9 @@ def life(learning: Any, steps: int) -> dict[str, Tensor]:
     reward_N = np.zeros(ENVS, np.float32)
     obs = chance.integers(0, 256, (ENVS, 4, 84, 84), np.uint8)
     for t in range(1, steps + 1):
-        output = policy.act(PolicyInputs(obs, reward_N, began_N), state, rng, 0.5)
+        previous_N = policy.spaces.remembered_none(ENVS)
+        inputs = PolicyInputs(obs, reward_N, began_N, None, previous_N)
+        output = policy.act(inputs, state, rng, 0.5)
         ends = chance.random((3, ENVS)) < 0.05
         reward_N = chance.standard_normal(ENVS).astype(np.float32)
         final_obs, next_obs = chance.integers(0, 256, (2, *obs.shape), np.uint8)

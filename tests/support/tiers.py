@@ -37,6 +37,7 @@ FAST = {
     "normalize",
     "output",
     "portable_names",
+    "pqn",
     "previous_inputs",
     "priorities",
     "progress",

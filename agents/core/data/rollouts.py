@@ -121,7 +121,7 @@ class Rollout:
         t = int(self._time[step.rows][0])
         self._time[rows] += 1
         for name, stored in self.kept.items():
-            stored[t, rows] = step.extras[name]
+            stored[t, rows] = to_device(step.extras[name], self.device)
         ended_N = step.terminated_N | step.truncated_N
         terminal_N = step.terminated_N | (step.life_lost_N & self.config.life_loss_ends_return)
         self.reward_TN[t, rows] = np.sign(step.reward_N) if self.clip_reward else step.reward_N

@@ -62,11 +62,20 @@ class RecurrenceConfig(NetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QNetworkConfig(RecurrenceConfig):
-    """The further settings of a Q-network."""
+class ValueNetworkConfig(RecurrenceConfig):
+    """The further settings of a value network without noise."""
+
+    noisy: Fixed[bool] = field(default=False, init=False)
+    noise_deviation: Fixed[float] = field(default=0.5, init=False)
 
     dueling: bool = False
     """A value stream and an advantage stream make Q (https://arxiv.org/abs/1511.06581)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QNetworkConfig(ValueNetworkConfig):
+    """The further settings of a Q-network."""
+
     noisy: bool = False
     """The head's weights have learned noise, which explores (https://arxiv.org/abs/1706.10295)."""
     noise_deviation: float = 0.5
