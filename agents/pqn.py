@@ -21,7 +21,7 @@ from agents.core.math import losses
 from agents.core.math.schedules import Linear
 from agents.core.nets.settings import ValueNetworkConfig
 from agents.core.nets.torsos import Norm
-from agents.core.nets.value_networks import QNetwork, make_q_network
+from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.learner import Learner, LossOutput, means_of
 from agents.core.optimize.settings import OptimizerName
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
@@ -87,7 +87,7 @@ PRESETS = {
 
 
 def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = make_q_network(config, spaces)
+    network = QNetwork(config, spaces)
     compute = Compute.of(network, config, device)
     return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
 
