@@ -53,6 +53,8 @@ class Game:
     Attributes:
         picture: uint8 (H, W, 3), the current picture.
         actions, rewards: the actions and rewards of the steps so far.
+        refused: the illegal action that the person tried since the last step; None if there is
+            none.
     """
 
     def __init__(self, spec: EnvSpec, pool: Pool, seed: int):
@@ -60,6 +62,7 @@ class Game:
         self.actions: list[Any] = []
         self.rewards: list[float] = []
         self.terminated = self.truncated = False
+        self.refused: Any = None
         self._see(pool.reset(np.array([seed]), np.array([True]))[0])
 
     def step(self, action: Any) -> None:
@@ -67,6 +70,7 @@ class Game:
         played = playable_actions(self._pool.single_action_space, np.asarray(action)[None])
         self._pool.send(played)
         now = self._pool.recv()
+        self.refused = None
         self.actions.append(played[0])
         self.rewards.append(float(now.reward[0]))
         self.terminated, self.truncated = bool(now.terminated[0]), bool(now.truncated[0])
@@ -152,7 +156,10 @@ def one_game(game: Game, controls: Controls, screen: Screen, saved: int, deaf_s:
         if state != "playing":
             continue
         action = controls.action(keys)
-        if action is None or not game.allows(action):
+        if action is None:
+            continue
+        if not game.allows(action):
+            game.refused = action
             continue
         game.step(action)
         if game.over:
@@ -184,6 +191,8 @@ def lines(game: Game, state: State, saved: int, keys: frozenset[str]) -> tuple[s
             f"keys: {', '.join(sorted(keys))}",
         )
     done = f"action {action_name(game.spec, game.actions[-1])}" if game.actions else ""
+    if game.refused is not None:
+        done = f"action {action_name(game.spec, game.refused)} is not allowed now"
     return counted, *SAID.get(state, (done, "p pauses, enter stops, q quits"))
 
 

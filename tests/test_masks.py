@@ -26,12 +26,14 @@ from agents.core.types.env_rng import EnvRng
 from agents.core.types.step import ActOutput, PolicyInputs
 from demos import record
 from demos.frames import decode
-from demos.human import Game
+from demos.human import Game, one_game
+from demos.keys import Controls
 from demos.policies import RandomPolicy
 from demos.sb3 import Checkpoint
 from demos.sb3_actions import drawn, epsilon_greedy
 from demos.scripts import Script
 from demos.verification import masks_of, verify
+from demos.window import Keys
 from envs.backends import open_pool
 from envs.masks import made_legal
 from envs.probe import difference
@@ -312,12 +314,36 @@ def test_a_checkpoint_of_sb3_chooses_among_the_allowed_actions() -> None:
                 np.testing.assert_array_equal(actions, [1, 3, 2])
 
 
+class Screen:
+    """A person who presses some keys, one after the other.
+
+    Attributes:
+        lines: the lines shown before each key.
+    """
+
+    def __init__(self, struck: list[tuple[str, ...]]) -> None:
+        self.struck = struck
+        self.lines: list[tuple[str, ...]] = []
+
+    def show(self, moment: Any) -> None:
+        self.lines.append(moment.lines)
+
+    def wait(self) -> Keys:
+        return Keys(struck=self.struck[len(self.lines) - 1])
+
+
 def test_a_person_cannot_play_an_illegal_action() -> None:
     pool = open_pool(MASKED, num_envs=1, num_threads=1, rgb=True)
     with closing(pool):
         game = Game(MASKED, pool, seed=3)
         assert [game.allows(action) for action in range(4)] == [True, True, False, False]
-        game.step(0)
+        controls = Controls(MASKED, {frozenset({str(a)}): a for a in range(4)})
+        tried = [("p",), ("3",), ("0",), ("0",), ("q",)]
+        screen: Any = Screen(tried)
+        assert one_game(game, controls, screen, 0, 0.0) == "quit"
+        assert [int(action) for action in game.actions] == [0]
+        assert "action 3 is not allowed now" in screen.lines[2]
+        assert "action 0 is not allowed now" in screen.lines[4]
         assert [game.allows(action) for action in range(4)] == [False, True, False, False]
 
 
