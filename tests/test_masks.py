@@ -14,10 +14,14 @@ import torch
 from conftest import ALGORITHMS, OFF_POLICY, read_metrics, run_tiny
 from gymnasium import Env, spaces
 from support.devices import CPU
+from support.settings import Settings
+from support.worlds import DictStore, Plan, World
 
 import envs
 import joystick
 from agents.core.data.demonstrations import Demonstrations, legal_actions
+from agents.core.data.replay import Replay
+from agents.core.data.replay_store import ReplayStore
 from agents.core.training.building import spaces_of
 from agents.core.training.demonstrator import Demonstrator
 from agents.core.training.env_group import EnvGroup, earlier_state
@@ -450,3 +454,15 @@ def test_an_agent_learns_that_forbidden_actions_are_worth_nothing(
     run = run_tiny(tmp_path, algo, "--env", "toy/Masked-v0", "--total-steps", str(steps), *args)
     player = Demonstrator(run, MASKED, seed=0, exploration=0.0, checkpoint="last")
     assert {episode.score for episode in record(MASKED, player, 3, seed=0)} == {-3.0}
+
+
+def test_a_replay_of_an_earlier_version_has_no_masks_and_all_its_actions_are_legal() -> None:
+    masked_spaces = replace(World([[Plan(9, truncated=False)]], "vector").spaces, masked=True)
+    given = (Settings(buffer_size=20), masked_spaces, CPU)
+    disk = DictStore()
+    state = ReplayStore(Replay(*given)).state_dict(disk)  # pyright: ignore[reportArgumentType]
+    del state["fields"]["legal"]
+    replay = Replay(*given)  # pyright: ignore[reportArgumentType]
+    replay.fields["legal"][0] = False
+    ReplayStore(replay).load_state_dict(state, disk)
+    assert replay.fields["legal"].all()

@@ -103,6 +103,9 @@ class ReplayStore:
         chunks = schema.convert(state["chunks"], list[Chunk], "chunks")
         self._load_positions(state)
         fields = {name: value.to(replay.device) for name, value in state["fields"].items()}
+        if "legal" in replay.fields:
+            # Earlier versions read no masks, and played any action.
+            fields.setdefault("legal", torch.ones_like(replay.fields["legal"]))
         for name, value in all_like(fields, replay.fields, "fields").items():
             replay.fields[name].copy_(value)
         self._require_actions()
