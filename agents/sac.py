@@ -11,7 +11,7 @@ actions, V is a sum over all actions: Christodoulou 2019, https://arxiv.org/abs/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -46,16 +46,24 @@ class Config(OffPolicyActorConfig):
 
 TRAINER = "online"
 
-CONTINUOUS = Config(
-    env_id="Pendulum-v1",
-    total_steps=20_000,
-    num_envs=1,
-    eval_every_steps=5_000,
-)
-
 PRESETS = {
-    "continuous": CONTINUOUS,
-    "control": replace(CONTINUOUS, env_id="CartPole-v1", total_steps=50_000),
+    "continuous": Config(
+        env_id="Pendulum-v1", total_steps=20_000, num_envs=1, eval_every_steps=5_000
+    ),
+    "control": Config(
+        env_id="CartPole-v1",
+        total_steps=60_000,
+        batch_size=64,
+        samples_per_step=8.0,
+        learning_rate=constant(5e-4),
+        gamma=0.98,
+        n_step=constant(10),
+        layer_norm=True,
+        target_share=0.02,
+        alpha=0.1,
+        entropy_share=0.3,
+        eval_every_steps=15_000,
+    ),
     "atari": Config(
         num_envs=32,
         overlap_learning=True,

@@ -198,6 +198,7 @@ def test_everything_shown_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runs = [
         run_tiny(tmp_path / "ppo", "ppo", *args),
         run_tiny(tmp_path / "bc", "bc", *args, "--validate-every-steps", "200"),
+        run_tiny(tmp_path / "sac", "sac", *args),
     ]
     score = ("--final-eval-episodes", "2", "--video", "--wandb", "offline")
     runs.append(run_tiny(tmp_path / "dqn", "dqn", *args, *score))

@@ -16,6 +16,9 @@ DQN = ("--epsilon", "1..0.01@0..2000", "--batch-size", "32", "--target-every-upd
     "--learning-rate", "3e-4..3e-5", "--n-step", "3")  # fmt: skip
 PQN = ("--epsilon", "1..0.01@0..4000", "--horizon-steps", "16", "--sequence-steps", "16",
     "--learning-rate", "2e-3", "--hidden", "64")  # fmt: skip
+SAC = ("--batch-size", "64", "--samples-per-step", "32", "--learning-rate", "3e-3", "--hidden",
+    "64", "--gamma", "0.5", "--target-share", "0.05", "--alpha", "0.1",
+    "--entropy-share", "0.1")  # fmt: skip
 STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 
@@ -50,6 +53,9 @@ LEARNS = [
         "--munchausen", "0.9"), 0.9, marks=pytest.mark.slow),
     pytest.param("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64", "--munchausen", "0.9"),
         0.9, marks=pytest.mark.slow),
+    ("sac", "toy/Target-v0", 1_200, SAC, 9.0),
+    pytest.param("sac", "toy/Identity-v0", 2_500, SAC, 9.8, marks=pytest.mark.slow),
+    pytest.param("sac", "toy/Pair-v0", 4_000, SAC, 9.0, marks=pytest.mark.slow),
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
@@ -105,6 +111,8 @@ CONTROL = [
     ("ppo", "Pendulum-v1", ("--preset", "continuous", "--gamma", "0.9", "--total-steps", "200000"),
         -250),
     ("ppo", "toy/CartPolePositions-v0", ("--core", "lstm"), 475),
+    ("sac", "CartPole-v1", (), 475),
+    ("sac", "Pendulum-v1", ("--preset", "continuous"), -250),
 ]  # fmt: skip
 
 
