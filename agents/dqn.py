@@ -3,6 +3,7 @@
 Mnih et al. 2015, Human-level control through deep RL, https://doi.org/10.1038/nature14236.
   L(θ) = E[ huber(R_n + γⁿ max_a Q(s_{t+n}, a; θ⁻) - Q(s_t, a_t; θ)) ],   θ⁻ ← θ at intervals
 `--preset nature` is the paper; the defaults learn Pong soonest on two CPU cores.
+`--preset r2d2` is recurrent: its network remembers the episode.
 """
 
 from __future__ import annotations
@@ -53,6 +54,39 @@ PRESETS = {
             "optimizer": "nature_rmsprop",
             "optimizer_epsilon": 0.1 / 32,
         }
+    ),
+    # Kapturowski et al. 2019, https://openreview.net/forum?id=r1lyTjAqYX, table 2. There, 256
+    # actors have ε of their own, the replay holds 4 million steps, and a run has 10¹⁰ frames.
+    "r2d2": Config(
+        total_steps=50_000_000,
+        num_envs=64,
+        torso="nature",
+        core="lstm",
+        hidden=512,
+        layer_norm=False,
+        previous_inputs=True,
+        dueling=True,
+        double=True,
+        rescale_values=True,
+        clip_reward=False,
+        life_loss_ends_return=False,
+        sequence_steps=80,
+        burn_in_steps=40,
+        batch_size=64 * 80,
+        n_step=constant(5),
+        gamma=0.997,
+        priority_exponent=0.9,
+        loss="squared",
+        learning_rate=constant(1e-4),
+        optimizer_epsilon=1e-3,
+        max_grad_norm=0.0,
+        samples_per_step=1.5,
+        buffer_size=1_000_000,
+        learning_starts_steps=50_000,
+        target_every_updates=2_500,
+        epsilon=Linear(1.0, 0.01, 0, 1_000_000),
+        eval_every_steps=1_000_000,
+        standardize_pixels=False,
     ),
 }
 

@@ -6,7 +6,8 @@ https://arxiv.org/abs/1806.06923, eq. 2 to 4.
   a* = argmax_a E_j Z⁻_τ'j(s_{t+n}, a),   Z_τ(s, a) = f(ψ(s) ⊙ φ(τ))_a,   ρ the quantile Huber loss
 It differs from QR-DQN by its fractions: they are inputs of the network, drawn for each transition.
 Actions are chosen by the mean over K midpoints, where the paper draws K fractions.
-`--preset paper` is the paper. The defaults equal our DQN's, which suit two CPU cores.
+`--preset paper` is the paper, and `--preset btr` is Beyond The Rainbow. The defaults equal our
+DQN's, which suit two CPU cores.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from agents.core.math import losses, targets
-from agents.core.math.schedules import constant
+from agents.core.math.schedules import Linear, constant
 from agents.core.nets.value_networks import ImplicitQuantileNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
@@ -58,6 +59,34 @@ PRESETS = {
         num_target_fractions=64,
         learning_rate=constant(5e-5),
         optimizer_epsilon=0.01 / 32,
+    ),
+    # Beyond The Rainbow, Clark et al. 2024, https://arxiv.org/abs/2411.03820. There, ε is 0 in the
+    # second half of a run.
+    "btr": Config(
+        total_steps=50_000_000,
+        num_envs=64,
+        torso="btr",
+        torso_width=2,
+        hidden=512,
+        layer_norm=False,
+        dueling=True,
+        noisy=True,
+        munchausen=0.9,
+        acting_fractions=8,
+        n_step=constant(3),
+        gamma=0.997,
+        life_loss_ends_return=False,
+        priority_exponent=0.2,
+        learning_rate=constant(1e-4),
+        optimizer_epsilon=0.005 / 256,
+        batch_size=256,
+        samples_per_step=4.0,
+        buffer_size=1_048_576,
+        learning_starts_steps=200_000,
+        target_every_updates=500,
+        epsilon=Linear(1.0, 0.01, 0, 500_000),
+        eval_every_steps=1_000_000,
+        standardize_pixels=False,
     ),
 }
 

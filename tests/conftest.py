@@ -53,6 +53,12 @@ TINY = {
         *("--num-envs", "8", "--batch-size", "8"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
+    "dqn-lstm": [
+        *("--num-envs", "8", "--env-splits", "2", "--batch-size", "8", "--samples-per-step", "2"),
+        *("--core", "lstm", "--sequence-steps", "4", "--burn-in-steps", "2", "--hidden", "32"),
+        *("--previous-inputs", "--noisy", "--dueling", "--double", "--rescale-values"),
+        *("--n-step", "3", "--buffer-size", "2000", "--learning-starts-steps", "128"),
+    ],
     "iqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-fractions", "3", "--num-cosines", "8"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -89,6 +95,7 @@ BF16 = {
     "c51": ("c51", Q_LEARNING),
     "dqn": ("dqn", [*Q_LEARNING, "--double", "--dueling"]),
     "dqn beside": ("dqn", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),
+    "dqn lstm": ("dqn-lstm", [*Q_LEARNING, "--overlap-learning"]),
     "iqn": ("iqn", Q_LEARNING),
     "ppo": ("ppo", POLICY),
     "ppo gru": ("ppo", [*POLICY, "--core", "gru"]),
@@ -125,7 +132,7 @@ def on_each(*cases: Any) -> list[Any]:
 
 def each_kind() -> list[Any]:
     """Parameters (algorithm): one of each kind; others, whose machinery is the same, are slow."""
-    quick = {"bc", "dqn", "ppo-lstm", "sac"}
+    quick = {"bc", "dqn", "dqn-lstm", "ppo-lstm", "sac"}
     return [
         pytest.param(algo, marks=() if algo in quick else pytest.mark.slow) for algo in ALGORITHMS
     ]
@@ -136,7 +143,7 @@ def each_in_bf16() -> list[Any]:
 
     Rounding differs between kinds of updates, and not between algorithms of a kind.
     """
-    quick = {"bc", "dqn beside", "ppo lstm"}
+    quick = {"bc", "dqn beside", "dqn lstm", "ppo lstm"}
     return [
         pytest.param(variant, marks=() if variant in quick else pytest.mark.slow)
         for variant in BF16

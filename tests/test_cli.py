@@ -129,6 +129,14 @@ BAD_VALUES = {
             "--rescale-values True: must be False with --munchausen",
         ),
         (["--core", "lstm", "--batch-size", "30"], "--batch-size 30: must be a multiple of"),
+        (["--core", "lstm", "--sequence-steps", "0"], "--sequence-steps 0: must be at least 1"),
+        (["--core", "gru", "--burn-in-steps", "-1"], "--burn-in-steps -1: must be at least 0"),
+        (["--burn-in-steps", "4"], "--burn-in-steps 4: must be 0 without --core lstm"),
+        (
+            ["--core", "lstm", "--buffer-size", "5000", "--burn-in-steps", "9000"],
+            "20-step returns of 9016 steps in a row",
+        ),
+        (["--core", "lstm", "--buffer-size", "900000000"], "would fit"),
     ],
     "iqn": [
         GAMMA,

@@ -59,7 +59,7 @@ class NoWaiting(TorchDispatchMode):
 def algorithm_on(algo: str, device: torch.device) -> Any:
     module = algorithm(module_of(algo))
     flags = [*TINY[algo], "--env", "Pong", "--num-threads", "1"]
-    if algo in OFF_POLICY:
+    if module_of(algo) in OFF_POLICY:
         flags += ["--samples-per-step", "2", "--n-step", "10"]
     config = parse(module, flags).config
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)

@@ -219,6 +219,9 @@ class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
         self.at_least(0, "burn_in_steps")
         if self.core != "none":
             self.multiple_of("sequence_steps", "batch_size")
+        else:
+            steps = self.burn_in_steps
+            require(steps == 0, "burn_in_steps", steps, "0 without --core lstm or --core gru")
 
 
 @dataclass(frozen=True, kw_only=True)
