@@ -3,9 +3,10 @@
 The game is <game>NoFrameskip-v4, and the network is the Nature CNN with 512 hidden units. DQN
 trains on 32 transitions every 4 steps, with one-step targets and a target copy every 1,000 steps.
 Every other algorithm of values has the same work, where it has the same settings. PPO and A2C have
-their published settings for Atari. SAC has the paper's settings on HalfCheetah-v5, an update for
-each step of one environment. All schedules are constant, so that the work does not depend on
-the duration of the measurement.
+their published settings for Atari. PQN has its paper's rollouts, on as many environments as the
+others: two samples a step, while DQN has eight. SAC has the paper's settings on HalfCheetah-v5, an
+update for each step of one environment. All schedules are constant, so that the work does not
+depend on the duration of the measurement.
 """
 
 from __future__ import annotations
@@ -120,6 +121,20 @@ WORKLOADS = {
         samples_per_step=lambda config: 1.0,
         batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
         warm_up_steps=800,
+    ),
+    "pqn": Workload(
+        settings={
+            "num_envs": 8,
+            "horizon_steps": 32,
+            "epochs": 2,
+            "batch_size": 128,
+            "learning_rate": 2.5e-4,
+            "layer_norm": True,
+            "epsilon": 0.05,
+        },
+        samples_per_step=lambda config: config.epochs,
+        batch=lambda agent: next(agent.rollout.minibatches(agent.config.batch_size)),
+        warm_up_steps=1_024,
     ),
     "sac": Workload(
         settings={

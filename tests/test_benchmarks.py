@@ -43,10 +43,11 @@ def test_a_result_says_how_and_on_what_it_was_measured(tmp_path: Path) -> None:
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"num_envs": 4, "horizon_steps": 16, "batch_size": 32},
     "a2c": {"num_envs": 4},
+    "pqn": {"num_envs": 4, "horizon_steps": 16, "batch_size": 32},
     "sac": {"learning_starts_steps": 32, "batch_size": 16, "samples_per_step": 16.0},
 }
 OF_VALUES = {"learning_starts_steps": 32}
-UPDATES_PER_STEP = {"ppo": 4 / 32, "a2c": 1 / 20, "sac": 1.0}
+UPDATES_PER_STEP = {"ppo": 4 / 32, "a2c": 1 / 20, "pqn": 2 / 32, "sac": 1.0}
 UPDATES_PER_STEP_OF_VALUES = 1 / 4
 
 
