@@ -16,14 +16,16 @@ from support.learners import make_algorithm
 from torch import Tensor
 from torch.distributions import Normal
 
-from agents import sac
+from agents import evaluate, sac
 from agents.core.math import soft_actor_critic as losses
 from agents.core.policies.soft import OffPolicyActor
+from agents.core.training.demonstrator import demonstrator, load_policy
 from agents.core.training.launch import train
 from agents.core.training.off_policy_actor import NoisyBatch
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import PolicyInputs
+from demos.recording import record
 from envs import UserError
 
 BATCH = 16
@@ -371,3 +373,18 @@ def test_a_fixed_temperature_stays(tmp_path: Path) -> None:
     _, state, _ = run.restore()
     log_alpha = state["agent"]["learner"]["temperature"]["network"]["log_alpha"]
     assert log_alpha.item() == pytest.approx(math.log(0.3))
+
+
+def test_a_continuous_policy_is_evaluated_and_recorded(tmp_path: Path) -> None:
+    run = run_tiny(tmp_path, "sac", "--env", "toy/Target-v0", "--total-steps", "160")
+    arguments = evaluate.Arguments(run=run.path, episodes=3, checkpoint="last", video=False)
+    first = evaluate.evaluate(arguments)
+    assert first.exploration == 0.0
+    assert first.to_json() == evaluate.evaluate(arguments).to_json()
+    _, spec, _, _ = load_policy(run, "last")
+    player = demonstrator(str(run.path), spec, 0, None)
+    (episode,) = record(spec, player, episodes=1, seed=0, num_envs=1)
+    assert episode.actions.shape == (10, 1)
+    assert episode.actions.dtype == np.float32
+    assert np.abs(episode.actions).max() <= 1
+    assert len(np.unique(episode.actions)) > 1
