@@ -150,6 +150,26 @@ def test_every_torso_trains_with_every_kind_of_agent(tmp_path: Path, algo: str, 
     assert any("losses/loss" in row for row in read_metrics(run))
 
 
+@pytest.mark.parametrize(
+    ("algo", "parts"),
+    [
+        ("c51", ["--target", "hl_gauss", "--munchausen", "0.9", "--noisy"]),
+        ("iqn", ["--munchausen", "0.9", "--noisy", "--dueling", "--previous-inputs"]),
+        ("qr_dqn", ["--double", "--rescale-values", "--burn-in-steps", "2"]),
+    ],
+)
+def test_every_agent_of_values_has_a_memory_if_asked(
+    tmp_path: Path, algo: str, parts: list[str]
+) -> None:
+    memory = ("--core", "gru", "--sequence-steps", "4", "--hidden", "16", "--n-step", "3")
+    steps = ("--total-steps", "160", "--log-every-steps", "80", "--eval-every-steps", "160")
+    run = run_tiny(tmp_path, algo, "--env", "toy/Recall-v0", *memory, *parts, *steps)
+    rows = read_metrics(run)
+    assert any(math.isfinite(row.get("losses/loss", math.nan)) for row in rows)
+    assert any("eval/return_mean" in row for row in rows)
+    assert any(name.startswith("core.") for name in run.weights("last")[0])
+
+
 @pytest.mark.parametrize("core", ["lstm", "gru"])
 def test_every_core_is_evaluated_as_it_was_trained(tmp_path: Path, core: str) -> None:
     memory = ("--core", core, "--eval-every-steps", "256", "--eval-episodes", "2")

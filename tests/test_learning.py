@@ -34,10 +34,17 @@ def learn(tmp_path: Path, algo: str, env_id: str, steps: int, *args: str) -> flo
     return score(run_tiny(tmp_path, algo, "--env", env_id, "--total-steps", str(steps), *args))
 
 
+RECALL = ("--epsilon", "1..0.02@0..3000", "--gamma", "0.99", "--n-step", "5", "--hidden", "32",
+    "--learning-rate", "3e-3..1e-3", "--batch-size", "256", "--samples-per-step", "16",
+    "--priority-exponent", "0", "--target-every-updates", "50", "--buffer-size", "8000",
+    "--learning-starts-steps", "512")  # fmt: skip
+LSTM = (*RECALL, "--core", "lstm", "--sequence-steps", "16")
+
 LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
     pytest.param("dqn", "toy/Chain-v0", 6_000, DQN, 0.99, marks=pytest.mark.slow),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
+    ("dqn", "toy/Recall-v0", 7_000, LSTM, 0.95),
     ("pqn", "toy/Identity-v0", 8_000, PQN, 9.8),
     ("pqn", "toy/Catch-v0", 10_000, PQN, 0.9),
     pytest.param("pqn-lstm", "toy/Recall-v0", 24_000, PQN, 0.95, marks=pytest.mark.slow),
@@ -95,8 +102,11 @@ def test_without_learning_the_task_is_not_solved(
     assert learn(tmp_path, algo, env_id, 400, *args, "--learning-rate", "1e-12") < below
 
 
-def test_without_memory_what_is_gone_cannot_be_recalled(tmp_path: Path) -> None:
-    assert learn(tmp_path, "ppo", "toy/Recall-v0", 8_000, *STEP) <= 0.7
+@pytest.mark.parametrize(("algo", "args"), [("ppo", STEP), ("dqn", RECALL)])
+def test_without_memory_what_is_gone_cannot_be_recalled(
+    tmp_path: Path, algo: str, args: tuple[str, ...]
+) -> None:
+    assert learn(tmp_path, algo, "toy/Recall-v0", 7_000, *args) <= 0.7
 
 
 CONTROL = [
