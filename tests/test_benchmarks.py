@@ -314,11 +314,19 @@ PROFILED = {
 }
 
 
+SLOW_PROFILES = [
+    pytest.param(algo, marks=pytest.mark.slow)
+    for algo in PROFILED
+    if algo not in ("dqn", "ppo", "bc")
+]
+"""Algorithms whose parts are the same as the parts of one that is profiled each time."""
+
+
 def test_every_algorithm_can_be_profiled() -> None:
     assert algorithms() == sorted(PROFILED)
 
 
-@pytest.mark.parametrize("algo", PROFILED)
+@pytest.mark.parametrize("algo", ["dqn", "ppo", "bc", *SLOW_PROFILES])
 def test_a_profile_finds_all_phases_of_an_algorithm(
     algo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,8 @@ def learn(tmp_path: Path, algo: str, env_id: str, steps: int, *args: str) -> flo
     return score(run_tiny(tmp_path, algo, "--env", env_id, "--total-steps", str(steps), *args))
 
 
+CATCH = (*DQN, "--hidden", "64")
+ATOMS = ("--v-min", "-2", "--v-max", "2")
 RECALL = ("--epsilon", "1..0.02@0..3000", "--gamma", "0.99", "--n-step", "5", "--hidden", "32",
     "--learning-rate", "3e-3..1e-3", "--batch-size", "256", "--samples-per-step", "16",
     "--priority-exponent", "0", "--target-every-updates", "50", "--buffer-size", "8000",
@@ -46,16 +48,16 @@ LEARNS = [
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("dqn", "toy/Recall-v0", 7_000, LSTM, 0.95),
     ("pqn", "toy/Identity-v0", 8_000, PQN, 9.8),
-    ("pqn", "toy/Catch-v0", 10_000, PQN, 0.9),
+    pytest.param("pqn", "toy/Catch-v0", 10_000, PQN, 0.9, marks=pytest.mark.slow),
     pytest.param("pqn-lstm", "toy/Recall-v0", 24_000, PQN, 0.95, marks=pytest.mark.slow),
-    pytest.param("qr_dqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
-    ("qr_dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
-    ("c51", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
-    pytest.param("c51", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
-    pytest.param("c51", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64", "--target", "hl_gauss",
+    ("qr_dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
+    pytest.param("qr_dqn", "toy/Catch-v0", 8_000, CATCH, 0.9, marks=pytest.mark.slow),
+    ("c51", "toy/Identity-v0", 4_000, (*DQN, "--v-min", "-10", "--v-max", "10"), 9.8),
+    pytest.param("c51", "toy/Catch-v0", 8_000, (*CATCH, *ATOMS), 0.9, marks=pytest.mark.slow),
+    pytest.param("c51", "toy/Catch-v0", 8_000, (*CATCH, *ATOMS, "--target", "hl_gauss",
         "--munchausen", "0.9"), 0.9, marks=pytest.mark.slow),
-    ("iqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
-    pytest.param("iqn", "toy/Identity-v0", 4_000, DQN, 9.8, marks=pytest.mark.slow),
+    ("iqn", "toy/Identity-v0", 4_000, DQN, 9.8),
+    pytest.param("iqn", "toy/Catch-v0", 8_000, CATCH, 0.9, marks=pytest.mark.slow),
     pytest.param("iqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64", "--noisy", "--dueling",
         "--munchausen", "0.9"), 0.9, marks=pytest.mark.slow),
     pytest.param("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64", "--munchausen", "0.9"),

@@ -124,9 +124,9 @@ def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", one_by_one)
     learning = algorithm_on(algo, torch.device("meta"))
     with NoWaiting():
-        learned = life(learning, steps=16)
+        learned = life(learning, steps=32)
     assert learned["losses/loss"].is_meta
-    assert len(fetched) == 16
+    assert len(fetched) == 32
 
 
 @pytest.mark.parametrize("algo", ["dqn", "ppo"])
@@ -165,7 +165,7 @@ def test_on_a_gpu_only_the_actions_are_waited_for(
             torch.cuda.set_sync_debug_mode("error")
 
     learning = algorithm_on(algo, torch.device("cuda"))
-    life(learning, steps=16)  # Libraries set themselves up, and the update is recorded.
+    life(learning, steps=32)  # Libraries set themselves up, and the update is recorded.
     monkeypatch.setattr(Tensor, "cpu", cpu)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -164,9 +164,7 @@ class TestShards:
         target = frozen_copy(network)
         for parameter in target.parameters():
             parameter.mul_(0.5)
-        config: Any = SimpleNamespace(
-            double=double, action_gap=0.0, loss="huber", rescale_values=False
-        )
+        config = dqn.Config(double=double)
         loss = dqn.DQN(config, network, target).loss
         batch = sequence_batch(network)
         whole = loss(batch)

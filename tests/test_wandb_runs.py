@@ -38,7 +38,7 @@ def lived(tmp_path: Path, algo: str, env_id: str, *args: str) -> tuple[Run, Frag
 
 
 PARTS = {
-    "iqn": ({"torso", "head", "embedding"}, {"q_values"}),
+    "iqn": ({"torso", "hidden", "head", "embedding"}, {"q_values"}),
     "dqn": ({"torso", "hidden", "head"}, {"q_values"}),
     "qr_dqn": ({"torso", "hidden", "head"}, {"q_values"}),
     "ppo-lstm": (

@@ -45,8 +45,10 @@ class EpsilonGreedyPolicy(ValuePolicy):
         return self.network.previous
 
     def exploring(self) -> EpsilonGreedyPolicy:
+        if not self.network.num_noise:
+            return self
         other = copy.copy(self)
-        other.adds_noise = self.network.num_noise > 0
+        other.adds_noise = True
         return other
 
     def initial_state(self, num_envs: int) -> State:
