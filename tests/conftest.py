@@ -116,16 +116,24 @@ OFF_POLICY = ("c51", "dqn", "iqn", "qr_dqn", "sac")
 """Algorithms that learn from a replay."""
 
 
-def on_each(*cases: Any) -> list[Any]:
+SIBLINGS = ("c51", "iqn", "qr_dqn")
+"""Algorithms whose machinery is DQN's: only their head and their loss differ."""
+
+
+def on_each(*cases: Any, siblings: bool = True) -> list[Any]:
     """Parameters (algorithm, *case): each algorithm on one case and PPO on each; the rest is slow.
 
     A fault of an algorithm shows on any case, and a fault of a case with any algorithm.
+
+    Args:
+        siblings: whether the algorithms that share DQN's machinery are quick too.
     """
     pairs: list[Any] = []
     for number, algo in enumerate(ALGORITHMS):
         for place, case in enumerate(cases):
             values = case if isinstance(case, tuple) else (case,)
             quick = algo == "ppo" or place == number % len(cases)
+            quick = quick and (siblings or algo not in SIBLINGS)
             pairs.append(pytest.param(algo, *values, marks=() if quick else pytest.mark.slow))
     return pairs
 

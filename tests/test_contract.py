@@ -50,7 +50,10 @@ def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id
 @pytest.mark.parametrize(
     ("algo", "env_id", "threads", "samples"),
     # Two threads that share operations spin for each other where cores are busy: one case has them.
-    [*on_each(("Pong", 1, 8), ("toy/Catch-v0", 2, 64)), ("a2c", "toy/Catch-v0", 2, 32)],
+    [
+        *on_each(("Pong", 1, 8), ("toy/Catch-v0", 2, 64), siblings=False),
+        ("a2c", "toy/Catch-v0", 2, 32),
+    ],
 )
 def test_the_same_seed_gives_the_same_parameters_and_another_does_not(
     tmp_path: Path, algo: str, env_id: str, threads: int, samples: int
