@@ -131,9 +131,7 @@ class BC(OfflineAlgorithm):
         index_N = held_out.spread(VALIDATION_STEPS)
         parts = index_N.split(self.horizon_steps)
         distribution = join([self._distribution(held_out, part) for part in parts])
-        legal_NA = held_out.legal(index_N)
-        if legal_NA is not None:
-            distribution = masked(distribution, legal_NA)
+        distribution = masked(distribution, held_out.legal(index_N))
         action_NK = held_out.actions(index_N)
         return {
             "validation/loss": -distribution.log_prob(action_NK).mean(),

@@ -115,13 +115,12 @@ class PQN:
 
     def loss(self, batch: ReturnSequences) -> LossOutput:
         q_BA = self.network(batch.inputs)
-        taken_B = q_BA.gather(1, batch.action_B.unsqueeze(1)).squeeze(1)
-        error_B = batch.return_B - taken_B
-        loss_B = losses.squared(error_B)
+        td_error_B = losses.td_error(q_BA, batch.action_B, batch.return_B)
+        loss_B = losses.squared(td_error_B)
         metrics = {
             "losses/q_values": q_BA.mean(dim=1),
             "losses/td_loss": loss_B,
-            "losses/td_error": error_B.abs(),
+            "losses/td_error": td_error_B.abs(),
         }
         return LossOutput(loss_B, metrics)
 

@@ -11,15 +11,17 @@ actions, V is a sum over all actions: Christodoulou 2019, https://arxiv.org/abs/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agents.core.math import soft_actor_critic as losses
+from agents.core.math import targets
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.critics import ActionCritics, Actor, ChoiceCritics, Critics
-from agents.core.nets.distributions import Categorical, CategoricalHead, masked
+from agents.core.nets.distributions import CategoricalHead, masked
 from agents.core.nets.squashed import SquashedGaussianHead
 from agents.core.optimize.learner import LossOutput, Part, Update
 from agents.core.policies.soft import OffPolicyActor
@@ -46,6 +48,21 @@ class Config(OffPolicyActorConfig):
 
 TRAINER = "online"
 
+ATARI = Config(
+    num_envs=32,
+    overlap_learning=True,
+    batch_size=64,
+    samples_per_step=2.0,
+    buffer_size=40_000,
+    learning_starts_steps=4_000,
+    gamma=0.98,
+    n_step=Linear(20, 5, 200_000, 900_000),
+    learning_rate=constant(3e-4),
+    layer_norm=True,
+    alpha=0.01,
+    entropy_share=0.2,
+)
+
 PRESETS = {
     "continuous": Config(
         env_id="Pendulum-v1", total_steps=20_000, num_envs=1, eval_every_steps=5_000
@@ -64,32 +81,16 @@ PRESETS = {
         entropy_share=0.3,
         eval_every_steps=15_000,
     ),
-    "atari": Config(
-        num_envs=32,
-        overlap_learning=True,
-        batch_size=64,
-        samples_per_step=2.0,
-        buffer_size=40_000,
-        learning_starts_steps=4_000,
-        gamma=0.98,
-        n_step=Linear(20, 5, 200_000, 900_000),
-        learning_rate=constant(3e-4),
-        layer_norm=True,
-        alpha=0.01,
-        entropy_share=0.2,
-    ),
-    "atari-gpu": Config(
+    "atari": ATARI,
+    "atari-gpu": replace(
+        ATARI,
         num_envs=128,
+        overlap_learning=False,
         batch_size=512,
         samples_per_step=8.0,
         buffer_size=1_000_000,
         learning_starts_steps=50_000,
-        gamma=0.98,
         n_step=Linear(20, 5, 500_000, 2_000_000),
-        learning_rate=constant(3e-4),
-        layer_norm=True,
-        alpha=0.01,
-        entropy_share=0.2,
     ),
 }
 
@@ -147,7 +148,7 @@ class SAC(OffPolicyActorCritic):
     def critic_loss(self, batch: NoisyBatch) -> LossOutput:
         with torch.no_grad():
             value_B = self.next_value(batch)
-            target_B = losses.bootstrapped(batch.reward_B, batch.discount_B, value_B)
+            target_B = targets.bootstrapped(batch.reward_B, batch.discount_B, value_B)
         q_EB = self.taken_values(batch)
         loss_B = losses.critic(q_EB, target_B)
         metrics = {"losses/critic_loss": loss_B, "losses/q_values": q_EB.mean(dim=0)}
@@ -184,8 +185,7 @@ class DiscreteSAC(SAC):
     """SAC with sums over all discrete actions in place of drawn actions."""
 
     def next_value(self, batch: NoisyBatch) -> Tensor:
-        policy = legal(self.actor(batch.next_obs), batch.next_legal_BA)
-        (log_prob_BA,) = policy.log_probs
+        log_prob_BA = self.log_probs(batch.next_obs, batch.next_legal_BA)
         return losses.expected_soft_value(self.target(batch.next_obs), log_prob_BA, self.alpha)
 
     def taken_values(self, batch: NoisyBatch) -> Tensor:
@@ -193,19 +193,16 @@ class DiscreteSAC(SAC):
         return self.critic(batch.obs).gather(2, action_EB1).squeeze(2)
 
     def policy_loss(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
-        policy = legal(self.actor(batch.obs), batch.legal_BA)
-        (log_prob_BA,) = policy.log_probs
+        log_prob_BA = self.log_probs(batch.obs, batch.legal_BA)
         with torch.no_grad():
             q_EBA = self.critic(batch.obs)
         value_B = losses.expected_soft_value(q_EBA, log_prob_BA, self.alpha)
         return -value_B, losses.entropy(log_prob_BA).detach()
 
-
-def legal(policy: Categorical, legal_BA: Tensor | None) -> Categorical:
-    """The policy without illegal actions; a last observation may have no legal action."""
-    if legal_BA is None:
-        return policy
-    return masked(policy, legal_BA | ~legal_BA.any(dim=1, keepdim=True))
+    def log_probs(self, obs: Tensor, legal_BA: Tensor | None) -> Tensor:
+        """log π(·|s), shape (B, A); -inf for illegal actions."""
+        policy: Any = masked(self.actor(obs), legal_BA)
+        return policy.log_probs[0]
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def verdicts(scores: dict[str, Scores], baseline: str, most: int) -> dict[str, V
     ranked = sorted(scores, key=lambda name: -means[name])
     best = ranked[0]
     rivals = [name for name in ranked if name != baseline]
-    half = -(-len(rivals) // 2)
+    half = math.ceil(len(rivals) / 2)
     found: dict[str, Verdict] = {}
     for name in ranked:
         to_best = None if name == best else paired(scores[name], scores[best])

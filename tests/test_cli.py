@@ -81,6 +81,15 @@ POLICIES = [
     (["--value-coefficient", "-1"], "--value-coefficient -1.0: must be at least 0"),
 ]
 
+VALUES = [
+    GAMMA,
+    (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
+    (["--n-step", "0"], "--n-step 0: must be at least 1"),
+    (["--munchausen", "2"], "--munchausen 2.0: must be between 0 and 1"),
+    (["--noise-deviation", "0"], "--noise-deviation 0.0: must be above 0"),
+    (["--env", "Pendulum-v1"], "needs discrete actions"),
+]
+
 BAD_VALUES = {
     "a2c": [
         *POLICIES,
@@ -96,12 +105,7 @@ BAD_VALUES = {
         (["--demos", "nowhere"], "no dataset at 'nowhere'"),
     ],
     "c51": [
-        GAMMA,
-        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
-        (["--munchausen", "2"], "--munchausen 2.0: must be between 0 and 1"),
-        (["--noise-deviation", "0"], "--noise-deviation 0.0: must be above 0"),
-        (["--env", "Pendulum-v1"], "needs discrete actions"),
+        *VALUES,
         (["--num-atoms", "1"], "--num-atoms 1: must be at least 2"),
         (["--v-min", "3", "--v-max", "2"], "--v-min 3.0: must be below v_max 2.0"),
         (["--munchausen", "0.9"], "--munchausen 0.9: must be 0, or used with --target hl_gauss"),
@@ -109,20 +113,17 @@ BAD_VALUES = {
     ],
     "dqn": [
         *ACTORS,
-        GAMMA,
+        *VALUES,
         (["--batch-size", "500", "--buffer-size", "400"], "--batch-size 500: must be at most"),
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
-        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
         (["--epsilon", "-0.1"], "--epsilon -0.1: must be between 0 and 1"),
         (["--epsilon", "1..0@25000"], "--epsilon 1..0@25000: must be a finite number such as"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
         (["--n-step", "5..1.5"], "--n-step 5..1.5: must be whole numbers"),
         (
             ["--buffer-size", "70", "--batch-size", "8", "--learning-starts-steps", "10"],
             "--buffer-size",
         ),
         (["--buffer-size", "900000000"], "would fit"),
-        (["--env", "Pendulum-v1"], "needs discrete actions"),
         (["--munchausen-temperature", "0"], "--munchausen-temperature 0.0: must be above 0"),
         (
             ["--munchausen", "0.9", "--rescale-values"],
@@ -139,12 +140,7 @@ BAD_VALUES = {
         (["--core", "lstm", "--buffer-size", "900000000"], "would fit"),
     ],
     "iqn": [
-        GAMMA,
-        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
-        (["--munchausen", "2"], "--munchausen 2.0: must be between 0 and 1"),
-        (["--noise-deviation", "0"], "--noise-deviation 0.0: must be above 0"),
-        (["--env", "Pendulum-v1"], "needs discrete actions"),
+        *VALUES,
         (["--num-fractions", "0"], "--num-fractions 0: must be at least 1"),
         (["--acting-fractions", "0"], "--acting-fractions 0: must be at least 1"),
     ],
@@ -167,12 +163,9 @@ BAD_VALUES = {
         (["--core", "gru", "--horizon-steps", "30"], "--horizon-steps 30: must be a multiple"),
     ],
     "qr_dqn": [
-        GAMMA,
+        *VALUES,
         (["--num-quantiles", "0"], "--num-quantiles 0: must be at least 1"),
         (["--huber-threshold", "0"], "--huber-threshold 0.0: must be above 0"),
-        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
-        (["--env", "Pendulum-v1"], "needs discrete actions"),
     ],
     "reinforce": POLICIES,
     "sac": [

@@ -149,7 +149,8 @@ def test_a_mask_belongs_to_the_observation_it_comes_with() -> None:
 def test_the_mask_of_a_last_observation_is_its_own_and_a_termination_allows_all() -> None:
     with closing(envs.make("Strict-v0", 1)) as env:
         infos = [info for _, info in walk(env, 9)]
-    truncated, terminated = infos[3], infos[9]
+    truncated = infos[3]
+    terminated = infos[9]
     np.testing.assert_array_equal(truncated["final_info"]["action_mask"], [legal_at(3)])
     np.testing.assert_array_equal(terminated["final_info"]["action_mask"], np.ones((1, 3)))
     assert [number for number, info in enumerate(infos) if "final_info" in info] == [3, 9]

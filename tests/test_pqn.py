@@ -94,7 +94,8 @@ def test_the_returns_of_a_rollout(end: str, trace_lambda: float, expected: list[
 
 def test_what_lies_beyond_has_the_inputs_of_its_state() -> None:
     """After a truncation they are the final ones, and after the rollout the next ones."""
-    now, final = [True, False, True], [False, True, True]
+    now = [True, False, True]
+    final = [False, True, True]
     rollout = rollout_of_three()
     assert rollout.add(one_step(0, 1.0, 0.0, masks=(now, None))) is None
     cut = rollout.add(one_step(1, -7.0, 0.0, "truncated", masks=(now, final)))

@@ -332,7 +332,10 @@ def slow_q_lambda(
     """The weighted sum of n-step returns, (1 - λ) Σ λ^{n-1} R⁽ⁿ⁾, the last with all the rest."""
     result = []
     for t in range(len(rewards)):
-        total, weight, summed, power = 0.0, 1.0, 0.0, 1.0
+        total = 0.0
+        weight = 1.0
+        summed = 0.0
+        power = 1.0
         for k in range(t, len(rewards)):
             summed += power * rewards[k]
             power *= gamma
@@ -370,7 +373,8 @@ def test_q_lambda_equals_the_sum_of_n_step_returns(seed, steps, gamma, trace_lam
 @pytest.mark.parametrize("trace_lambda", [0.0, 0.65, 1.0])
 def test_q_lambda_is_the_advantage_plus_the_value(trace_lambda: float):
     # It holds where the next step's value is the value of the next state, as it is within an
-    # episode; after an end, the next step's value is of the next episode's first state.
+    # episode; after an end, the next step has the value of the next episode's first
+    # state.
     draw = torch.Generator().manual_seed(4)
     reward_TN, value_TN = torch.randn(2, 6, 3, generator=draw)
     final_TN = torch.randn(6, 3, generator=draw)
@@ -439,7 +443,8 @@ def slow_retrace(
     """Eq. 3 as it is printed: Q plus the errors ahead, weighed by the product of the traces."""
     result = []
     for t in range(len(rewards)):
-        total, weight = taken[t], 1.0
+        total = taken[t]
+        weight = 1.0
         for k in range(t, len(rewards)):
             if k > t:
                 weight *= discounts[k - 1] * traces[k]

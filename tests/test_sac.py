@@ -18,6 +18,7 @@ from torch.distributions import Normal
 
 from agents import evaluate, sac
 from agents.core.math import soft_actor_critic as losses
+from agents.core.math import targets
 from agents.core.policies.soft import OffPolicyActor
 from agents.core.training.demonstrator import demonstrator, load_policy
 from agents.core.training.launch import train
@@ -69,7 +70,7 @@ def test_the_losses_of_two_transitions_by_hand() -> None:
     value_B = losses.soft_value(q_EB, log_prob_B, torch.tensor(0.1))
     # min(1, 2) + 0.05 and min(4, 3) - 0.1.
     assert value_B.tolist() == pytest.approx([1.05, 2.9])
-    target_B = losses.bootstrapped(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]), value_B)
+    target_B = targets.bootstrapped(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.0]), value_B)
     assert target_B.tolist() == pytest.approx([1.525, 2.0])
     # ½ (0.525² + 0.475²) and ½ (2² + 1²).
     assert losses.critic(q_EB, target_B).tolist() == pytest.approx([0.250625, 2.5])
@@ -95,7 +96,8 @@ def test_the_value_of_discrete_actions_by_hand() -> None:
 def slow_density(learning: Any, obs: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """An action scaled to [-1, 1] and its log-density, in the form that the paper prints."""
     moments = learning.actor.head.moments(learning.actor.hidden(obs.unsqueeze(0)))[0]
-    mean, deviation = moments[:2], moments[2:].exp()
+    mean = moments[:2]
+    deviation = moments[2:].exp()
     u = mean + deviation * normal
     unit = torch.tanh(u)
     log_prob = Normal(mean, deviation).log_prob(u) - torch.log(1 - unit**2)

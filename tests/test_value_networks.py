@@ -371,7 +371,7 @@ class TestPreviousInputs:
             group.reset()
         for _ in range(60):
             for number, group in enumerate(groups):
-                encoded = policy._previous(inputs_of(group))[0]
+                encoded = policy.encoded_previous(inputs_of(group))[0]
                 slot = number * replay.length + int(replay.written[number])
                 seen[slot] = encoded, torch.as_tensor(group.obs)[0]
                 group.send(exploration=0.7)

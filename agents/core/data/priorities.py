@@ -23,7 +23,8 @@ class Priorities:
         columns = math.isqrt(size - 1) + 1
         self._saved_shape = (-(-size // columns), columns)
         self.chunk = math.ceil(size ** (1 / 3))
-        groups = -(-math.prod(self._saved_shape) // self.chunk**2)
+        slots = math.prod(self._saved_shape)
+        groups = math.ceil(slots / self.chunk**2)
         self._chunk_weight = torch.zeros(groups * self.chunk, self.chunk, device=device)
         sums = torch.zeros(groups, self.chunk, dtype=torch.float64, device=device)
         self._chunk_sum = sums

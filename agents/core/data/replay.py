@@ -231,7 +231,7 @@ class Replay:
         return more
 
     def _more_of_final(self, step: Step, ended: np.ndarray) -> dict[str, np.ndarray | Tensor]:
-        """As `_more`, for the last observations; no sequence begins with their memory."""
+        """As `_more`, for the last observations, with the memory after the last step."""
         more: dict[str, np.ndarray | Tensor] = {}
         if self.layout.memory_size:
             more["memory"] = step.next_state["memory"][to_device(ended, self.device)]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.core.math.targets import taken
+
 
 def legal_values(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
-    """Values (B, A) with -inf for illegal actions.
+    """Values (..., A), or logits, with -inf for illegal actions.
 
     A row without a legal action stays as it is: it is the state after an episode's end, where
     the discount is 0 and -inf would become NaN.
@@ -24,7 +26,7 @@ def legal_values(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
     if legal_BA is None:
         return q_BA
     assert legal_BA.shape == q_BA.shape
-    return q_BA.masked_fill(~legal_BA & legal_BA.any(dim=1, keepdim=True), -torch.inf)
+    return q_BA.masked_fill(~legal_BA & legal_BA.any(dim=-1, keepdim=True), -torch.inf)
 
 
 def greedy(q_BA: Tensor, legal_BA: Tensor | None = None) -> Tensor:
@@ -58,7 +60,7 @@ def td_error(
         legal_BA: bool, the actions b that are allowed in s; None if all are.
     """
     assert action_B.ndim == target_B.ndim == 1
-    taken_B = q_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
+    taken_B = taken(q_BA, action_B)
     if action_gap > 0:
         target_B = target_B - action_gap * (legal_values(q_BA, legal_BA).amax(dim=1) - taken_B)
     return target_B.detach() - taken_B

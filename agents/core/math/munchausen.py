@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.core.math import losses
+from agents.core.math.targets import taken
 
 
 def log_policy(q_BA: Tensor, temperature: float, legal_BA: Tensor | None = None) -> Tensor:
@@ -51,7 +52,7 @@ def bonus(
         legal_BA: bool, the actions that are allowed in s; None if all are.
     """
     log_prob_BA = log_policy(q_BA, temperature, legal_BA)
-    taken_B = log_prob_BA.gather(1, action_B.unsqueeze(1)).squeeze(1)
+    taken_B = taken(log_prob_BA, action_B)
     return scale * (temperature * taken_B).clamp(min=floor, max=0.0)
 
 

@@ -83,7 +83,7 @@ def q_lambda(
     Args:
         reward_TN: float rewards, time first.
         discount_TN: γ, or 0 if the step terminates the return.
-        next_value_TN: max_a Q(s_{t+1}, a) over legal actions; after a truncation, it is of the
+        next_value_TN: max_a Q(s_{t+1}, a) over legal actions; after a truncation, s_{t+1} is the
             final observation.
         ended_TN: bool, the step terminates or truncates the episode.
         trace_lambda: λ.
@@ -118,8 +118,8 @@ def retrace(
     Args:
         reward_TN: float rewards, time first.
         discount_TN: γ, or 0 if the step terminates the return.
-        next_value_TN: V(s_{t+1}) = Σ_a π(a|s_{t+1}) Q(s_{t+1}, a); after a truncation, it is of the
-            final observation.
+        next_value_TN: V(s_{t+1}) = Σ_a π(a|s_{t+1}) Q(s_{t+1}, a); after a truncation, s_{t+1} is
+            the final observation.
         taken_TN: Q(s_t, a_t) of the actions taken.
         trace_TN: c_t of the actions taken, in [0, 1]; the first step's is not used.
         ended_TN: bool, the step terminates or truncates the episode.

@@ -39,11 +39,6 @@ def entropy(log_prob_BA: Tensor) -> Tensor:
     return -(log_prob_BA.exp() * log_prob_BA).sum(dim=1)
 
 
-def bootstrapped(reward_B: Tensor, discount_B: Tensor, value_B: Tensor) -> Tensor:
-    """The critics' target R_n + γⁿ V(s_{t+n}) (eq. 5), shape (B,)."""
-    return reward_B + discount_B * value_B
-
-
 def critic(q_EB: Tensor, target_B: Tensor) -> Tensor:
     """Σ_e ½ (Q_e(s, a) - target)² (eq. 5), shape (B,)."""
     return 0.5 * (q_EB - target_B).square().sum(dim=0)

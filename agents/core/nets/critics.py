@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.nets.networks import torso_of
+from agents.core.nets.previous import NO_PREVIOUS
 from agents.core.nets.settings import NetworkConfig
 from agents.core.nets.squashed import ActionScale
 from agents.core.nets.torsos import MlpTorso, dense_layer, scaled
@@ -46,6 +47,8 @@ class Actor(nn.Module):
     Args:
         head: maps features (B, `config.hidden`) to the distribution.
     """
+
+    previous = NO_PREVIOUS
 
     def __init__(self, config: NetworkConfig, spaces: Spaces, head: nn.Module):
         super().__init__()

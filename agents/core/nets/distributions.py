@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agents.core.math.losses import legal_values
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
@@ -128,18 +129,22 @@ def join(parts: Sequence[Distribution]) -> Distribution:
     return kind.join(parts)
 
 
-def masked(distribution: Distribution, legal: Tensor) -> Categorical:
+def masked(distribution: Distribution, legal: Tensor | None) -> Distribution:
     """Sets the probability of illegal actions to 0.
 
     Args:
-        legal: bool (..., A); each row allows at least one action.
+        legal: bool (..., A), the allowed actions; None if all are. A row without an allowed action
+            stays as it is (`agents.core.math.losses.legal_values`).
 
     Raises:
         ValueError: the actions are not Discrete.
     """
+    if legal is None:
+        return distribution
     if not isinstance(distribution, Categorical) or len(distribution.log_probs) != 1:
         raise ValueError("only Discrete actions can be illegal")
-    log_prob = distribution.log_probs[0].masked_fill(~legal, -torch.inf)
+    log_prob = distribution.log_probs[0]
+    log_prob = legal_values(log_prob, legal.expand_as(log_prob))
     return Categorical((log_prob.log_softmax(dim=-1),))
 
 

@@ -74,11 +74,7 @@ class Body(nn.Module):
 
     def features(self, obs_N: Tensor, previous_NP: Tensor | None) -> Tensor:
         """The features (N, F) before the core."""
-        features = self.torso(obs_N)
-        if self.previous.enabled:
-            assert previous_NP is not None
-            features = torch.cat([features, previous_NP.to(features.dtype)], dim=1)
-        return self.hidden(features)
+        return self.hidden(self.previous.beside(self.torso(obs_N), previous_NP))
 
 
 class ActorCritic(nn.Module):
@@ -129,9 +125,7 @@ class ActorCritic(nn.Module):
             body(obs_TB, memory, start_TB, previous_TBP)
             for body, memory in zip(self.bodies, memories, strict=True)
         ]
-        policy = self.policy_head(outputs[0][0])
-        if legal_TBA is not None:
-            policy = masked(policy, legal_TBA)
+        policy = masked(self.policy_head(outputs[0][0]), legal_TBA)
         value_TB = self.value_head(outputs[-1][0]).squeeze(2).float()
         return policy, value_TB, torch.cat([memory for _, memory in outputs], dim=1)
 
@@ -174,8 +168,7 @@ class PolicyNetwork(nn.Module):
             legal_BA: bool, the legal actions, outside of which the policy is 0; None if all are.
         """
         features_BF = self.body.features(self.normalizer(obs_B), previous_BP)
-        policy = self.policy_head(features_BF * kept_BF)
-        return policy if legal_BA is None else masked(policy, legal_BA)
+        return masked(self.policy_head(features_BF * kept_BF), legal_BA)
 
 
 def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationNormalizer:

@@ -63,6 +63,13 @@ class PreviousInputs:
         columns = [*self._columns(action), reward.float().unsqueeze(-1)]
         return torch.cat(columns, dim=-1).masked_fill(is_first.unsqueeze(-1), 0.0)
 
+    def beside(self, features_NF: Tensor, previous_NP: Tensor | None) -> Tensor:
+        """Features (N, F) with the encodings beside them, in the features' dtype."""
+        if not self.enabled:
+            return features_NF
+        assert previous_NP is not None
+        return torch.cat([features_NF, previous_NP.to(features_NF.dtype)], dim=1)
+
     def _columns(self, action: Tensor) -> list[Tensor]:
         if not self.sizes:
             return [action.float()]

@@ -108,8 +108,8 @@ class SquashedGaussian:
     def draw(self, normal: Tensor) -> tuple[Tensor, Tensor]:
         """Draws actions that carry a gradient, with their log-densities.
 
-        The density is of the action scaled to [-1, 1]: it does not depend on the unit in which an
-        environment measures actions.
+        The density belongs to the action scaled to [-1, 1]. So an environment's unit of actions
+        does not change it.
 
         Args:
             normal: normal numbers of mean 0 and deviation 1, (..., K).

@@ -105,9 +105,7 @@ class ValueNetwork(nn.Module, ABC):
     def _features(self, inputs: Inputs, memory_BS: Tensor) -> tuple[Tensor, Tensor]:
         """The features (B, L, F) of each step, and the memory after the last one."""
         features_NF = self.torso(inputs.obs_BL.flatten(0, 1))
-        if self.previous.enabled:
-            previous_NP = inputs.previous_BLP.flatten(0, 1).to(features_NF.dtype)
-            features_NF = torch.cat([features_NF, previous_NP], dim=1)
+        features_NF = self.previous.beside(features_NF, inputs.previous_BLP.flatten(0, 1))
         shape = inputs.obs_BL.shape[:2]
         if not self.recurrent:
             return features_NF.unflatten(0, shape), memory_BS

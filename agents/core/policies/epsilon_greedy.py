@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.math.losses import legal_values
-from agents.core.nets.previous import PreviousInputs
 from agents.core.policies.policy import ValuePolicy, begun
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
@@ -36,14 +35,6 @@ class EpsilonGreedyPolicy(ValuePolicy):
         super().__init__(network, spaces, compute, eval_exploration)
         self.adds_noise = False
 
-    @property
-    def memory_size(self) -> int:
-        return self.network.memory_size
-
-    @property
-    def previous(self) -> PreviousInputs:
-        return self.network.previous
-
     def exploring(self) -> EpsilonGreedyPolicy:
         if not self.network.num_noise:
             return self
@@ -51,18 +42,13 @@ class EpsilonGreedyPolicy(ValuePolicy):
         other.adds_noise = True
         return other
 
-    def initial_state(self, num_envs: int) -> State:
-        if not self.memory_size:
-            return {}
-        return {"memory": torch.zeros(num_envs, self.memory_size, device=self.device)}
-
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
         num_noise = self.network.num_noise if self.adds_noise else 0
         noise_NE = to_device(rng.normal(num_noise), self.device)
         given = self._given(inputs, begun(state, inputs.is_first_N))
         q_NA, next_state = self._step(*given, noise_NE)
-        q_NA = legal_values(q_NA, self._legal(inputs))
+        q_NA = legal_values(q_NA, self.legal(inputs))
         value_N, best_N = q_NA.max(dim=1)
         explore_N, which_N = rng.uniform(2).unbind(dim=1)
         if inputs.legal_NA is None:
@@ -90,26 +76,16 @@ class EpsilonGreedyPolicy(ValuePolicy):
         given = self._given(inputs, state)
         absent_N0 = torch.empty(len(given[0]), 0, device=self.device)
         q_NA, _ = self._step(*given, absent_N0)
-        return legal_values(q_NA, self._legal(inputs))
+        return legal_values(q_NA, self.legal(inputs))
 
     def _given(self, inputs: PolicyInputs, state: State) -> tuple[Tensor, Tensor, Tensor]:
         """The observations, the previous actions and rewards (N, P), and the memory (N, S)."""
         obs_N = to_device(inputs.obs, self.device)
-        absent_N0 = torch.empty(len(obs_N), 0, device=self.device)
-        return obs_N, self._previous(inputs), state.get("memory", absent_N0)
+        return obs_N, self.encoded_previous(inputs), self.memory_in(state, len(obs_N))
 
-    def _legal(self, inputs: PolicyInputs) -> Tensor | None:
-        return None if inputs.legal_NA is None else inputs.legal_NA.to(self.device)
-
-    def _previous(self, inputs: PolicyInputs) -> Tensor:
-        """The encoded previous action and reward (N, P)."""
-        encoding = self.previous
-        if not encoding.enabled:
-            return torch.empty(len(inputs.reward_N), 0, device=self.device)
-        assert inputs.action_N is not None
-        action_N1 = to_device(inputs.action_N, self.device).view(-1, 1)
-        reward_N = to_device(inputs.reward_N, self.device)
-        return encoding.encode(action_N1, reward_N, to_device(inputs.is_first_N, self.device))
+    def _parts(self, remembered_N: np.ndarray) -> np.ndarray:
+        # The network numbers combinations of parts.
+        return remembered_N.reshape(-1, 1)
 
     def _step(self, *given: Tensor) -> tuple[Tensor, State]:
         """The network's values (N, A) and the next state.

@@ -97,6 +97,23 @@ class Policy(ABC):
         other.network = frozen_copy(self.network)
         return other
 
+    def encoded_previous(self, inputs: PolicyInputs) -> Tensor:
+        """The encoded previous action and reward (N, P); P is 0 if the network sees neither."""
+        if not self.previous.enabled:
+            return torch.empty(len(inputs.reward_N), 0, device=self.device)
+        assert inputs.action_N is not None
+        action_NK = to_device(self._parts(inputs.action_N), self.device)
+        reward_N = to_device(inputs.reward_N, self.device)
+        return self.previous.encode(action_NK, reward_N, to_device(inputs.is_first_N, self.device))
+
+    def legal(self, inputs: PolicyInputs) -> Tensor | None:
+        """The legal actions (N, A) on the policy's device; None if all are legal."""
+        return None if inputs.legal_NA is None else to_device(inputs.legal_NA, self.device)
+
+    def _parts(self, remembered_N: np.ndarray) -> np.ndarray:
+        """Previous actions as the encoding takes them, (N, K)."""
+        return self.spaces.remembered_parts(remembered_N)
+
     def weights(self) -> dict[str, Tensor]:
         """The network's tensors by name."""
         return dict(self.network.state_dict())
@@ -113,8 +130,26 @@ class Policy(ABC):
 class ValuePolicy(Policy):
     """A policy that also values states, for algorithms that learn from rollouts.
 
-    Its extras are the fields that a rollout stores: the obs, the value, and others.
+    Its network has the attributes `memory_size` and `previous`. Its extras are the fields that a
+    rollout stores: the obs, the value, and others.
     """
+
+    @property
+    def memory_size(self) -> int:
+        return self.network.memory_size
+
+    @property
+    def previous(self) -> PreviousInputs:
+        return self.network.previous
+
+    def initial_state(self, num_envs: int) -> State:
+        if not self.memory_size:
+            return {}
+        return {"memory": torch.zeros(num_envs, self.memory_size, device=self.device)}
+
+    def memory_in(self, state: State, num_envs: int) -> Tensor:
+        """The memory (N, S) in a state; S is 0 without a memory."""
+        return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
 
     @abstractmethod
     def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
 from agents.core.policies.stochastic import ClonePolicy
 
 
@@ -14,10 +13,6 @@ class OffPolicyActor(ClonePolicy):
 
     A discrete action is the number of a combination of parts, as the critics count them.
     """
-
-    @property
-    def previous(self) -> PreviousInputs:
-        return NO_PREVIOUS
 
     def _playable(self, action_NK: torch.Tensor) -> np.ndarray:
         if self.spaces.continuous:

@@ -29,29 +29,14 @@ class ActorCriticPolicy(ValuePolicy):
     explores_by = "temperature"
     most_exploration = float("inf")
 
-    @property
-    def memory_size(self) -> int:
-        return self.network.memory_size
-
-    @property
-    def previous(self) -> PreviousInputs:
-        return self.network.previous
-
-    def initial_state(self, num_envs: int) -> State:
-        if not self.memory_size:
-            return {}
-        return {"memory": torch.zeros(num_envs, self.memory_size, device=self.device)}
-
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
         obs_N = to_device(inputs.obs, self.device)
-        memory_NS = self._memory(begun(state, inputs.is_first_N), len(obs_N))
-        previous_NP = encoded(self, inputs)
+        memory_NS = self.memory_in(begun(state, inputs.is_first_N), len(obs_N))
+        previous_NP = self.encoded_previous(inputs)
         distribution, value_1N, next_memory_NS = self._step(obs_N, memory_NS, previous_NP)
-        more: dict[str, Tensor] = {}
-        if inputs.legal_NA is not None:
-            more["legal"] = to_device(inputs.legal_NA, self.device)
-            distribution = masked(distribution, more["legal"])
+        legal_NA = self.legal(inputs)
+        distribution = masked(distribution, legal_NA)
         action_1NK = distribution.sample(rng, exploration)
         extras = {
             "obs": obs_N,
@@ -60,16 +45,17 @@ class ActorCriticPolicy(ValuePolicy):
             "action": action_1NK[0],
             "log_prob": distribution.log_prob(action_1NK)[0],
             "value": value_1N[0],
-            **more,
         }
+        if legal_NA is not None:
+            extras["legal"] = legal_NA
         action_N = self.spaces.playable(action_1NK[0].cpu().numpy())
         return ActOutput(action_N, {"memory": next_memory_NS} if state else {}, extras)
 
     @torch.no_grad()
     def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
         obs_N = to_device(inputs.obs, self.device)
-        memory_NS = self._memory(state, len(obs_N))
-        return self._step(obs_N, memory_NS, encoded(self, inputs))[1][0]
+        memory_NS = self.memory_in(state, len(obs_N))
+        return self._step(obs_N, memory_NS, self.encoded_previous(inputs))[1][0]
 
     def observed(self, obs_TN: Tensor) -> None:
         self.network.normalizer.update(obs_TN)
@@ -77,12 +63,9 @@ class ActorCriticPolicy(ValuePolicy):
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
         obs_N = to_device(obs, self.device)
-        given = self._memory(state, len(obs_N)), self._no_previous(len(obs_N))
+        given = self.memory_in(state, len(obs_N)), self._no_previous(len(obs_N))
         distribution, value_1N, _ = self._step(obs_N, *given)
         return {"values": value_1N[0], **describe(distribution)}
-
-    def _memory(self, state: State, num_envs: int) -> Tensor:
-        return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
 
     def _no_previous(self, num_envs: int) -> Tensor:
         return torch.zeros(num_envs, self.previous.width, device=self.device)
@@ -121,9 +104,8 @@ class ClonePolicy(Policy):
 
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        distribution = self.distribution(inputs.obs, encoded(self, inputs))
-        if inputs.legal_NA is not None:
-            distribution = masked(distribution, to_device(inputs.legal_NA, self.device))
+        distribution = self.distribution(inputs.obs, self.encoded_previous(inputs))
+        distribution = masked(distribution, self.legal(inputs))
         return ActOutput(self._playable(distribution.sample(rng, exploration)), state)
 
     def _playable(self, action_NK: Tensor) -> np.ndarray:
@@ -146,20 +128,6 @@ class ClonePolicy(Policy):
         if previous_NP is None:
             previous_NP = torch.zeros(len(obs_N), self.previous.width, device=self.device)
         return join(self.compute.infer(self.network, obs_N, previous_NP))
-
-
-def encoded(policy: Policy, inputs: PolicyInputs) -> Tensor:
-    """The encoded previous action and reward (N, P) of a policy's inputs.
-
-    P is 0 if the network does not see them.
-    """
-    device = policy.device
-    if not policy.previous.enabled:
-        return torch.empty(len(inputs.reward_N), 0, device=device)
-    assert inputs.action_N is not None
-    action_NK = to_device(policy.spaces.remembered_parts(inputs.action_N), device)
-    reward_N = to_device(inputs.reward_N, device)
-    return policy.previous.encode(action_NK, reward_N, to_device(inputs.is_first_N, device))
 
 
 def describe(distribution: Distribution) -> dict[str, Tensor]:

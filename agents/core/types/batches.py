@@ -24,7 +24,6 @@ class Transitions(Protocol):
         action_B: actions a, int64 (N,), or float32 (N, K) if actions are continuous.
         reward_B: discounted sums of n rewards.
         discount_B: factors of the value of s': γⁿ, or 0 if the return ends.
-        outcome: the action, the reward and the discount.
         legal_BA, next_legal_BA: bool, the legal actions in s and s'; None if all are legal.
         uniform_BU: uniform random numbers in [0, 1) for the loss.
     """
@@ -41,8 +40,6 @@ class Transitions(Protocol):
     def reward_B(self) -> Tensor: ...
     @property
     def discount_B(self) -> Tensor: ...
-    @property
-    def outcome(self) -> tuple[Tensor, Tensor, Tensor]: ...
     @property
     def legal_BA(self) -> Tensor | None: ...
     @property
@@ -103,11 +100,6 @@ class Batch:
     def selection_inputs(self) -> Inputs:
         """The network's inputs in s', with noise of their own."""
         return replace(self.next_inputs, noise_BE=noise_of(self, 2))
-
-    @property
-    def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The action, the n-step reward and the discount."""
-        return self.action_B, self.reward_B, self.discount_B
 
     @property
     def uniform_BU(self) -> Tensor:
@@ -182,14 +174,8 @@ class SequenceBatch:
     @property
     def inputs(self) -> Inputs:
         """The network's inputs in the burn-in and in the T steps."""
-        used = self.burn_in + self.steps
-        whole = replace(self._whole(0), burn_in=self.burn_in)
-        return replace(
-            whole,
-            obs_BL=whole.obs_BL[:, :used],
-            previous_BLP=whole.previous_BLP[:, :used],
-            start_BL=whole.start_BL[:, :used],
-        )
+        used, _ = self._whole(0).cut(self.burn_in + self.steps)
+        return replace(used, burn_in=self.burn_in)
 
     @property
     def next_inputs(self) -> Inputs:
@@ -230,11 +216,6 @@ class SequenceBatch:
     def discount_B(self) -> Tensor:
         """Factors of the values of s', (N,)."""
         return self.discount_BT.flatten()
-
-    @property
-    def outcome(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The action, the n-step reward and the discount."""
-        return self.action_B, self.reward_B, self.discount_B
 
     @property
     def legal_BA(self) -> Tensor | None:
