@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -120,30 +121,41 @@ SIBLINGS = ("c51", "iqn", "qr_dqn")
 """Algorithms whose machinery is DQN's: only their head and their loss differ."""
 
 
-def on_each(*cases: Any, siblings: bool = True) -> list[Any]:
+KINDS = ("bc", "dqn", "dqn-lstm", "ppo-lstm", "sac")
+"""One algorithm of each kind of machinery."""
+
+
+def on_each(*cases: Any, quick: Sequence[str] = ALGORITHMS) -> list[Any]:
     """Parameters (algorithm, *case): each algorithm on one case and PPO on each; the rest is slow.
 
     A fault of an algorithm shows on any case, and a fault of a case with any algorithm.
 
     Args:
-        siblings: whether the algorithms that share DQN's machinery are quick too.
+        quick: the algorithms that have a quick case, beside PPO.
     """
     pairs: list[Any] = []
     for number, algo in enumerate(ALGORITHMS):
         for place, case in enumerate(cases):
             values = case if isinstance(case, tuple) else (case,)
-            quick = algo == "ppo" or place == number % len(cases)
-            quick = quick and (siblings or algo not in SIBLINGS)
-            pairs.append(pytest.param(algo, *values, marks=() if quick else pytest.mark.slow))
+            mine = algo in quick and place == number % len(cases)
+            marks = () if mine or algo == "ppo" else pytest.mark.slow
+            pairs.append(pytest.param(algo, *values, marks=marks))
     return pairs
 
 
 def each_kind() -> list[Any]:
     """Parameters (algorithm): one of each kind; others, whose machinery is the same, are slow."""
-    quick = {"bc", "dqn", "dqn-lstm", "ppo-lstm", "sac"}
-    return [
-        pytest.param(algo, marks=() if algo in quick else pytest.mark.slow) for algo in ALGORITHMS
-    ]
+    return slow_where(lambda algo: algo not in KINDS, ALGORITHMS)
+
+
+def siblings_are_slow(algorithms: Sequence[str]) -> list[Any]:
+    """Parameters (algorithm): those that share DQN's machinery are slow."""
+    return slow_where(lambda algo: algo in SIBLINGS, algorithms)
+
+
+def slow_where(is_slow: Callable[[str], bool], names: Iterable[str]) -> list[Any]:
+    """Parameters (name), some of which are slow."""
+    return [pytest.param(name, marks=pytest.mark.slow if is_slow(name) else ()) for name in names]
 
 
 def each_in_bf16() -> list[Any]:
@@ -152,10 +164,7 @@ def each_in_bf16() -> list[Any]:
     Rounding differs between kinds of updates, and not between algorithms of a kind.
     """
     quick = {"bc", "dqn beside", "dqn lstm", "ppo lstm"}
-    return [
-        pytest.param(variant, marks=() if variant in quick else pytest.mark.slow)
-        for variant in BF16
-    ]
+    return slow_where(lambda variant: variant not in quick, BF16)
 
 
 def tiny(algo: str, env_id: str) -> list[str]:

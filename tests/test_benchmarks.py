@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import run_tiny
+from conftest import SIBLINGS, run_tiny
 from support.refusals import error_line
 
 from agents.core.math import losses
@@ -65,7 +65,11 @@ def updates_per_step(contender: Contender) -> float:
 
 
 EVERY_CONTENDER = [(name, algo) for algo in ("dqn", "ppo", "a2c") for name in CONTENDERS]
-OTHERS = [("learner", algo) for algo in measurable() if algo not in ("dqn", "ppo", "a2c")]
+OTHERS = [
+    pytest.param("learner", algo, marks=pytest.mark.slow if algo in SIBLINGS else ())
+    for algo in measurable()
+    if algo not in ("dqn", "ppo", "a2c")
+]
 
 
 @pytest.mark.parametrize(("name", "algo"), [*EVERY_CONTENDER, *OTHERS])

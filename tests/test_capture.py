@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, OFF_POLICY, module_of, run_tiny
+from conftest import OFF_POLICY, module_of, on_each, run_tiny
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -89,9 +89,8 @@ def with_leaves(given: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> tuple[An
 @pytest.mark.parametrize(
     ("algo", "precision"),
     [
-        *((algo, "fp32") for algo in ALGORITHMS if algo != "dqn-lstm"),
-        # Torch traces each step of a sequence.
-        pytest.param("dqn-lstm", "fp32", marks=pytest.mark.slow),
+        # Torch traces each step of a sequence, which takes time.
+        *on_each("fp32", quick=("a2c", "bc", "dqn", "pqn", "reinforce", "sac")),
         *(("dqn", "bf16"), ("ppo-lstm", "bf16")),
     ],
 )

@@ -11,6 +11,7 @@ import torch
 from conftest import (
     ALGORITHMS,
     BF16,
+    KINDS,
     TINY,
     each_in_bf16,
     each_kind,
@@ -18,6 +19,8 @@ from conftest import (
     on_each,
     read_metrics,
     run_tiny,
+    siblings_are_slow,
+    slow_where,
 )
 
 from agents import evaluate
@@ -51,7 +54,7 @@ def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id
     ("algo", "env_id", "threads", "samples"),
     # Two threads that share operations spin for each other where cores are busy: one case has them.
     [
-        *on_each(("Pong", 1, 8), ("toy/Catch-v0", 2, 64), siblings=False),
+        *on_each(("Pong", 1, 8), ("toy/Catch-v0", 2, 64), quick=KINDS),
         ("a2c", "toy/Catch-v0", 2, 32),
     ],
 )
@@ -108,7 +111,7 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", siblings_are_slow(ALGORITHMS))
 def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
     schedule = ("--learning-rate", "0.01..0.002@160..480")
     steps = ("--total-steps", "640", "--log-every-steps", "1")
@@ -135,7 +138,7 @@ def test_the_rewards_that_dqn_sums_become_fewer(
     assert summed == [round(5 - 4 * min(step / 200, 1.0)) for step in steps]
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", each_kind())
 def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
     run = run_tiny(
         tmp_path, algo, "--env", "CartPole-v1", "--total-steps", "400", "--precision", "bf16"
@@ -144,7 +147,7 @@ def test_bf16_trains_too(tmp_path: Path, algo: str) -> None:
     assert all(np.isfinite(w.numpy()).all() and w.dtype == torch.float32 for w in weights.values())
 
 
-@pytest.mark.parametrize("algo", ["dqn", "ppo"])
+@pytest.mark.parametrize("algo", slow_where(lambda algo: algo != "dqn", ["dqn", "ppo"]))
 @pytest.mark.parametrize("torso", ["nature", "data_efficient", "impala", "btr", "mlp"])
 def test_every_torso_trains_with_every_kind_of_agent(tmp_path: Path, algo: str, torso: str) -> None:
     parts = ("--torso", torso, "--torso-norm", "layer", "--torso-width", "2", "--hidden", "16")

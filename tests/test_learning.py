@@ -68,14 +68,15 @@ LEARNS = [
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
-    ("ppo", "toy/Chain-v0", 12_000, STEP, 0.99),
+    pytest.param("ppo", "toy/Chain-v0", 12_000, STEP, 0.99, marks=pytest.mark.slow),
     ("ppo", "toy/Target-v0", 16_000, (*STEP, "--gamma", "0.5"), 9.0),
     ("ppo", "toy/Pair-v0", 20_000, ("--horizon-steps", "32", "--learning-rate", "4e-3",
         "--batch-size", "64", "--hidden", "64"), 9.0),
     pytest.param("ppo", "toy/Catch-v0", 16_000, ("--horizon-steps", "32", "--learning-rate",
         "2e-3", "--batch-size", "64"), 0.9, marks=pytest.mark.slow),
-    ("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps", "16",
-        "--batch-size", "128", "--learning-rate", "3e-3", "--epochs", "6", "--hidden", "64"), 0.95),
+    pytest.param("ppo-lstm", "toy/Recall-v0", 24_000, ("--horizon-steps", "64", "--sequence-steps",
+        "16", "--batch-size", "128", "--learning-rate", "3e-3", "--epochs", "6", "--hidden", "64"),
+        0.95, marks=pytest.mark.slow),
 ]  # fmt: skip
 
 

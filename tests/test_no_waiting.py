@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OFF_POLICY, TINY, module_of
+from conftest import OFF_POLICY, TINY, module_of, siblings_are_slow
 from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -105,7 +105,7 @@ def life(learning: Any, steps: int) -> dict[str, Tensor]:
     return learned
 
 
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", siblings_are_slow(ALGORITHMS))
 def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 

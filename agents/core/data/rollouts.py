@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from agents.core.data.settings import RolloutConfig
-from agents.core.data.targets import Chosen, Field, Targets, taken
+from agents.core.data.targets import Chosen, Field, Targets, rows_at
 from agents.core.math.schedules import stream_seed
 from agents.core.nets.normalize import RewardScaler
 from agents.core.system import distributed
@@ -180,7 +180,7 @@ class Rollout:
             everyone_LM = self._on_device((start_M + offset_L1) * self.all_envs + env_M)
             mine_B = ((env_M >= first) & (env_M < first + ours)).nonzero().squeeze(1)
             index_LB = (start_M[mine_B] + offset_L1) * ours + env_M[mine_B] - first
-            targets_LM = {name: taken(each, everyone_LM) for name, each in targets.items()}
+            targets_LM = {name: rows_at(each, everyone_LM) for name, each in targets.items()}
             chosen = (fields, self._on_device(index_LB), targets_LM, self._on_device(mine_B))
             yield self.targets.minibatch(Chosen(*chosen))
 

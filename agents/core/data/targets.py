@@ -40,7 +40,7 @@ class Chosen:
 
     def stored(self, name: str) -> Tensor:
         """A field of the steps, (L, B, ...)."""
-        return taken(self.fields[name], self.index_LB)
+        return rows_at(self.fields[name], self.index_LB)
 
     def first(self, name: str) -> Tensor:
         """A field of the first step of each sequence, (B, ...)."""
@@ -51,7 +51,7 @@ class Chosen:
         return target_LM.index_select(1, self.mine_B)
 
 
-def taken(field: Tensor, index: Tensor) -> Tensor:
+def rows_at(field: Tensor, index: Tensor) -> Tensor:
     """The rows of a field (R, ...) at indices of any shape, (*index.shape, ...)."""
     return field.index_select(0, index.flatten()).unflatten(0, index.shape)
 
@@ -169,7 +169,7 @@ class ReturnTargets:
         # The network flattens sequences batch first, so frames are copied in this order at once.
         index_BL = chosen.index_LB.T
         fields = {
-            name: taken(chosen.fields[name], index_BL)
+            name: rows_at(chosen.fields[name], index_BL)
             for name in ("obs", "previous", "start", "action")
         }
         return ReturnSequences(
