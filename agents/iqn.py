@@ -52,7 +52,7 @@ TRAINER = "online"
 PRESETS = {
     "atari": Config(**presets.ATARI),
     "atari-gpu": Config(**presets.ATARI_GPU),
-    "control": Config(**presets.CONTROL),
+    "control": Config(**presets.CONTROL | {"learning_rate": constant(1e-3)}),
     "paper": Config(
         **presets.NATURE,
         num_fractions=64,

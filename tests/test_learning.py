@@ -41,12 +41,16 @@ RECALL = ("--epsilon", "1..0.02@0..3000", "--gamma", "0.99", "--n-step", "5", "-
     "--priority-exponent", "0", "--target-every-updates", "50", "--buffer-size", "8000",
     "--learning-starts-steps", "512")  # fmt: skip
 LSTM = (*RECALL, "--core", "lstm", "--sequence-steps", "16")
+GRU = (*RECALL, "--core", "gru", "--sequence-steps", "16", "--burn-in-steps", "4")
 
 LEARNS = [
     ("dqn", "toy/Identity-v0", 4_000, DQN, 9.8),
     pytest.param("dqn", "toy/Chain-v0", 6_000, DQN, 0.99, marks=pytest.mark.slow),
     ("dqn", "toy/Catch-v0", 8_000, (*DQN, "--hidden", "64"), 0.9),
     ("dqn", "toy/Recall-v0", 7_000, LSTM, 0.95),
+    pytest.param("dqn", "toy/Recall-v0", 15_000, (*GRU, "--rescale-values"), 0.95,
+        marks=pytest.mark.slow),
+    pytest.param("iqn", "toy/Recall-v0", 20_000, LSTM, 0.95, marks=pytest.mark.slow),
     ("pqn", "toy/Identity-v0", 8_000, PQN, 9.8),
     pytest.param("pqn", "toy/Catch-v0", 10_000, PQN, 0.9, marks=pytest.mark.slow),
     pytest.param("pqn-lstm", "toy/Recall-v0", 24_000, PQN, 0.95, marks=pytest.mark.slow),
@@ -80,11 +84,18 @@ LEARNS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("seed", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("algo", "env_id", "steps", "args", "least"), LEARNS)
 def test_it_learns(
-    tmp_path: Path, algo: str, env_id: str, steps: int, args: tuple[str, ...], least: float
+    tmp_path: Path,
+    algo: str,
+    env_id: str,
+    steps: int,
+    args: tuple[str, ...],
+    least: float,
+    seed: str,
 ) -> None:
-    assert learn(tmp_path, algo, env_id, steps, *args) >= least
+    assert learn(tmp_path, algo, env_id, steps, "--seed", seed, *args) >= least
 
 
 UNTRAINED = [
