@@ -12,7 +12,7 @@ DQN's, which suit two CPU cores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -52,7 +52,7 @@ TRAINER = "online"
 PRESETS = {
     "atari": Config(**presets.ATARI),
     "atari-gpu": Config(**presets.ATARI_GPU),
-    "control": Config(**presets.CONTROL | {"learning_rate": constant(1e-3)}),
+    "control": replace(Config(**presets.CONTROL), learning_rate=constant(1e-3)),
     "paper": Config(
         **presets.NATURE,
         num_fractions=64,
