@@ -167,17 +167,21 @@ class SAC(OffPolicyActorCritic):
 
     def next_value(self, batch: NoisyBatch) -> Tensor:
         """V(s'), shape (B,), from the target critics."""
-        action_BK, log_prob_B = self.actor(batch.next_obs).draw(batch.next_normal_BK)
-        return losses.soft_value(self.target(batch.next_obs, action_BK), log_prob_B, self.alpha)
+        previous_BP = batch.next_previous_BP
+        distribution = self.actor(batch.next_obs, previous_BP)
+        action_BK, log_prob_B = distribution.draw(batch.next_normal_BK)
+        q_EB = self.target(batch.next_obs, action_BK, previous_BP)
+        return losses.soft_value(q_EB, log_prob_B, self.alpha)
 
     def taken_values(self, batch: NoisyBatch) -> Tensor:
         """The critics' values of the actions taken, (E, B)."""
-        return self.critic(batch.obs, batch.action_B)
+        return self.critic(batch.obs, batch.action_B, batch.previous_BP)
 
     def policy_loss(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
         """-V(s), whose gradient improves the policy, and the policy's entropy, each (B,)."""
-        action_BK, log_prob_B = self.actor(batch.obs).draw(batch.normal_BK)
-        q_EB = self.critic(batch.obs, action_BK)
+        distribution = self.actor(batch.obs, batch.previous_BP)
+        action_BK, log_prob_B = distribution.draw(batch.normal_BK)
+        q_EB = self.critic(batch.obs, action_BK, batch.previous_BP)
         return -losses.soft_value(q_EB, log_prob_B, self.alpha), -log_prob_B.detach()
 
 
@@ -185,23 +189,25 @@ class DiscreteSAC(SAC):
     """SAC with sums over all discrete actions in place of drawn actions."""
 
     def next_value(self, batch: NoisyBatch) -> Tensor:
-        log_prob_BA = self.log_probs(batch.next_obs, batch.next_legal_BA)
-        return losses.expected_soft_value(self.target(batch.next_obs), log_prob_BA, self.alpha)
+        previous_BP = batch.next_previous_BP
+        log_prob_BA = self.log_probs(batch.next_obs, previous_BP, batch.next_legal_BA)
+        q_EBA = self.target(batch.next_obs, previous_BP)
+        return losses.expected_soft_value(q_EBA, log_prob_BA, self.alpha)
 
     def taken_values(self, batch: NoisyBatch) -> Tensor:
         action_EB1 = batch.action_B.view(1, -1, 1).expand(2, -1, 1)
-        return self.critic(batch.obs).gather(2, action_EB1).squeeze(2)
+        return self.critic(batch.obs, batch.previous_BP).gather(2, action_EB1).squeeze(2)
 
     def policy_loss(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
-        log_prob_BA = self.log_probs(batch.obs, batch.legal_BA)
+        log_prob_BA = self.log_probs(batch.obs, batch.previous_BP, batch.legal_BA)
         with torch.no_grad():
-            q_EBA = self.critic(batch.obs)
+            q_EBA = self.critic(batch.obs, batch.previous_BP)
         value_B = losses.expected_soft_value(q_EBA, log_prob_BA, self.alpha)
         return -value_B, losses.entropy(log_prob_BA).detach()
 
-    def log_probs(self, obs: Tensor, legal_BA: Tensor | None) -> Tensor:
+    def log_probs(self, obs: Tensor, previous_BP: Tensor | None, legal_BA: Tensor | None) -> Tensor:
         """log π(·|s), shape (B, A); -inf for illegal actions."""
-        policy: Any = masked(self.actor(obs), legal_BA)
+        policy: Any = masked(self.actor(obs, previous_BP), legal_BA)
         return policy.log_probs[0]
 
 

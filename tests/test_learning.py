@@ -123,6 +123,9 @@ def test_without_memory_what_is_gone_cannot_be_recalled(
     assert learn(tmp_path, algo, "toy/Recall-v0", 7_000, *args) <= 0.7
 
 
+POSITIONS = ("--core", "lstm", "--sequence-steps", "16", "--burn-in-steps", "8", "--batch-size",
+    "256", "--samples-per-step", "16", "--hidden", "64")  # fmt: skip
+
 CONTROL = [
     ("dqn", "CartPole-v1", (), 475),
     ("pqn", "CartPole-v1", (), 475),
@@ -135,6 +138,8 @@ CONTROL = [
     ("ppo", "Pendulum-v1", ("--preset", "continuous", "--gamma", "0.9", "--total-steps", "200000"),
         -250),
     ("ppo", "toy/CartPolePositions-v0", ("--core", "lstm"), 475),
+    ("dqn", "toy/CartPolePositions-v0", POSITIONS, 475),
+    ("iqn", "toy/CartPolePositions-v0", POSITIONS, 475),
     ("sac", "CartPole-v1", (), 475),
     ("sac", "Pendulum-v1", ("--preset", "continuous"), -250),
 ]  # fmt: skip

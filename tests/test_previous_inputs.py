@@ -212,9 +212,19 @@ def test_a_recorder_tells_a_run_what_it_did_and_got() -> None:
     assert rewards == [0.0, *episode.rewards[:-1].tolist()]
 
 
-@pytest.mark.parametrize("algo", ["bc", "ppo-lstm"])
-def test_a_run_with_them_goes_on_exactly_from_its_checkpoint(algo: str, tmp_path: Path) -> None:
-    settings = ("--env", "toy/Pair-v0", "--previous-inputs")
+@pytest.mark.parametrize(
+    ("algo", "env_id"),
+    [
+        ("bc", "toy/Pair-v0"),
+        ("ppo-lstm", "toy/Pair-v0"),
+        ("sac", "toy/Pair-v0"),
+        ("sac", "toy/Target-v0"),
+    ],
+)
+def test_a_run_with_them_goes_on_exactly_from_its_checkpoint(
+    algo: str, env_id: str, tmp_path: Path
+) -> None:
+    settings = ("--env", env_id, "--previous-inputs")
     whole = run_tiny(tmp_path, algo, *settings, "--total-steps", "256")
     part = run_tiny(tmp_path, algo, *settings, "--total-steps", "128")
     assert train(module_of(algo), ["--resume", str(part.path), "--total-steps", "256"]) == 0
@@ -224,11 +234,17 @@ def test_a_run_with_them_goes_on_exactly_from_its_checkpoint(algo: str, tmp_path
         assert torch.equal(weights[1][name], expected), name
 
 
-def test_an_agent_learns_what_only_the_previous_action_tells(tmp_path: Path) -> None:
-    settings = ("--num-envs", "8", "--horizon-steps", "16", "--batch-size", "32")
-    settings += ("--learning-rate", "3e-3", "--hidden", "16", "--total-steps", "4000")
-    settings += ("--seed", "1")
-    run = run_tiny(tmp_path, "ppo", "--env", "Alternate-v0", "--previous-inputs", *settings)
+ROLLOUTS = ("--num-envs", "8", "--horizon-steps", "16", "--batch-size", "32")
+ROLLOUTS += ("--learning-rate", "3e-3", "--hidden", "16", "--total-steps", "4000")
+REPLAY = ("--learning-rate", "3e-3", "--n-step", "1", "--gamma", "0.5", "--total-steps", "500")
+REPLAY += ("--batch-size", "32", "--samples-per-step", "32", "--target-share", "0.1")
+
+
+@pytest.mark.parametrize(("algo", "settings"), [("ppo", ROLLOUTS), ("sac", REPLAY)])
+def test_an_agent_learns_what_only_the_previous_action_tells(
+    tmp_path: Path, algo: str, settings: tuple[str, ...]
+) -> None:
+    run = run_tiny(tmp_path, algo, "--env", "Alternate-v0", "--previous-inputs", *settings)
     assert score(run) == 7.0
     # The policy also plays as well where the recorder gives it actions and rewards.
     player = Demonstrator(run, envs.spec("Alternate-v0"), 0, 0.0, checkpoint="last")

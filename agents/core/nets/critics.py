@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.core.nets.networks import torso_of
-from agents.core.nets.previous import NO_PREVIOUS
+from agents.core.nets.previous import PreviousInputs
 from agents.core.nets.settings import NetworkConfig
 from agents.core.nets.squashed import ActionScale
 from agents.core.nets.torsos import MlpTorso, dense_layer, scaled
@@ -35,6 +35,12 @@ def encoder(config: NetworkConfig, spaces: Spaces) -> Any:
     return Flat(spaces.obs_shape) if isinstance(torso, MlpTorso) else torso
 
 
+def previous_of(config: Any, spaces: Spaces) -> PreviousInputs:
+    """The encoding of the previous action and reward; a discrete action is a combination."""
+    encoding = PreviousInputs.of if spaces.continuous else PreviousInputs.of_combinations
+    return encoding(spaces, config.previous_inputs, config.clip_reward)
+
+
 def hidden_layers(config: NetworkConfig, num_features: int) -> list[nn.Module]:
     """Makes two hidden layers with `config.hidden` features each."""
     options = (config.hidden, config.layer_norm, config.activation)
@@ -45,19 +51,24 @@ class Actor(nn.Module):
     """Maps observations (B, ...) to a distribution of actions.
 
     Args:
+        config: the settings of the network (`PreviousConfig`) and of rewards.
         head: maps features (B, `config.hidden`) to the distribution.
+
+    Attributes:
+        previous: the encoding of the previous action and reward (B, P), which it may also see.
     """
 
-    previous = NO_PREVIOUS
-
-    def __init__(self, config: NetworkConfig, spaces: Spaces, head: nn.Module):
+    def __init__(self, config: Any, spaces: Spaces, head: nn.Module):
         super().__init__()
+        self.previous = previous_of(config, spaces)
         self.torso = encoder(config, spaces)
-        self.hidden = nn.Sequential(*hidden_layers(config, self.torso.num_features))
+        width = self.torso.num_features + self.previous.width
+        self.hidden = nn.Sequential(*hidden_layers(config, width))
         self.head = head
 
-    def forward(self, obs: Tensor) -> Any:
-        return self.head(self.hidden(self.torso(obs)))
+    def forward(self, obs: Tensor, previous_BP: Tensor | None = None) -> Any:
+        features = self.previous.beside(self.torso(obs), previous_BP)
+        return self.head(self.hidden(features))
 
 
 class Critics(nn.Module):
@@ -66,20 +77,24 @@ class Critics(nn.Module):
     On vector observations they share nothing, because the torso has no weights.
 
     Args:
+        config: the settings of the network (`PreviousConfig`) and of rewards.
         num_inputs: numbers that a critic reads beside the features.
         num_outputs: values that a critic gives.
     """
 
-    def __init__(
-        self, config: NetworkConfig, spaces: Spaces, num_inputs: int, num_outputs: int, count: int
-    ):
+    def __init__(self, config: Any, spaces: Spaces, num_inputs: int, num_outputs: int, count: int):
         super().__init__()
+        self.previous = previous_of(config, spaces)
         self.torso = encoder(config, spaces)
-        width = self.torso.num_features + num_inputs
+        width = self.torso.num_features + self.previous.width + num_inputs
         self.heads = nn.ModuleList(
             nn.Sequential(*hidden_layers(config, width), nn.Linear(config.hidden, num_outputs))
             for _ in range(count)
         )
+
+    def features(self, obs: Tensor, previous_BP: Tensor | None) -> Tensor:
+        """Features (B, F) of observations, with the previous action and reward beside them."""
+        return self.previous.beside(self.torso(obs), previous_BP)
 
     def values(self, features: Tensor) -> Tensor:
         """Float32 values (E, B, outputs) of the inputs of the hidden layers."""
@@ -89,23 +104,24 @@ class Critics(nn.Module):
 class ActionCritics(Critics):
     """Maps observations (B, ...) and actions of a Box (B, K) to float32 values (E, B)."""
 
-    def __init__(self, config: NetworkConfig, spaces: Spaces, count: int = 2):
+    def __init__(self, config: Any, spaces: Spaces, count: int = 2):
         super().__init__(config, spaces, spaces.action_parts, 1, count)
         self.scale = ActionScale(spaces)
 
-    def forward(self, obs: Tensor, action_BK: Tensor) -> Tensor:
-        inputs = torch.cat([self.torso(obs), self.scale.to_unit(action_BK)], dim=1)
+    def forward(self, obs: Tensor, action_BK: Tensor, previous_BP: Tensor | None = None) -> Tensor:
+        features = self.features(obs, previous_BP)
+        inputs = torch.cat([features, self.scale.to_unit(action_BK)], dim=1)
         return self.values(inputs).squeeze(2)
 
 
 class ChoiceCritics(Critics):
     """Maps observations (B, ...) to float32 values of each choice (E, B, A)."""
 
-    def __init__(self, config: NetworkConfig, spaces: Spaces, count: int = 2):
+    def __init__(self, config: Any, spaces: Spaces, count: int = 2):
         super().__init__(config, spaces, 0, spaces.combinations, count)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.values(self.torso(obs))
+    def forward(self, obs: Tensor, previous_BP: Tensor | None = None) -> Tensor:
+        return self.values(self.features(obs, previous_BP))
 
 
 @torch.no_grad()

@@ -46,15 +46,21 @@ class NetworkConfig(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrenceConfig(NetworkConfig):
+class PreviousConfig(NetworkConfig):
+    """The setting of a network that may see more than the observation."""
+
+    previous_inputs: bool = False
+    """The network also sees the previous action and the previous reward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrenceConfig(PreviousConfig):
     """The settings of a network that may remember an episode."""
 
     core: CoreName = "none"
     """A recurrent core remembers the episode beyond the stacked frames."""
     sequence_steps: Steps = 16
     """Gradients flow back through a recurrent core for this many steps."""
-    previous_inputs: bool = False
-    """The network also sees the previous action and the previous reward."""
 
     def validate(self) -> None:
         super().validate()
@@ -87,11 +93,9 @@ class QNetworkConfig(ValueNetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyNetworkConfig(NetworkConfig):
+class PolicyNetworkConfig(PreviousConfig):
     """The further settings of a policy network."""
 
-    previous_inputs: bool = False
-    """The network also sees the previous action and the previous reward."""
     normalize_observations: bool = False
     """Vector observations are scaled by their running mean and deviation."""
 

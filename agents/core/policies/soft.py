@@ -14,6 +14,11 @@ class OffPolicyActor(ClonePolicy):
     A discrete action is the number of a combination of parts, as the critics count them.
     """
 
+    def _parts(self, remembered_N: np.ndarray) -> np.ndarray:
+        if self.spaces.continuous:
+            return super()._parts(remembered_N)
+        return remembered_N.reshape(-1, 1)
+
     def _playable(self, action_NK: torch.Tensor) -> np.ndarray:
         if self.spaces.continuous:
             return super()._playable(action_NK)

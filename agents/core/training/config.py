@@ -15,7 +15,12 @@ from tyro.conf import Fixed
 
 from agents.core.data.settings import BaselineConfig, ReplayConfig
 from agents.core.math.schedules import ALLOWED, Linear, constant
-from agents.core.nets.settings import ActorCriticConfig, NetworkConfig, QNetworkConfig
+from agents.core.nets.settings import (
+    ActorCriticConfig,
+    NetworkConfig,
+    PreviousConfig,
+    QNetworkConfig,
+)
 from agents.core.optimize.settings import OptimizerConfig
 from agents.core.runs import earlier_names
 from agents.core.runs.run import Run
@@ -225,7 +230,7 @@ class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicyActorConfig(MinibatchConfig):
+class OffPolicyActorConfig(PreviousConfig, MinibatchConfig):
     """The settings of every algorithm that learns an actor and critics from a replay."""
 
     title: ClassVar[str] = "Learning"
