@@ -83,6 +83,10 @@ TINY = {
         *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
+    "td3": [
+        *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
+        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+    ],
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
 
@@ -112,7 +116,12 @@ BF16 = {
 Images of Catch are small, so that a CPU that emulates bf16 is quick too.
 """
 
-ALGORITHMS = sorted(TINY)
+CONTINUOUS = ("td3",)
+"""Algorithms for continuous actions alone; their own files test them."""
+
+ALGORITHMS = sorted({*TINY} - {*CONTINUOUS})
+"""All other algorithms and variants."""
+
 OFF_POLICY = ("c51", "dqn", "iqn", "qr_dqn", "sac")
 """Algorithms that learn from a replay."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SIBLINGS, run_tiny
+from conftest import CONTINUOUS, SIBLINGS, run_tiny
 from support.refusals import error_line
 
 from agents.core.math import losses
@@ -312,6 +312,10 @@ PROFILED = {
         "--learning-starts-steps 32 --num-envs 2 --batch-size 16 --samples-per-step 16",
         ON_POLICY | {"priorities", "target copies"},
     ),
+    "td3": (
+        "--learning-starts-steps 32 --num-envs 2 --batch-size 16 --samples-per-step 16",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "a2c": ("--num-envs 4", ON_POLICY),
     "reinforce": ("--num-envs 4 --horizon-steps 8", ON_POLICY),
     "bc": ("--batch-size 16 --validate-every-steps 64", LEARNING | {"validation"}),
@@ -335,7 +339,8 @@ def test_a_profile_finds_all_phases_of_an_algorithm(
     algo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options, expected = PROFILED[algo]
-    config = settings(algo, "CartPole-v1", [*options.split(), "--device", "cpu"])
+    env_id = "Pendulum-v1" if algo in CONTINUOUS else "CartPole-v1"
+    config = settings(algo, env_id, [*options.split(), "--device", "cpu"])
     trace = tmp_path / "trace.json"
     arguments = profile.Arguments(algo=algo, steps=256, operator_steps=64, trace=trace)
     result = profile.measure(arguments, config)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_tiny
+from conftest import CONTINUOUS, run_tiny
 
 from agents import evaluate
 from agents.core.math.schedules import Linear
@@ -88,6 +88,16 @@ VALUES = [
     (["--munchausen", "2"], "--munchausen 2.0: must be between 0 and 1"),
     (["--noise-deviation", "0"], "--noise-deviation 0.0: must be above 0"),
     (["--env", "Pendulum-v1"], "needs discrete actions"),
+]
+
+CRITICS = [
+    GAMMA,
+    (["--target-share", "0"], "--target-share 0.0: must be above 0"),
+    (["--target-share", "2"], "--target-share 2.0: must be between 0 and 1"),
+    (["--target-every-updates", "0"], "--target-every-updates 0: must be at least 1"),
+    (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
+    (["--n-step", "0"], "--n-step 0: must be at least 1"),
+    (["--core", "lstm"], "--core: {} has no such setting"),
 ]
 
 BAD_VALUES = {
@@ -169,18 +179,35 @@ BAD_VALUES = {
     ],
     "reinforce": POLICIES,
     "sac": [
-        GAMMA,
+        *CRITICS,
         (["--alpha", "0"], "--alpha 0.0: must be above 0"),
         (["--entropy-share", "1.5"], "--entropy-share 1.5: must be between 0 and 1"),
-        (["--target-share", "0"], "--target-share 0.0: must be above 0"),
-        (["--target-share", "2"], "--target-share 2.0: must be between 0 and 1"),
-        (["--target-every-updates", "0"], "--target-every-updates 0: must be at least 1"),
-        (["--eval-temperature", "-1"], "--eval-temperature -1.0: must be at least 0"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
-        (["--core", "lstm"], "--core: {} has no such setting"),
+    ],
+    "td3": [
+        *CRITICS,
+        (["--exploration-noise", "0"], "--exploration-noise 0.0: must be above 0"),
+        (["--target-noise", "-1"], "--target-noise -1.0: must be at least 0"),
+        (["--target-noise-clip", "-1"], "--target-noise-clip -1.0: must be at least 0"),
+        (["--env", "CartPole-v1"], "this agent needs continuous actions: use sac or ppo"),
+        (["--env", "Pong"], "this agent needs continuous actions: use sac or ppo"),
     ],
 }
-EACH = [(algo, *bad) for algo, values in BAD_VALUES.items() for bad in [*EVERYONE, *values]]
+
+
+def fitting(algo: str, bad: tuple[list[str], str]) -> tuple[list[str], str]:
+    """The words with an environment and a preset that the algorithm has, and the message."""
+    words, message = bad
+    if algo not in CONTINUOUS or bad in BAD_VALUES[algo]:
+        return bad
+    other = {"CartPole-v1": "Pendulum-v1", "atarri": "controll"}
+    return [other.get(word, word) for word in words], message.replace("'atari'", "'control'")
+
+
+EACH = [
+    (algo, *fitting(algo, bad))
+    for algo, values in BAD_VALUES.items()
+    for bad in [*EVERYONE, *values]
+]
 
 
 @pytest.mark.parametrize(("algo", "args", "message"), EACH)
@@ -272,7 +299,7 @@ def test_cuda_without_a_gpu_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "no CUDA device" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("algo", algorithms())
+@pytest.mark.parametrize("algo", sorted({*algorithms()} - {*CONTINUOUS}))
 def test_each_scale_has_its_preset(algo: str) -> None:
     module = algorithm(algo)
     on_gpu = "atari-gpu" if "atari-gpu" in module.PRESETS else "atari"

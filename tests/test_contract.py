@@ -11,6 +11,7 @@ import torch
 from conftest import (
     ALGORITHMS,
     BF16,
+    CONTINUOUS,
     KINDS,
     TINY,
     each_in_bf16,
@@ -32,7 +33,7 @@ ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
 
 @pytest.mark.fast
 def test_every_algorithm_is_under_contract() -> None:
-    assert algorithms() == sorted({module_of(algo) for algo in ALGORITHMS})
+    assert algorithms() == sorted({module_of(algo) for algo in [*ALGORITHMS, *CONTINUOUS]})
 
 
 @pytest.mark.fast

@@ -133,6 +133,7 @@ OWN = {
     "pqn": "q_lambda",
     "qr_dqn": "num_quantiles",
     "sac": "alpha",
+    "td3": "target_noise",
 }
 """A setting that no other algorithm shares a part with; REINFORCE has none."""
 

@@ -19,6 +19,8 @@ PQN = ("--epsilon", "1..0.01@0..4000", "--horizon-steps", "16", "--sequence-step
 SAC = ("--batch-size", "64", "--samples-per-step", "32", "--learning-rate", "3e-3", "--hidden",
     "64", "--gamma", "0.5", "--target-share", "0.05", "--alpha", "0.1",
     "--entropy-share", "0.1")  # fmt: skip
+TD3 = ("--batch-size", "64", "--samples-per-step", "32", "--learning-rate", "3e-3", "--hidden",
+    "64", "--gamma", "0.5", "--target-share", "0.05")  # fmt: skip
 STEP = ("--horizon-steps", "16", "--learning-rate", "5e-3", "--hidden", "64")
 
 
@@ -69,6 +71,7 @@ LEARNS = [
     ("sac", "toy/Target-v0", 1_200, SAC, 9.0),
     pytest.param("sac", "toy/Identity-v0", 2_500, SAC, 9.8, marks=pytest.mark.slow),
     pytest.param("sac", "toy/Pair-v0", 4_000, SAC, 9.0, marks=pytest.mark.slow),
+    ("td3", "toy/Target-v0", 1_200, TD3, 9.0),
     ("reinforce", "toy/Identity-v0", 20_000, STEP, 9.8),
     ("a2c", "toy/Identity-v0", 12_000, STEP, 9.8),
     ("ppo", "toy/Identity-v0", 8_000, STEP, 9.8),
@@ -142,6 +145,7 @@ CONTROL = [
     ("iqn", "toy/CartPolePositions-v0", POSITIONS, 475),
     ("sac", "CartPole-v1", (), 475),
     ("sac", "Pendulum-v1", ("--preset", "continuous"), -250),
+    ("td3", "Pendulum-v1", (), -250),
 ]  # fmt: skip
 
 

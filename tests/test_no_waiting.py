@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OFF_POLICY, TINY, module_of, siblings_are_slow
+from conftest import ALGORITHMS, OFF_POLICY, TINY, module_of, siblings_are_slow
 from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,7 +27,7 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import PolicyInputs, Step
 
 ENVS = 8
-ALGORITHMS = sorted(set(TINY) - {"bc"})
+ONLINE = [algo for algo in ALGORITHMS if algo != "bc"]
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -105,7 +105,7 @@ def life(learning: Any, steps: int) -> dict[str, Tensor]:
     return learned
 
 
-@pytest.mark.parametrize("algo", siblings_are_slow(ALGORITHMS))
+@pytest.mark.parametrize("algo", siblings_are_slow(ONLINE))
 def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
@@ -151,7 +151,7 @@ def test_of_each_environment_one_frame_travels_a_step(
 
 
 @CUDA
-@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("algo", ONLINE)
 def test_on_a_gpu_only_the_actions_are_waited_for(
     algo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ FAST = {
     "spectral",
     "squashed",
     "tapes",
+    "td3",
     "tiers",
     "torsos",
     "toys",

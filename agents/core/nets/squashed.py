@@ -50,6 +50,11 @@ class ActionScale(nn.Module):
         """Converts actions in [-1, 1] to the Box."""
         return torch.addcmul(self.center, self.radius, unit)
 
+    def uniform(self, normal: Tensor) -> Tensor:
+        """Uniform actions of the Box from normal numbers (..., K)."""
+        # The distribution function of a number is uniform.
+        return self.to_box(torch.erf(normal * math.sqrt(0.5)))
+
     def to_unit(self, action: Tensor) -> Tensor:
         """Converts actions of the Box to [-1, 1]."""
         return (action - self.center) / self.radius
@@ -96,8 +101,7 @@ class SquashedGaussian:
         """
         normal = rng.normal(self.mean.shape[-1]).to(self.mean.device, non_blocking=True)
         if math.isinf(temperature):
-            # The distribution function of a number is uniform.
-            return self.scale.to_box(torch.erf(normal * math.sqrt(0.5)))
+            return self.scale.uniform(normal)
         u = self.mean + math.sqrt(temperature) * self.log_std.exp() * normal
         return self.scale.to_box(torch.tanh(u))
 

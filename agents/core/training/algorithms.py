@@ -43,6 +43,7 @@ BUILT_IN = {
     "qr_dqn": Listed("agents.qr_dqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
     "sac": Listed("agents.sac", "soft actor-critic, for continuous and discrete actions"),
+    "td3": Listed("agents.td3", "twin delayed deep deterministic policy gradient"),
 }
 
 

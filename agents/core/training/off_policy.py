@@ -72,8 +72,8 @@ class ReplayAlgorithm(OnlineAlgorithm):
         """Takes an update on a minibatch."""
 
     @abstractmethod
-    def renew(self) -> None:
-        """Brings the target up to date, in place."""
+    def renew(self) -> dict[str, Tensor]:
+        """Brings the target up to date, in place; returns metrics of what it learned, if any."""
 
     def observe(self, step: Step) -> None:
         self.replay.add(step)
@@ -97,7 +97,7 @@ class ReplayAlgorithm(OnlineAlgorithm):
             self.updates += count
             self.updates_due -= count
             if self.updates % self.renew_every_updates == 0:
-                self.renew()
+                metrics = {**metrics, **self.renew()}
         return metrics
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
@@ -217,8 +217,9 @@ class OffPolicyAlgorithm(ReplayAlgorithm):
     def improve(self, batch: Any) -> Update:
         return self.learner.update(self.loss, batch)
 
-    def renew(self) -> None:
+    def renew(self) -> dict[str, Tensor]:
         copy_weights(self.policy.network, self.target)
+        return {}
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
         (uniform_UB,) = super().draw(count)

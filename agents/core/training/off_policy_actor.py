@@ -38,9 +38,13 @@ class NoisyBatch(Batch):
 
 
 class OffPolicyActorCritic(ReplayAlgorithm):
-    """Trains the parts "policy" and "critic"; a target copy of the critics follows slowly.
+    """Trains the parts "policy" and "critic"; target copies follow slowly.
 
-    Every `target_every_updates` updates, the copy moves toward the critics by `target_share`.
+    Every `target_every_updates` updates, the copies move toward their originals by `target_share`.
+
+    Args:
+        critic: the critics, which the policy's weights do not hold.
+        leading: the networks that target copies follow; by default the critics.
 
     Attributes:
         actor: the policy's network, which maps observations to a distribution.
@@ -49,10 +53,13 @@ class OffPolicyActorCritic(ReplayAlgorithm):
 
     target: Any
 
-    def __init__(self, config: Any, policy: Policy, critic: nn.Module):
+    def __init__(
+        self, config: Any, policy: Policy, critic: nn.Module, leading: nn.Module | None = None
+    ):
         critic = critic.to(policy.device)
         see_alike(policy.network, critic)
-        super().__init__(config, policy, frozen_copy(critic), config.target_every_updates)
+        self.leading = leading or critic
+        super().__init__(config, policy, frozen_copy(self.leading), config.target_every_updates)
         self.actor: Any = policy.network
         self.critic: Any = critic
         self.learner.parts["critic"] = Part(critic, config, in_policy=False)
@@ -62,9 +69,10 @@ class OffPolicyActorCritic(ReplayAlgorithm):
         """The temperature 1; infinite, for uniform actions, until learning starts."""
         return 1.0 if step >= self.config.learning_starts_steps else float("inf")
 
-    def renew(self) -> None:
+    def renew(self) -> dict[str, Tensor]:
         target = list(self.target.parameters())
-        move_toward(target, list(self.critic.parameters()), self.config.target_share)
+        move_toward(target, list(self.leading.parameters()), self.config.target_share)
+        return {}
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
         spaces = self.policy.spaces

@@ -104,6 +104,11 @@ class Spaces:
         if not self.num_actions:
             raise UserError(f"{self.about}; this agent needs Discrete")
 
+    def require_continuous(self) -> None:
+        """Raises a UserError unless the action space is a Box."""
+        if not self.continuous:
+            raise UserError(f"{self.about}; this agent needs continuous actions: use sac or ppo")
+
     def require_few_combinations(self) -> None:
         """Raises a UserError unless each combination of an action's parts can have a value."""
         if self.continuous:
