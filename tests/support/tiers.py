@@ -15,6 +15,7 @@ TIERS = ("fast", "full", "slow")
 FAST = {
     "acting",
     "architecture",
+    "averages",
     "benchmark_results",
     "building",
     "card",
