@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import run_tiny
+from support.actor_critics import copy_critics, copy_layer, require_an_exact_resume, slow_q
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.distributions import Normal
@@ -21,7 +22,6 @@ from agents.core.math import soft_actor_critic as losses
 from agents.core.math import targets
 from agents.core.policies.soft import OffPolicyActor
 from agents.core.training.demonstrator import demonstrator, load_policy
-from agents.core.training.launch import train
 from agents.core.training.off_policy_actor import NoisyBatch
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
@@ -102,10 +102,6 @@ def slow_density(learning: Any, obs: Tensor, normal: Tensor) -> tuple[Tensor, Te
     unit = torch.tanh(u)
     log_prob = Normal(mean, deviation).log_prob(u) - torch.log(1 - unit**2)
     return unit, log_prob.sum()
-
-
-def slow_q(critic: Any, obs: Tensor, unit: Tensor) -> list[Tensor]:
-    return [head(torch.cat([obs, unit]).unsqueeze(0))[0, 0] for head in critic.heads]
 
 
 def slow_losses(learning: Any, batch: NoisyBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -216,22 +212,14 @@ def test_a_state_without_a_legal_action_gives_finite_losses() -> None:
 
 def copy_to_sb3(learning: Any, model: Any) -> None:
     """Copies our weights into Stable-Baselines3's networks."""
-
-    def copy(source: Any, target: Any) -> None:
-        target.weight.data.copy_(source.weight)
-        target.bias.data.copy_(source.bias)
-
     for ours, theirs in zip(learning.actor.hidden, model.actor.latent_pi[::2], strict=True):
-        copy(ours[0], theirs)
+        copy_layer(ours[0], theirs)
     moments = learning.actor.head.moments
     for index, layer in enumerate((model.actor.mu, model.actor.log_std)):
         layer.weight.data.copy_(moments.weight.chunk(2)[index])
         layer.bias.data.copy_(moments.bias.chunk(2)[index])
-    for critic, theirs in ((learning.critic, model.critic), (learning.target, model.critic_target)):
-        for head, q_network in zip(critic.heads, theirs.q_networks, strict=True):
-            layers = (head[0][0], head[1][0], head[2])
-            for ours, layer in zip(layers, q_network[::2], strict=True):
-                copy(ours, layer)
+    copy_critics(learning.critic, model.critic)
+    copy_critics(learning.target, model.critic_target)
     model.log_ent_coef.data.copy_(learning.log_alpha.detach())
 
 
@@ -344,24 +332,7 @@ CONTINUOUS = ("--env", "toy/Target-v0", "--log-every-steps", "80")
 
 
 def test_a_continuous_run_goes_on_exactly(tmp_path: Path) -> None:
-    whole = run_tiny(tmp_path, "sac", *CONTINUOUS, "--total-steps", "400")
-    half = run_tiny(tmp_path, "sac", *CONTINUOUS, "--total-steps", "200")
-    assert train("sac", ["--resume", str(half.path), "--total-steps", "400"]) == 0
-    first, first_state, _ = whole.restore()
-    second, second_state, _ = half.restore()
-    assert first == second == 400
-    for name in ("learner", "target", "drawn_actions"):
-        compare(first_state["agent"][name], second_state["agent"][name])
-    compare(whole.weights("last")[0], half.weights("last")[0])
-
-
-def compare(first: Any, second: Any) -> None:
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            compare(first[name], second[name])
-    else:
-        assert torch.equal(torch.as_tensor(first), torch.as_tensor(second))
+    require_an_exact_resume(tmp_path, "sac", *CONTINUOUS)
 
 
 def test_parts_of_an_action_are_chosen_together(tmp_path: Path) -> None:

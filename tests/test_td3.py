@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import read_metrics, run_tiny
+from support.actor_critics import copy_critics, copy_layer, require_an_exact_resume, slow_q
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.distributions import Normal
@@ -20,7 +21,6 @@ from agents import evaluate, td3
 from agents.core.nets.deterministic import NoisyAction
 from agents.core.nets.squashed import ActionScale
 from agents.core.training.demonstrator import demonstrator, load_policy
-from agents.core.training.launch import train
 from agents.core.training.off_policy_actor import NoisyBatch, OffPolicyActorCritic
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
@@ -89,10 +89,6 @@ def slow_unit(actor: Any, obs: Tensor) -> Tensor:
     return torch.tanh(actor.head.unit(actor.hidden(obs.unsqueeze(0))))[0]
 
 
-def slow_q(critic: Any, obs: Tensor, unit: Tensor) -> list[Tensor]:
-    return [head(torch.cat([obs, unit]).unsqueeze(0))[0, 0] for head in critic.heads]
-
-
 def slow_losses(learning: Any, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
     """The losses of critics and policy, one transition at a time."""
     critic_loss = policy_loss = torch.zeros(())
@@ -129,26 +125,15 @@ def test_losses_and_gradients_equal_a_second_formulation() -> None:
 
 def copy_to_sb3(learning: Any, model: Any) -> None:
     """Copies our weights into Stable-Baselines3's networks."""
-
-    def copy(source: Any, target: Any) -> None:
-        target.weight.data.copy_(source.weight)
-        target.bias.data.copy_(source.bias)
-
     for ours, theirs in (
         (learning.actor, model.actor),
         (learning.target["actor"], model.actor_target),
     ):
         layers = (ours.hidden[0][0], ours.hidden[1][0], ours.head.unit)
         for layer, their in zip(layers, theirs.mu[::2], strict=True):
-            copy(layer, their)
-    for critic, theirs in (
-        (learning.critic, model.critic),
-        (learning.target["critic"], model.critic_target),
-    ):
-        for head, q_network in zip(critic.heads, theirs.q_networks, strict=True):
-            layers = (head[0][0], head[1][0], head[2])
-            for ours, layer in zip(layers, q_network[::2], strict=True):
-                copy(ours, layer)
+            copy_layer(layer, their)
+    copy_critics(learning.critic, model.critic)
+    copy_critics(learning.target["critic"], model.critic_target)
 
 
 def test_stable_baselines_has_the_same_losses_and_takes_the_same_steps(
@@ -186,16 +171,15 @@ def test_stable_baselines_has_the_same_losses_and_takes_the_same_steps(
         model.train(1, BATCH)
         metrics = learning.improve(batch).metrics
         theirs = model.logger.name_to_value
-        close = {"abs": 1e-5, "rel": 1e-5}
         assert metrics["losses/critic_loss"].item() == pytest.approx(
-            theirs["train/critic_loss"], **close
+            theirs["train/critic_loss"], abs=1e-5, rel=1e-5
         )
         if update % SMALL.target_every_updates == 0:
             # Theirs improves the policy on the critics' batch.
             metrics = learning.learner.update(learning.actor_loss, batch, ("policy",)).metrics
             OffPolicyActorCritic.renew(learning)
             assert metrics["losses/actor_loss"].item() == pytest.approx(
-                theirs["train/actor_loss"], **close
+                theirs["train/actor_loss"], abs=1e-5, rel=1e-5
             )
     for ours, theirs in (
         (learning.actor.head.unit, model.actor.mu[4]),
@@ -228,25 +212,7 @@ def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_goes_on_exactly(tmp_path: Path, precision: str) -> None:
-    settings = (*CONTINUOUS, "--precision", precision)
-    whole = run_tiny(tmp_path, "td3", *settings, "--total-steps", "400")
-    half = run_tiny(tmp_path, "td3", *settings, "--total-steps", "200")
-    assert train("td3", ["--resume", str(half.path), "--total-steps", "400"]) == 0
-    first, first_state, _ = whole.restore()
-    second, second_state, _ = half.restore()
-    assert first == second == 400
-    for name in ("learner", "target", "drawn_actions"):
-        compare(first_state["agent"][name], second_state["agent"][name])
-    compare(whole.weights("last")[0], half.weights("last")[0])
-
-
-def compare(first: Any, second: Any) -> None:
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for name in first:
-            compare(first[name], second[name])
-    else:
-        assert torch.equal(torch.as_tensor(first), torch.as_tensor(second))
+    require_an_exact_resume(tmp_path, "td3", *CONTINUOUS, "--precision", precision)
 
 
 def test_a_policy_is_evaluated_and_recorded(tmp_path: Path) -> None:
