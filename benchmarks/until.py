@@ -21,10 +21,12 @@ from typing import Any
 
 from agents.core.runs.run import Run
 from agents.core.system.device import tune_process
-from agents.core.training import launch
+from agents.core.training import arguments as command_lines
+from agents.core.training import config, launch
 from agents.core.training.algorithms import algorithm
 from agents.core.training.callbacks import Callback, Callbacks, Training
-from agents.core.training.config import require
+from agents.core.training.config import flag, require
+from agents.core.types.settings import names
 from agents.evaluate import Arguments as Scoring
 from agents.evaluate import score
 from benchmarks.machine import compact_json
@@ -76,14 +78,31 @@ def evaluated(run: Run, step: int) -> bool:
     return any(each["step"] >= step and "eval/return_mean" in each for each in records(run))
 
 
+def require_same_settings(algo: str, run: Run, words: list[str]) -> None:
+    """Raises a UserError if a run has other settings than a command line now gives.
+
+    A preset may have changed since the run.
+    """
+    module = algorithm(algo)
+    asked = command_lines.parse(module, words).config
+    saved = config.of_run(module.Config, run)
+    for name in names(module.Config):
+        had, wanted = getattr(saved, name), getattr(asked, name)
+        if name != "runs_dir" and had != wanted:
+            raise UserError(
+                f"{run.path} has {flag(name)} {had}, and now it is {wanted}: remove the folder"
+            )
+
+
 def train(arguments: Arguments, settings: list[str]) -> Run:
     """Trains to the step, from the newest checkpoint; exits with 128 + n after signal n."""
     run = run_in(arguments.folder)
-    # A checkpoint comes before its evaluation, so the step of a checkpoint would not do.
-    if run is not None and evaluated(run, arguments.step):
-        return run
     words = ["--runs-dir", str(arguments.folder), "--final-eval-episodes", "0", *settings]
     if run is not None:
+        require_same_settings(arguments.algo, run, words)
+        # A checkpoint comes before its evaluation, so the step of a checkpoint would not do.
+        if evaluated(run, arguments.step):
+            return run
         words = ["--resume", str(run.path)]
     trained = launch.train_run(arguments.algo, words, Callbacks((Until(arguments.step),)))
     if trained.code:

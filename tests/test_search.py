@@ -257,9 +257,9 @@ RUN = [*TINY["ppo"], *QUIET, "--env", "CartPole-v1", "--seed", "5", "--eval-epis
 RUN += ["--total-steps", "1024", "--eval-every-steps", "512"]
 
 
-def trained_to(folder: Path, step: int) -> dict:
+def trained_to(folder: Path, step: int, *more: str) -> dict:
     options = ["--algo", "ppo", "--folder", str(folder), "--step", str(step), "--games", "3"]
-    until.main([*options, "--", *RUN])
+    until.main([*options, "--", *RUN, *more])
     return json.loads(until.result_file(folder, step).read_text())
 
 
@@ -285,6 +285,18 @@ def test_a_run_that_stops_at_a_rung_goes_on_as_if_it_had_not(tmp_path: Path) -> 
     assert stopped is not None and unstopped is not None
     weights = stopped.weights("last")[0]
     assert all(weights[name].equal(each) for name, each in unstopped.weights("last")[0].items())
+
+
+def test_a_run_with_other_settings_is_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained_to(tmp_path, 512)
+    run = until.run_in(tmp_path)
+    assert run is not None
+    for step in (512, 1024):
+        line = error_line(lambda at=step: trained_to(tmp_path, at, "--epochs", "3"), capsys)
+        assert line.startswith(f"{run.path} has --epochs 6, and now it is 3: remove the folder")
+    assert not until.evaluated(run, 1024)
 
 
 def test_an_evaluation_that_was_missed_is_made_up_for(
