@@ -9,9 +9,10 @@ Mnih et al. 2015, Human-level control through deep RL, https://doi.org/10.1038/n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from agents.core.math import losses
 from agents.core.math.schedules import Linear, constant
@@ -21,7 +22,7 @@ from agents.core.optimize.learner import LossOutput
 from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
 from agents.core.system.compute import Compute
 from agents.core.training import presets
-from agents.core.training.config import SoftValueConfig
+from agents.core.training.config import SoftValueConfig, require
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Transitions
@@ -33,10 +34,25 @@ class Config(SoftValueConfig):
     title = "DQN"
     action_gap: float = 0.0  # Advantage learning has this α (https://arxiv.org/abs/1512.04860).
     loss: Literal["huber", "squared"] = "huber"  # Huber at 1 is the paper's error clipping.
+    traces: Literal["none", "retrace", "peng"] = "none"
+    """Returns of sequences mix all lengths (https://arxiv.org/abs/1606.02647)."""
+    trace_lambda: float = 0.95  # Each step makes a return's weight smaller by this factor, λ.
+
+    @property
+    def draws_sequences(self) -> bool:
+        return super().draws_sequences or self.traces != "none"
 
     def validate(self) -> None:
         super().validate()
-        self.within_unit("action_gap")
+        self.within_unit("action_gap", "trace_lambda")
+        if self.traces == "none":
+            return
+        for name, value in (("munchausen", 0.0), ("rescale_values", False)):
+            mine = getattr(self, name)
+            require(mine == value, name, mine, f"{value} with --traces {self.traces}")
+        one = self.n_step == constant(1)
+        require(one, "n_step", self.n_step, f"1 with --traces {self.traces}")
+        self.at_least(2, "sequence_steps")
 
 
 TRAINER = "online"
@@ -113,8 +129,7 @@ class DQN:
     def loss(self, batch: Transitions) -> LossOutput:
         config = self.config
         with torch.no_grad():
-            q_next_BA = self.target(batch.next_inputs)
-            target_B = self.bootstrap.targets(batch, q_next_BA, q_next_BA)
+            target_B = self.targets(batch)
         q_BA = self.network(batch.inputs)
         td_error_B = losses.td_error(
             q_BA, batch.action_B, target_B, config.action_gap, batch.legal_BA
@@ -126,6 +141,13 @@ class DQN:
             "losses/td_error": td_error_B.abs(),
         }
         return LossOutput(loss_B, metrics, priority_B=td_error_B.abs())
+
+    def targets(self, batch: Any) -> Tensor:
+        """The targets (B,): returns of n steps, or of all lengths with traces."""
+        q_next_BA = self.target(batch.next_inputs)
+        if self.config.traces == "none":
+            return self.bootstrap.targets(batch, q_next_BA, q_next_BA)
+        return self.bootstrap.traced(batch, q_next_BA)
 
 
 if __name__ == "__main__":

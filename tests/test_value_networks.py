@@ -145,6 +145,7 @@ def sequence_batch(network: QNetwork, rows: int = 5, steps: int = 3) -> Sequence
         discount_BT=0.9 * (uniform(rows, steps) < 0.8),
         next_time_BT=2 + torch.arange(steps) + 1 + (uniform(rows, steps) * 2).long(),
         weight_BT=uniform(rows, steps),
+        ended_BT=uniform(rows, steps) < 0.2,
         slot_B=torch.arange(rows),
         burn_in=2,
         previous_BLP=uniform(rows, length, network.previous.width),

@@ -63,6 +63,7 @@ FAST = {
     "tiers",
     "torsos",
     "toys",
+    "traces",
     "value_agents",
     "value_networks",
     "words",

@@ -55,6 +55,11 @@ class Layout:
     burn_in_steps: int = 0
 
     @property
+    def in_sequences(self) -> bool:
+        """Whether a draw is a sequence, also if that has one step."""
+        return self.sequence_steps > 1 or self.memory_size > 0
+
+    @property
     def more_steps(self) -> int:
         """Steps of a draw beyond its first."""
         return self.burn_in_steps + self.sequence_steps - 1
@@ -289,6 +294,8 @@ class Replay:
 
     def memory(self, slot_B: Tensor) -> Tensor:
         """The policy's memories (B, S) before the steps at slots where a draw may begin."""
+        if not self.layout.memory_size:
+            return torch.empty(len(slot_B), 0, device=self.device)
         return self.fields["memory"][slot_B // self.layout.stride]
 
     def _may_begin(self, slot: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ class SequenceSampler:
             reward_BT=reward_N.view_as(slot_BT),
             discount_BT=discount_N.view_as(slot_BT),
             next_time_BT=self._learned_T + steps_N.view_as(slot_BT),
+            ended_BT=fields["ended"][slot_BT],
             weight_BT=weight_BT * replay.importance(slot_B).unsqueeze(1),
             slot_B=slot_B,
             burn_in=self.burn_in,

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from agents.core.math import losses, munchausen, targets
-from agents.core.types.batches import Transitions
+from agents.core.types.batches import SequenceBatch, Transitions
 
 
 class Bootstrap:
@@ -47,6 +47,25 @@ class Bootstrap:
         return targets.bootstrapped(
             reward_B, batch.discount_B, next_value, config.rescale_values
         ).detach()
+
+    def traced(self, batch: SequenceBatch, q_next_NA: Tensor) -> Tensor:
+        """The targets (N,) of sequences, which mix returns of all lengths.
+
+        Args:
+            q_next_NA: the target network's values in each step's s'.
+        """
+        shape = batch.action_BT.shape
+        next_action_N = self.next_action(batch, q_next_NA)
+        return targets.traced(
+            batch.reward_BT,
+            batch.discount_BT,
+            q_next_NA.unflatten(0, shape),
+            next_action_N.view(shape),
+            batch.action_BT,
+            batch.ended_BT,
+            self.config.trace_lambda,
+            corrects=self.config.traces == "retrace",
+        ).flatten()
 
     def next_action(self, batch: Transitions, q_next_BA: Tensor) -> Tensor:
         """The action (B,) in s' for the target."""

@@ -172,6 +172,11 @@ class MinibatchConfig(CollectConfig, OverlapConfig, ReplayConfig, BaseConfig):
     learning_starts_steps: Steps = 4_000
     """The first update comes after this many steps."""
 
+    @property
+    def draws_sequences(self) -> bool:
+        """Whether minibatches hold sequences of `sequence_steps` steps."""
+        return False
+
     def validate(self) -> None:
         super().validate()
         self.above_zero("samples_per_step")
@@ -218,13 +223,17 @@ class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
     burn_in_steps: Steps = 0
     """These many steps before a sequence only warm up a core (R2D2)."""
 
+    @property
+    def draws_sequences(self) -> bool:
+        return self.core != "none"
+
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "target_every_updates")
         self.at_least(0, "burn_in_steps")
-        if self.core != "none":
+        if self.draws_sequences:
             self.multiple_of("sequence_steps", "batch_size")
-        else:
+        if self.core == "none":
             steps = self.burn_in_steps
             require(steps == 0, "burn_in_steps", steps, "0 without --core lstm or --core gru")
 

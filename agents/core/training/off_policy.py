@@ -223,7 +223,7 @@ class OffPolicyAlgorithm(ReplayAlgorithm):
 
     def draw(self, count: int) -> tuple[Tensor, ...]:
         (uniform_UB,) = super().draw(count)
-        steps = (self.replay.layout.sequence_steps,) if self.policy.memory_size else ()
+        steps = (self.replay.layout.sequence_steps,) if self.replay.layout.in_sequences else ()
         return uniform_UB, *self.noise.draw(*uniform_UB.shape, *steps)
 
     def minibatch(self, *random: Tensor) -> Any:
@@ -241,11 +241,11 @@ class OffPolicyAlgorithm(ReplayAlgorithm):
 
 def layout_of(config: Any, policy: Policy) -> Layout:
     """What the replay of a policy stores, and how long its draws are."""
-    if not policy.memory_size:
+    if not config.draws_sequences:
         return Layout(policy.previous)
     return Layout(policy.previous, policy.memory_size, config.sequence_steps, config.burn_in_steps)
 
 
 def default_sampler(replay: Replay) -> Sampler:
-    """The replay itself, or its sequences if it stores memories."""
-    return SequenceSampler(replay) if replay.layout.memory_size else replay
+    """The replay itself, or its sequences."""
+    return SequenceSampler(replay) if replay.layout.in_sequences else replay

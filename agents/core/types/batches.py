@@ -143,6 +143,7 @@ class SequenceBatch:
         action_BT, reward_BT, discount_BT: as in `Batch`, for each of the T steps.
         next_time_BT: index in 0 to L - 1 of the step s' in which a return bootstraps.
         weight_BT: importance of each step's loss; 0 without an action.
+        ended_BT: bool, the return ends with the step's last reward, or the episode does.
         slot_B: position of each sequence's first step in its replay.
         burn_in: number of steps before the T steps, which only warm up the memory.
         previous_BLP: previous actions and rewards; None if the network does not see them.
@@ -159,6 +160,7 @@ class SequenceBatch:
     discount_BT: Tensor
     next_time_BT: Tensor
     weight_BT: Tensor
+    ended_BT: Tensor
     slot_B: Tensor
     burn_in: int = 0
     previous_BLP: Tensor | None = None
