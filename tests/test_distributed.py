@@ -57,10 +57,22 @@ def assert_close(ours: Run, theirs: Run) -> None:
         torch.testing.assert_close(weight, other_weights[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
-def test_two_ranks_agree_with_one_process(tmp_path: Path, algo: str) -> None:
-    args = ("--env", "CartPole-v1", "--total-steps", "512", "--normalize-observations")
-    args = (*args, "--normalize-rewards", "--target-kl", "0.01")
+OF_PPO = ("--normalize-observations", "--normalize-rewards", "--target-kl", "0.01")
+
+
+@pytest.mark.parametrize(
+    ("algo", "flags"),
+    [
+        ("ppo", OF_PPO),
+        ("ppo-lstm", OF_PPO),
+        pytest.param("pqn", (), marks=pytest.mark.slow),
+        pytest.param("pqn-lstm", (), marks=pytest.mark.slow),
+    ],
+)
+def test_two_ranks_agree_with_one_process(
+    tmp_path: Path, algo: str, flags: tuple[str, ...]
+) -> None:
+    args = ("--env", "CartPole-v1", "--total-steps", "512", *flags)
     args = (*args, "--eval-every-steps", "128", "--eval-episodes", "1")
     two = finish(start(algo, tmp_path / "two", *args), tmp_path / "two")
     assert_close(run_tiny(tmp_path / "one", algo, *args), two)
