@@ -31,9 +31,17 @@ settings.load_profile("joystick")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="joystick-cache-")
 
 
+LONG_FILES = {
+    *("test_contract", "test_learning", "test_benchmarks", "test_distributed", "test_resume"),
+    *("test_lifecycle", "test_examples", "test_report_page", "test_joystick", "test_capture"),
+}
+"""Files of over half a minute. They come first, so that no process waits for one at the end."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test with its tier, so that `-m fast` finds it."""
+    """Orders the files, and marks every test with its tier, so that `-m fast` finds it."""
+    items.sort(key=lambda item: item.path.stem not in LONG_FILES)
     for item in items:
         markers = {marker.name for marker in item.iter_markers()}
         tier = tier_of(item.path.stem.removeprefix("test_"), markers)

@@ -80,7 +80,7 @@ def test_two_ranks_agree_with_one_process(
     assert rows, "rank 0 logs"
 
 
-@pytest.mark.parametrize("algo", ["ppo", "ppo-lstm"])
+@pytest.mark.parametrize("algo", ["ppo", pytest.param("ppo-lstm", marks=pytest.mark.slow)])
 def test_in_bf16_two_ranks_learn_what_one_process_does(tmp_path: Path, algo: str) -> None:
     """In one rollout, since bf16 has 8 bits: later ones would have other actions."""
     args = ("--env", "CartPole-v1", "--total-steps", "64", "--precision", "bf16")

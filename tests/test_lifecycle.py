@@ -264,6 +264,7 @@ gymnasium.register("Slow-v0", Slow)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_replay_of_a_resumed_run(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     words = training(tmp_path / "runs", "--total-steps", "256", env_id="slow:Slow-v0")

@@ -191,8 +191,17 @@ class Terminal:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others always have a display")
-@pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "ctrl-c"])
-@pytest.mark.parametrize("kind", ["run", "shipped", "zip"])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("run", b"q"),
+        ("shipped", b"\x03"),
+        ("zip", b"q"),
+        pytest.param("run", b"\x03", marks=pytest.mark.slow),
+        pytest.param("shipped", b"q", marks=pytest.mark.slow),
+        pytest.param("zip", b"\x03", marks=pytest.mark.slow),
+    ],
+)
 def test_q_and_ctrl_c_end_it_and_the_terminal_is_as_it_was(kind: str, key: bytes, run: Run) -> None:
     # A game of Catch has 6 steps: at this speed it outlasts the test.
     shown = Terminal(*words_of(kind, run), "--speed", "0.01")
