@@ -111,7 +111,6 @@ def test_evaluation_does_not_disturb_training(tmp_path: Path, algo: str) -> None
     assert all(torch.equal(plain[name], evaluated[name]) for name in plain)
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("algo", siblings_are_slow(ALGORITHMS))
 def test_the_step_size_falls_in_a_line_and_stays(tmp_path: Path, algo: str) -> None:
     schedule = ("--learning-rate", "0.01..0.002@160..480")
