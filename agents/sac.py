@@ -195,8 +195,8 @@ class DiscreteSAC(SAC):
         return losses.expected_soft_value(q_EBA, log_prob_BA, self.alpha)
 
     def taken_values(self, batch: NoisyBatch) -> Tensor:
-        action_EB1 = batch.action_B.view(1, -1, 1).expand(2, -1, 1)
-        return self.critic(batch.obs, batch.previous_BP).gather(2, action_EB1).squeeze(2)
+        q_EBA = self.critic(batch.obs, batch.previous_BP)
+        return targets.taken(q_EBA, batch.action_B.expand(len(q_EBA), -1))
 
     def policy_loss(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
         log_prob_BA = self.log_probs(batch.obs, batch.previous_BP, batch.legal_BA)

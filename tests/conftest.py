@@ -51,6 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Without a last step the learning rate would depend on how far a run is meant to go.
 ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--learning-rate", "1e-3..0@0..100000"]
 
+CRITICS = [
+    *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
+    *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+]
+
 TINY = {
     "a2c": ROLLOUT,
     "bc": ["--batch-size", "8"],
@@ -87,14 +92,8 @@ TINY = {
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
     "reinforce": ROLLOUT,
-    "sac": [
-        *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
-        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
-    ],
-    "td3": [
-        *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
-        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
-    ],
+    "sac": CRITICS,
+    "td3": CRITICS,
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
 

@@ -12,19 +12,24 @@ import numpy as np
 import pytest
 import torch
 from conftest import read_metrics, run_tiny
-from support.actor_critics import copy_critics, copy_layer, require_an_exact_resume, slow_q
+from support.actor_critics import (
+    copy_critics,
+    copy_layer,
+    require_an_exact_resume,
+    require_evaluation_and_recording,
+    samples_of,
+    slow_q,
+)
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.distributions import Normal
 
-from agents import evaluate, td3
+from agents import td3
 from agents.core.nets.deterministic import NoisyAction
 from agents.core.nets.squashed import ActionScale
-from agents.core.training.demonstrator import demonstrator, load_policy
 from agents.core.training.off_policy_actor import NoisyBatch, OffPolicyActorCritic
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
-from demos.recording import record
 
 BATCH = 16
 BOX = Spaces(
@@ -141,7 +146,6 @@ def test_stable_baselines_has_the_same_losses_and_takes_the_same_steps(
 ) -> None:
     """On the same batches, weights and random numbers, for four updates of the critics."""
     sb3 = pytest.importorskip("stable_baselines3")
-    from stable_baselines3.common.buffers import ReplayBufferSamples
     from stable_baselines3.common.logger import configure
 
     torch.manual_seed(3)
@@ -160,13 +164,7 @@ def test_stable_baselines_has_the_same_losses_and_takes_the_same_steps(
     for update in range(1, 5):
         batch = batch_of(4 * torch.rand(BATCH, 1) - 2)
         numbers = iter([batch.next_normal_BK])
-        samples = ReplayBufferSamples(
-            batch.obs,
-            batch.action_B / 2,
-            batch.next_obs,
-            (batch.discount_B == 0).float().unsqueeze(1),
-            batch.reward_B.unsqueeze(1),
-        )
+        samples = samples_of(batch)
         monkeypatch.setattr(model.replay_buffer, "sample", lambda *_, s=samples, **__: s)
         model.train(1, BATCH)
         metrics = learning.improve(batch).metrics
@@ -216,14 +214,4 @@ def test_a_run_goes_on_exactly(tmp_path: Path, precision: str) -> None:
 
 
 def test_a_policy_is_evaluated_and_recorded(tmp_path: Path) -> None:
-    run = run_tiny(tmp_path, "td3", "--env", "toy/Target-v0", "--total-steps", "160")
-    arguments = evaluate.Arguments(run=run.path, episodes=3, checkpoint="last", video=False)
-    first = evaluate.evaluate(arguments)
-    assert first.exploration == 0.0
-    assert first.to_json() == evaluate.evaluate(arguments).to_json()
-    _, spec, _, _ = load_policy(run, "last")
-    player = demonstrator(str(run.path), spec, 0, 1.0)
-    (episode,) = record(spec, player, episodes=1, seed=0, num_envs=1)
-    assert episode.actions.shape == (10, 1)
-    assert np.abs(episode.actions).max() <= 1
-    assert len(np.unique(episode.actions)) > 1
+    require_evaluation_and_recording(tmp_path, "td3", 1.0)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from conftest import run_tiny
 from torch import Tensor
 
+from agents import evaluate
+from agents.core.training.demonstrator import demonstrator, load_policy
 from agents.core.training.launch import train
+from agents.core.training.off_policy_actor import NoisyBatch
+from demos.recording import record
 
 
 def slow_q(critic: Any, obs: Tensor, unit: Tensor) -> list[Tensor]:
@@ -24,11 +29,46 @@ def copy_layer(source: Any, target: Any) -> None:
 
 
 def copy_critics(critic: Any, theirs: Any) -> None:
-    """Copies our critics' weights into those of Stable-Baselines3."""
+    """Copies the weights of our critics into the critics of Stable-Baselines3."""
     for head, q_network in zip(critic.heads, theirs.q_networks, strict=True):
         layers = (head[0][0], head[1][0], head[2])
         for ours, layer in zip(layers, q_network[::2], strict=True):
             copy_layer(ours, layer)
+
+
+def samples_of(batch: NoisyBatch) -> Any:
+    """The batch as Stable-Baselines3's; its actions in [-2, 2] become actions in [-1, 1]."""
+    from stable_baselines3.common.buffers import ReplayBufferSamples
+
+    return ReplayBufferSamples(
+        batch.obs,
+        batch.action_B / 2,
+        batch.next_obs,
+        (batch.discount_B == 0).float().unsqueeze(1),
+        batch.reward_B.unsqueeze(1),
+    )
+
+
+def require_evaluation_and_recording(
+    folder: Path, algo: str, exploration: float | None = None
+) -> None:
+    """A continuous policy is evaluated repeatably, and a demonstration is recorded from it.
+
+    Args:
+        exploration: the temperature of the demonstration; None is the policy's own.
+    """
+    run = run_tiny(folder, algo, "--env", "toy/Target-v0", "--total-steps", "160")
+    arguments = evaluate.Arguments(run=run.path, episodes=3, checkpoint="last", video=False)
+    first = evaluate.evaluate(arguments)
+    assert first.exploration == 0.0
+    assert first.to_json() == evaluate.evaluate(arguments).to_json()
+    _, spec, _, _ = load_policy(run, "last")
+    player = demonstrator(str(run.path), spec, 0, exploration)
+    (episode,) = record(spec, player, episodes=1, seed=0, num_envs=1)
+    assert episode.actions.shape == (10, 1)
+    assert episode.actions.dtype == np.float32
+    assert np.abs(episode.actions).max() <= 1
+    assert len(np.unique(episode.actions)) > 1
 
 
 def require_an_exact_resume(folder: Path, algo: str, *settings: str) -> None:

@@ -14,10 +14,15 @@ from agents.core.math import returns
 from agents.core.math.rescaling import rescale, unscale
 
 
-def taken(values: Tensor, action_B: Tensor) -> Tensor:
-    """Selects one action in each row: (B, A) becomes (B,), and (B, A, J) becomes (B, J)."""
-    index = action_B.view(-1, *[1] * (values.ndim - 1))
-    return values.gather(1, index.expand(-1, 1, *values.shape[2:])).squeeze(1)
+def taken(values: Tensor, action: Tensor) -> Tensor:
+    """Selects one action in each row: (..., A) becomes (...), and (..., A, J) becomes (..., J).
+
+    Args:
+        action: int64, the actions; its shape is the leading dimensions of `values`.
+    """
+    dim = action.ndim
+    index = action.view(*action.shape, *[1] * (values.ndim - dim))
+    return values.gather(dim, index.expand(*action.shape, 1, *values.shape[dim + 1 :])).squeeze(dim)
 
 
 def bootstrapped(
@@ -67,12 +72,12 @@ def traced(
         ended_BT: bool, the step terminates the return or ends the episode.
         corrects: whether the returns are Retrace's.
     """
-    value_BT = q_next_BTA.gather(2, next_action_BT.unsqueeze(2)).squeeze(2)
+    value_BT = taken(q_next_BTA, next_action_BT)
     trace_BT = torch.full_like(value_BT, trace_lambda)
     before_BT = value_BT[:, :-1]
     if corrects:
         later_BT = action_BT[:, 1:]
-        before_BT = q_next_BTA[:, :-1].gather(2, later_BT.unsqueeze(2)).squeeze(2)
+        before_BT = taken(q_next_BTA[:, :-1], later_BT)
         greedy_BT = later_BT == next_action_BT[:, :-1]
         trace_BT = functional.pad(trace_lambda * greedy_BT.to(value_BT.dtype), (1, 0))
     taken_BT = functional.pad(before_BT, (1, 0))

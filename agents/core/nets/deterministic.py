@@ -45,8 +45,7 @@ class NoisyAction:
         normal = rng.normal(self.unit.shape[-1]).to(self.unit.device, non_blocking=True)
         if math.isinf(temperature):
             return self.scale.uniform(normal)
-        noise = math.sqrt(temperature) * self.deviation * normal
-        return self.scale.to_box((self.unit + noise).clamp(-1.0, 1.0))
+        return self._beside(math.sqrt(temperature) * self.deviation * normal)
 
     def mode(self) -> Tensor:
         """The actions without noise, (..., K)."""
@@ -59,7 +58,10 @@ class NoisyAction:
             normal: normal numbers of mean 0 and deviation 1, (..., K).
             deviation: the noise's deviation on the scale of [-1, 1].
         """
-        noise = (deviation * normal).clamp(-most, most)
+        return self._beside((deviation * normal).clamp(-most, most))
+
+    def _beside(self, noise: Tensor) -> Tensor:
+        """Actions of the Box with noise on the scale of [-1, 1]."""
         return self.scale.to_box((self.unit + noise).clamp(-1.0, 1.0))
 
     def log_prob(self, action: Tensor) -> Tensor:
