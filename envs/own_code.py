@@ -98,10 +98,14 @@ def raised(error: BaseException, source: str | None = None) -> str:
     """
     said = f": {first_line(error)}" if str(error) else ""
     what = "called sys.exit" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        said = ""
     if isinstance(error, SyntaxError):
         # The message of a SyntaxError names the place.
         return what + said
-    frames = traceback.extract_tb(error.__traceback__)
+    # W&B replaces `sys.exit` with a function of its own, which is not the place.
+    exits = file_of(sys.exit)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename != exits]
     place = next((each for each in reversed(frames) if each.filename == source), frames[-1])
     return f"{what}{said} ({Path(place.filename).name}, line {place.lineno})"
 
