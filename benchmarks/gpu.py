@@ -1,12 +1,13 @@
-"""Runs all benchmarks of a GPU in under nine minutes.
+"""Runs the benchmarks of a GPU; each of the two calls takes under nine minutes.
 
     python -m benchmarks.gpu
+    python -m benchmarks.gpu --no-tests --contenders pqn btr
     python -m benchmarks.gpu --dry-run      # the same commands on a CPU, with few steps
 
-First come the tests of code that only a GPU runs. Then come profiles of DQN with 8 samples a step
-and of PPO with 4 epochs; they show the shares of time in which the GPU computes and in which it
-waits for the emulator. Last comes the training of PPO on Pong and Breakout, with as many steps as
-fit into the time at the measured speed. Each command writes its own result.
+First come the tests of code that only a GPU runs. Then comes a profile of each contender. It shows
+the shares of time in which the GPU computes and in which it waits for the emulator. Then each
+contender trains on Pong and Breakout, with as many steps as fit into the time at the measured
+speed. DQN is only profiled. Each command writes its own result.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agents.core.system.device import resolve_device
 from benchmarks.machine import write_result
@@ -27,10 +28,41 @@ from envs.entry import command as one_line_errors
 
 TESTS = ("tests/test_capture.py", "tests/test_no_waiting.py", "tests/test_learner.py")
 
+
+@dataclass(frozen=True)
+class Contender:
+    """An agent with its settings for a GPU.
+
+    Attributes:
+        algo: the agent's name.
+        settings: its flags.
+        on_policy: whether it learns from rollouts; else it learns from a replay.
+        trains: whether it also trains on Pong and Breakout.
+    """
+
+    algo: str
+    settings: tuple[str, ...]
+    on_policy: bool
+    trains: bool = True
+
+
+BTR = ("--preset", "btr", "--learning-starts-steps", "20000", "--epsilon", "1..0.01@0..50000")
+"""The preset, but it explores less at first: it is for 50 million steps."""
+
 NATURE = ("--preset", "atari-gpu", "--torso", "nature", "--hidden", "512")
 
+CONTENDERS = {
+    "dqn": Contender("dqn", NATURE, on_policy=False, trains=False),
+    "ppo": Contender("ppo", ("--preset", "atari-gpu"), on_policy=True),
+    "pqn": Contender("pqn", ("--preset", "atari-gpu"), on_policy=True),
+    "btr": Contender("iqn", BTR, on_policy=False),
+}
+
+TARGETS = {"Pong": 18.0, "Breakout": 350.0}
+"""The scores that trainings are to reach."""
+
 SPEED_AT_TARGET = 20_000.0
-"""Assumed speed in steps per second, if PPO's profile failed."""
+"""Assumed speed in steps per second, if a contender's profile failed."""
 
 EVALUATION_SHARE = 0.3
 """Share of a training's time that evaluations take."""
@@ -38,33 +70,42 @@ EVALUATION_SHARE = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    pong_seconds: float = 120.0  # Duration of PPO's training on Pong.
-    breakout_seconds: float = 150.0  # Duration of PPO's training on Breakout.
+    contenders: tuple[Literal["dqn", "ppo", "pqn", "btr"], ...] = ("dqn", "ppo")
+    """The agents that are measured, with their settings for a GPU."""
+    tests: bool = True  # Run the tests of code that only a GPU runs.
+    seconds: float = 100.0  # Duration of a training; each contender has two.
     dry_run: bool = False  # Run on a CPU with few steps, to check that every command works.
 
 
-def profile(algo: str, arguments: Arguments) -> list[str]:
-    """The command that profiles an algorithm with the Nature network."""
+def profile(contender: Contender, arguments: Arguments) -> list[str]:
+    """The command that profiles a contender on Pong."""
     steps = ("40", "8") if arguments.dry_run else ("120000", "4096")
     sizes = ["--steps", steps[0], "--operator-steps", steps[1], "--env", "Pong"]
-    options = [*NATURE, *device(arguments)]
+    options = [*contender.settings, *device(arguments)]
     if arguments.dry_run:
-        options += ["--num-envs", "4", "--batch-size", "32"]
-        on_policy = algo == "ppo"
-        options += ["--horizon-steps", "8"] if on_policy else ["--learning-starts-steps", "64"]
-        options += [] if on_policy else ["--buffer-size", "2000"]
-    return ["-m", "benchmarks.profile", "--algo", algo, *sizes, "--", *options]
+        options += small(contender)
+    return ["-m", "benchmarks.profile", "--algo", contender.algo, *sizes, "--", *options]
 
 
-def training(env_id: str, target: float, steps: int, arguments: Arguments) -> list[str]:
-    """The command that trains PPO for so many steps and measures the time to the target."""
-    options = ["--preset", "atari-gpu", *device(arguments), "--no-video"]
+def training(
+    contender: Contender, env_id: str, target: float, steps: int, arguments: Arguments
+) -> list[str]:
+    """The command that trains a contender for so many steps and measures the time to a target."""
+    options = [*contender.settings, *device(arguments), "--no-video"]
     options += ["--total-steps", str(steps), "--eval-every-steps", str(max(1, steps // 4))]
     if arguments.dry_run:
-        options += ["--num-envs", "4", "--horizon-steps", "8", "--batch-size", "32"]
-        options += ["--final-eval-episodes", "0", "--eval-every-steps", "0", "--num-threads", "1"]
-    about = ["--algo", "ppo", "--env", env_id, "--target", f"{target:g}"]
+        options += [*small(contender), "--final-eval-episodes", "0"]
+        options += ["--eval-every-steps", "0", "--num-threads", "1"]
+    about = ["--algo", contender.algo, "--env", env_id, "--target", f"{target:g}"]
     return ["-m", "benchmarks.time_to_score", *about, "--", *options]
+
+
+def small(contender: Contender) -> list[str]:
+    """The flags that make a contender small enough for a dry run."""
+    common = ["--num-envs", "4", "--batch-size", "32"]
+    if contender.on_policy:
+        return [*common, "--horizon-steps", "8"]
+    return [*common, "--learning-starts-steps", "64", "--buffer-size", "2000"]
 
 
 def device(arguments: Arguments) -> list[str]:
@@ -98,15 +139,15 @@ def run(command: list[str]) -> dict[str, Any]:
 
 def measure(arguments: Arguments) -> dict[str, Any]:
     """Runs all commands one after the other; a failed command does not stop the others."""
-    runs = [run(["-m", "pytest", "-q", *TESTS])]
-    runs += [run(profile(algo, arguments)) for algo in ("dqn", "ppo")]
-    speed = speed_of(runs[-1])
-    for env_id, target, seconds in (
-        ("Pong", 18.0, arguments.pong_seconds),
-        ("Breakout", 350.0, arguments.breakout_seconds),
-    ):
-        steps = 64 if arguments.dry_run else int(speed * seconds * (1 - EVALUATION_SHARE))
-        runs.append(run(training(env_id, target, steps, arguments)))
+    runs = [run(["-m", "pytest", "-q", *TESTS])] if arguments.tests else []
+    for name in arguments.contenders:
+        contender = CONTENDERS[name]
+        runs.append(run(profile(contender, arguments)))
+        speed = speed_of(runs[-1])
+        steps = int(speed * arguments.seconds * (1 - EVALUATION_SHARE))
+        steps = 64 if arguments.dry_run else steps
+        for env_id, target in TARGETS.items() if contender.trains else ():
+            runs.append(run(training(contender, env_id, target, steps, arguments)))
     return {"runs": runs}
 
 

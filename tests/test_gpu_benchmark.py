@@ -20,6 +20,10 @@ def options(command: list[str]) -> tuple[dict[str, str], list[str]]:
     return dict(zip(command[2:split:2], command[3:split:2], strict=True)), command[split + 1 :]
 
 
+ALL = ("dqn", "ppo", "pqn", "btr")
+"""Every contender."""
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_every_command_is_one_that_its_benchmark_takes(
     dry_run: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -34,25 +38,30 @@ def test_every_command_is_one_that_its_benchmark_takes(
 
     monkeypatch.setattr(gpu, "run", run)
     monkeypatch.setattr("benchmarks.phases.resolve_device", lambda name: None)
-    gpu.measure(gpu.Arguments(dry_run=dry_run, pong_seconds=10))
-    tests, dqn, ppo, pong, breakout = commands
+    gpu.measure(gpu.Arguments(dry_run=dry_run, seconds=10, contenders=ALL))
+    tests, dqn, *others = commands
     assert all(Path(name).exists() for name in tests[3:])
-    for command, algo in ((dqn, "dqn"), (ppo, "ppo")):
-        flags, rest = options(command)
-        config = settings(algo, flags["--env"], rest)
-        assert config.torso == "nature"
-        assert config.device == ("cpu" if dry_run else "cuda")
-        if not dry_run:
-            assert (config.num_envs, config.preset) == (128, "atari-gpu")
-            assert getattr(config, "samples_per_step", 8) == 8 and getattr(config, "epochs", 4) == 4
-    for command, target in ((pong, "18"), (breakout, "350")):
-        flags, rest = options(command)
-        assert flags["--target"] == target
-        config = parse(algorithm("ppo"), ["--env", flags["--env"], *rest]).config
-        assert config.preset == "atari-gpu"
+    device = "cpu" if dry_run else "cuda"
+    flags, rest = options(dqn)
+    config = settings("dqn", flags["--env"], rest)
+    assert (config.torso, config.device) == ("nature", device)
     if not dry_run:
-        # 1,000 steps a second for 10 seconds, of which 3 are for evaluations.
-        assert parse(algorithm("ppo"), options(pong)[1]).config.total_steps == 7_000
+        assert (config.num_envs, config.preset, config.samples_per_step) == (128, "atari-gpu", 8)
+    trained = [each for each in gpu.CONTENDERS.values() if each.trains]
+    of_each = 1 + len(gpu.TARGETS)
+    assert len(others) == of_each * len(trained)
+    for number, contender in enumerate(trained):
+        profile, *trainings = others[of_each * number : of_each * (number + 1)]
+        flags, rest = options(profile)
+        config = settings(contender.algo, flags["--env"], rest)
+        assert (config.preset, config.device) == (contender.settings[1], device)
+        for command, (env_id, target) in zip(trainings, gpu.TARGETS.items(), strict=True):
+            flags, rest = options(command)
+            assert (flags["--env"], flags["--target"]) == (env_id, f"{target:g}")
+            config = parse(algorithm(contender.algo), ["--env", env_id, *rest]).config
+            assert (config.preset, config.device) == (contender.settings[1], device)
+            # 1,000 steps a second for 10 seconds, of which 3 are for evaluations.
+            assert config.total_steps == (64 if dry_run else 7_000)
 
 
 def test_a_command_is_shown_and_timed_and_its_result_found(
