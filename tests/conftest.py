@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import settings
-from support.tiers import tier_of
+from support.tiers import TIERS, tier_of
 
 import envs
 from agents.core.runs.run import Run
@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         markers = {marker.name for marker in item.iter_markers()}
         tier = tier_of(item.path.stem.removeprefix("test_"), markers)
+        # A slow case of a fast test is slow alone.
+        item.own_markers = [each for each in item.own_markers if each.name not in TIERS]
         item.add_marker(getattr(pytest.mark, tier))
 
 

@@ -441,6 +441,7 @@ QUICK = ("--epsilon", "0.5..0.1@0..1500", "--learning-rate", "3e-3", "--hidden",
 QUICK += ("--target-every-updates", "50", "--n-step", "1", "--batch-size", "32")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("algo", "steps", "args"),
     [

@@ -240,6 +240,7 @@ REPLAY = ("--learning-rate", "3e-3", "--n-step", "1", "--gamma", "0.5", "--total
 REPLAY += ("--batch-size", "32", "--samples-per-step", "32", "--target-share", "0.1")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("algo", "settings"), [("ppo", ROLLOUTS), ("sac", REPLAY)])
 def test_an_agent_learns_what_only_the_previous_action_tells(
     tmp_path: Path, algo: str, settings: tuple[str, ...]

@@ -108,14 +108,16 @@ def test_without_traces_it_is_the_return_of_one_step() -> None:
 
 
 TRACES = ("--traces", "retrace", "--n-step", "1", "--sequence-steps", "4")
+PENG = ("--traces", "peng", "--double", "--noisy", "--previous-inputs")
+LSTM = ("--core", "lstm", "--hidden", "16", "--burn-in-steps", "2")
 
 
 @pytest.mark.parametrize(
     ("env_id", "more"),
     [
-        ("toy/Catch-v0", ()),
-        ("toy/Catch-v0", ("--traces", "peng", "--double", "--noisy", "--previous-inputs")),
-        ("toy/Catch-v0", ("--core", "lstm", "--hidden", "16", "--burn-in-steps", "2")),
+        pytest.param("toy/Catch-v0", (), marks=pytest.mark.full),
+        pytest.param("toy/Catch-v0", PENG, marks=pytest.mark.full),
+        pytest.param("toy/Catch-v0", LSTM, marks=pytest.mark.full),
         ("toy/Masked-v0", ()),
     ],
 )
