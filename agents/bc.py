@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
 from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSplit
-from agents.core.data.settings import DemoConfig
+from agents.core.data.settings import ValidatedDemoConfig
 from agents.core.math.schedules import constant
 from agents.core.nets.distributions import Distribution, join, masked
 from agents.core.nets.networks import PolicyNetwork
@@ -31,7 +31,7 @@ from agents.core.training.launch import main
 from agents.core.types.batches import DemoBatch
 from agents.core.types.settings import Pixels, Samples, Steps, require
 from agents.core.types.spaces import Spaces
-from envs import UserError, schema
+from envs import schema
 
 VALIDATION_STEPS = 8192
 """Most held-out steps of a validation, equally spaced among all."""
@@ -41,7 +41,7 @@ STATISTICS_STEPS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PolicyNetworkConfig, DemoConfig, BaseConfig):
+class Config(PolicyNetworkConfig, ValidatedDemoConfig, BaseConfig):
     title = "BC"
     weight_decay: float = 1e-4
     validate_every_steps: Steps = 50_000
@@ -151,8 +151,7 @@ class BC(OfflineAlgorithm):
         }
 
     def load_state_dict(self, state: dict[str, Any], store: Any) -> None:
-        if state["demos"] != self.demos.digest:
-            raise UserError(f"--demos {self.config.demos}: must be the episodes of the run's start")
+        imitation.require_same(self.demos, state["demos"], self.config.demos)
         self.learner.load_state_dict(state["learner"])
         self.batches.drawn = schema.natural(state["batches"], "batches")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agents.core.data.settings import DemoConfig
 from agents.core.training.algorithms import algorithm, algorithms
 from agents.core.training.config import ValueConfig
 from envs import UserError
@@ -167,18 +168,20 @@ def workload(algo: str) -> Workload:
     """
     if algo in WORKLOADS:
         return WORKLOADS[algo]
-    if issubclass(algorithm(algo).Config, ValueConfig):
+    if is_value_agent(algo):
         return VALUES
     raise UserError(f"no work is defined for {algo}, only for {', '.join(measurable())}")
 
 
 def measurable() -> list[str]:
     """The names of the algorithms with a work."""
-    return [
-        algo
-        for algo in algorithms()
-        if algo in WORKLOADS or issubclass(algorithm(algo).Config, ValueConfig)
-    ]
+    return [algo for algo in algorithms() if algo in WORKLOADS or is_value_agent(algo)]
+
+
+def is_value_agent(algo: str) -> bool:
+    """Whether an agent learns the values of actions from its own steps alone."""
+    config = algorithm(algo).Config
+    return issubclass(config, ValueConfig) and not issubclass(config, DemoConfig)
 
 
 def make_config(algo: str, game: str = "Pong", **changed: Any) -> Any:

@@ -53,6 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # Without a last step the learning rate would depend on how far a run is meant to go.
 ROLLOUT = ["--num-envs", "8", "--horizon-steps", "8", "--learning-rate", "1e-3..0@0..100000"]
 
+REPLAYED = [
+    *("--num-envs", "8", "--batch-size", "8"),
+    *("--buffer-size", "2000", "--learning-starts-steps", "64"),
+]
+
 CRITICS = [
     *("--num-envs", "8", "--batch-size", "8", "--samples-per-step", "2", "--hidden", "32"),
     *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -65,16 +70,14 @@ TINY = {
         *("--num-envs", "8", "--batch-size", "8", "--num-atoms", "7", "--noisy"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
-    "dqn": [
-        *("--num-envs", "8", "--batch-size", "8"),
-        *("--buffer-size", "2000", "--learning-starts-steps", "64"),
-    ],
+    "dqn": REPLAYED,
     "dqn-lstm": [
         *("--num-envs", "8", "--env-splits", "2", "--batch-size", "8", "--samples-per-step", "2"),
         *("--core", "lstm", "--sequence-steps", "4", "--burn-in-steps", "2", "--hidden", "32"),
         *("--previous-inputs", "--noisy", "--dueling", "--double", "--rescale-values"),
         *("--n-step", "3", "--buffer-size", "2000", "--learning-starts-steps", "128"),
     ],
+    "iq_learn": REPLAYED,
     "iqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-fractions", "3", "--num-cosines", "8"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -95,6 +98,7 @@ TINY = {
     ],
     "reinforce": ROLLOUT,
     "sac": CRITICS,
+    "sqil": REPLAYED,
     "td3": CRITICS,
 }
 """Settings that make a run of each algorithm small; what follows a dash names a variant."""
@@ -131,15 +135,17 @@ CONTINUOUS = ("td3",)
 ALGORITHMS = sorted({*TINY} - {*CONTINUOUS})
 """All other algorithms and variants."""
 
-OFF_POLICY = ("c51", "dqn", "iqn", "qr_dqn", "sac")
+OFF_POLICY = ("c51", "dqn", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
 """Algorithms that learn from a replay."""
 
+IMITATORS = ("bc", "iq_learn", "sqil")
+"""Algorithms that learn from demonstrations."""
 
-SIBLINGS = ("c51", "iqn", "qr_dqn")
-"""Algorithms whose machinery is DQN's: only their head and their loss differ."""
+SIBLINGS = ("c51", "iq_learn", "iqn", "qr_dqn")
+"""Algorithms whose machinery is DQN's or SQIL's: only their head and their loss differ."""
 
 
-KINDS = ("bc", "dqn", "dqn-lstm", "ppo-lstm", "sac")
+KINDS = ("bc", "dqn", "dqn-lstm", "ppo-lstm", "sac", "sqil")
 """One algorithm of each kind of machinery."""
 
 
@@ -187,7 +193,7 @@ def each_in_bf16() -> list[Any]:
 
 def tiny(algo: str, env_id: str) -> list[str]:
     """Settings of a small run of `algo`, with demonstrations where it imitates."""
-    demos = ["--demos", str(demonstrations(env_id))] if module_of(algo) == "bc" else []
+    demos = ["--demos", str(demonstrations(env_id))] if module_of(algo) in IMITATORS else []
     return [*TINY[algo], *demos, "--env", env_id]
 
 

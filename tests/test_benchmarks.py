@@ -306,6 +306,14 @@ PROFILED = {
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},
     ),
+    "iq_learn": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
+    "sqil": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "ppo": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
     "pqn": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
     "sac": (

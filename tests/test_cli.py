@@ -90,6 +90,16 @@ VALUES = [
     (["--env", "Pendulum-v1"], "needs discrete actions"),
 ]
 
+DEMOS = [
+    (["--demo-share", "0"], "--demo-share 0.0: must be above 0 and below 1"),
+    (["--demo-share", "1"], "--demo-share 1.0: must be above 0 and below 1"),
+    (["--fraction", "0"], "--fraction 0.0: must be above 0 and at most 1"),
+    (["--num-demos", "-1"], "--num-demos -1: must be at least 0"),
+    (["--core", "lstm"], "--core lstm: must be none with demonstrations"),
+    (["--batch-size", "1"], "--batch-size 1: must be at least 2"),
+    (["--validation-share", "0.2"], "--validation-share: {} has no such setting"),
+]
+
 CRITICS = [
     GAMMA,
     (["--target-share", "0"], "--target-share 0.0: must be above 0"),
@@ -108,6 +118,7 @@ BAD_VALUES = {
     "bc": [
         (["--batch-size", "0"], "--batch-size 0: must be at least 1"),
         (["--fraction", "0"], "--fraction 0.0: must be above 0 and at most 1"),
+        (["--num-demos", "-1"], "--num-demos -1: must be at least 0"),
         (["--dropout", "1"], "--dropout 1.0: must be from 0 to below 1"),
         (["--label-smoothing", "-1"], "--label-smoothing -1.0: must be from 0 to below 1"),
         (["--patience", "-1"], "--patience -1: must be at least 0"),
@@ -178,6 +189,21 @@ BAD_VALUES = {
         (["--huber-threshold", "0"], "--huber-threshold 0.0: must be above 0"),
     ],
     "reinforce": POLICIES,
+    "sqil": [
+        *VALUES,
+        *DEMOS,
+        (["--previous-inputs"], "--previous-inputs True: must be False"),
+        (["--rescale-values"], "--rescale-values True: must be False with soft values"),
+    ],
+    "iq_learn": [
+        *DEMOS,
+        GAMMA,
+        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
+        (["--alpha", "0"], "--alpha 0.0: must be above 0"),
+        (["--temperature", "0"], "--temperature 0.0: must be above 0"),
+        (["--n-step", "0"], "--n-step 0: must be at least 1"),
+        (["--env", "Pendulum-v1"], "needs discrete actions"),
+    ],
     "sac": [
         *CRITICS,
         (["--alpha", "0"], "--alpha 0.0: must be above 0"),

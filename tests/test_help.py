@@ -128,6 +128,7 @@ OWN = {
     "bc": "dropout",
     "c51": "num_atoms",
     "dqn": "action_gap",
+    "iq_learn": "temperature",
     "iqn": "num_fractions",
     "ppo": "epochs",
     "pqn": "q_lambda",
@@ -135,7 +136,7 @@ OWN = {
     "sac": "alpha",
     "td3": "target_noise",
 }
-"""A setting that no other algorithm shares a part with; REINFORCE has none."""
+"""A setting that no other algorithm shares a part with; REINFORCE and SQIL have none."""
 
 
 @pytest.mark.parametrize("algo", algorithms())

@@ -134,7 +134,7 @@ def test_a_smoothed_target_is_spread_over_all_actions() -> None:
 
 def test_a_larger_fraction_holds_a_smaller_one() -> None:
     episodes = Dataset.open(demonstrations("toy/Catch-v0", 20)).episodes()
-    parts = [{e.seed for e in subset(episodes, share, seed=3)} for share in (0.01, 0.25, 1.0)]
+    parts = [{e.seed for e in subset(episodes, share, 0, seed=3)} for share in (0.01, 0.25, 1.0)]
     assert [len(part) for part in parts] == [1, 5, 20]
     assert parts[0] < parts[1] < parts[2]
 

@@ -22,8 +22,8 @@ from support.settings import Settings
 from support.worlds import DictStore, Plan, World
 from torch import Tensor
 
+from agents.core.data import priorities, replay_store
 from agents.core.data import replay as replay_module
-from agents.core.data import replay_store
 from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ReplayStore
 from agents.core.types.batches import Batch, tensors
@@ -295,7 +295,7 @@ def test_new_transitions_have_the_largest_priority_so_far():
 def test_importance_weights_are_inverse_to_the_share_and_at_most_one(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(replay_module, "IMPORTANCE_EXPONENT", 0.5)
+    monkeypatch.setattr(priorities, "IMPORTANCE_EXPONENT", 0.5)
     _, _, replay = play(Plan(100, truncated=False), num_steps=5, priority_exponent=1.0)
     replay.priorities.set(torch.arange(3), torch.tensor([1.0, 4.0, 16.0]))
     # (1/p)^½ over its largest: p^-½ = 1, 1/2, 1/4.

@@ -23,7 +23,7 @@ from demos.editing import split
 from demos.frames import Frames, decode, require_learnable
 from demos.shipped import find
 from demos.verification import masks_of
-from envs import EnvSpec
+from envs import EnvSpec, UserError
 
 
 class Demonstrations:
@@ -31,7 +31,11 @@ class Demonstrations:
 
     Attributes:
         size: number of steps, N.
+        slot_N: the place of each step's observation among the frames.
         action_NK: the demonstrator's actions, in a policy's form.
+        reward_N: raw rewards.
+        first_N, ended_N, terminated_N: bool, the step is the first or the last of its episode, or
+            reaches a terminal state.
         legal_NA: bool, the actions that were legal; None if the environment has no masks.
     """
 
@@ -41,7 +45,7 @@ class Demonstrations:
         self.device = device
         self.stack = frames.spec.frame_stack
         self.frames = torch.from_numpy(frames.data)
-        if device.type == "cuda" and frames.data.nbytes < 0.7 * torch.cuda.mem_get_info(device)[0]:
+        if device.type != "cpu" and fits(frames.data.nbytes, device):
             self.frames = self.frames.to(device)
         lengths = [len(each) for each in episodes]
         steps = [first + np.arange(n) for first, n in zip(frames.first, lengths, strict=True)]
@@ -53,13 +57,24 @@ class Demonstrations:
         self.reward_N = torch.from_numpy(rewards)
         self.first_N = torch.zeros(self.size, dtype=torch.bool)
         self.first_N[np.cumsum([0, *lengths[:-1]])] = True
+        self.ended_N = self.first_N.roll(-1)
+        self.terminated_N = torch.zeros(self.size, dtype=torch.bool)
+        self.terminated_N[self.ended_N] = torch.tensor([each.terminated for each in episodes])
         self.legal_NA: Tensor | None = None
         if spaces.masked:
             self.legal_NA = torch.from_numpy(legal_actions(episodes, spaces))
 
     def observations(self, index_B: Tensor) -> Tensor:
-        """The observations (B, ...) of these steps, on the device."""
-        slot_B = self.slot_N[index_B].to(self.frames.device)
+        """The observations (B, ...) before these steps, on the device."""
+        return self.observations_at(self.slot_N[index_B])
+
+    def observations_at(self, slot_B: Tensor) -> Tensor:
+        """The observations (B, ...) at these slots, on the device.
+
+        A step's slot is `slot_N`; so many slots later is the observation so many steps later. The
+        last observation of an episode is one slot after its last step's.
+        """
+        slot_B = slot_B.to(self.frames.device)
         if self.stack == 1:
             return self.frames[slot_B].to(self.device, non_blocking=True)
         slot_BS = slot_B.unsqueeze(1) + torch.arange(self.stack, device=slot_B.device)
@@ -90,6 +105,11 @@ class Demonstrations:
         count_A = torch.bincount(self.action_NK[:, 0], minlength=num_actions)
         occurring = int((count_A > 0).sum())
         return (self.size / (occurring * count_A.clamp_min(1)))[self.action_NK[:, 0]].float()
+
+
+def fits(num_bytes: int, device: torch.device) -> bool:
+    """Whether the bytes leave a GPU enough free memory for training; True on other devices."""
+    return device.type != "cuda" or num_bytes < 0.7 * torch.cuda.mem_get_info(device)[0]
 
 
 def legal_actions(episodes: list[Episode], spaces: Spaces) -> np.ndarray:
@@ -153,7 +173,7 @@ def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device
     held_out = []
     if config.validation_share > 0 and len(episodes) > 1:
         learned, held_out = split(episodes, 1 - config.validation_share, config.seed)
-    learned = subset(learned, config.fraction, config.seed)
+    learned = subset(learned, config.fraction, config.num_demos, config.seed)
     text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
     of_learned, of_held_out = frames_of(learned + held_out, spec).split(len(learned))
     training = Demonstrations(of_learned, learned, spaces, device)
@@ -166,6 +186,12 @@ def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device
     return DemoSplit(training, validation, scores, digest, source)
 
 
+def require_same(demos: DemoSplit, digest: str, name: str) -> None:
+    """Raises a UserError if a resumed run finds other demonstrations than at its start."""
+    if digest != demos.digest:
+        raise UserError(f"--demos {name}: must be the episodes of the run's start")
+
+
 def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
     """Decodes the frames of episodes for `spec`, and shows a progress bar meanwhile."""
     with Progress(transient=True) as progress:
@@ -173,10 +199,20 @@ def frames_of(episodes: list[Episode], spec: EnvSpec) -> Frames:
         return decode(episodes, spec, done=lambda: progress.advance(task))
 
 
-def subset(episodes: list[Episode], fraction: float, seed: int) -> list[Episode]:
-    """A share of the episodes, at least one; a larger share contains every smaller share."""
+def subset(episodes: list[Episode], fraction: float, most: int, seed: int) -> list[Episode]:
+    """A share of the episodes, at least one; a larger share contains every smaller share.
+
+    Args:
+        most: number of episodes to take of the share; 0 takes all.
+
+    Raises:
+        UserError: the share has fewer episodes than `most`.
+    """
     order = np.random.default_rng(stream_seed(seed, "fraction")).permutation(len(episodes))
-    chosen = sorted(order[: max(1, round(fraction * len(episodes)))].tolist())
+    shared = max(1, round(fraction * len(episodes)))
+    if most > shared:
+        raise UserError(f"--num-demos {most}: there are {shared} episodes to learn from")
+    chosen = sorted(order[: most or shared].tolist())
     return [episodes[i] for i in chosen]
 
 

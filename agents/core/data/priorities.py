@@ -9,6 +9,9 @@ from torch import Tensor
 
 from agents.core.system.codec import like
 
+IMPORTANCE_EXPONENT = 0.5
+"""β of prioritized replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
+
 
 class Priorities:
     """Non-negative weights with O(∛n) update and stratified sampling, on any device.
@@ -83,6 +86,33 @@ class Priorities:
         """All weights in the shape of checkpoints, as a view."""
         rows, columns = self._saved_shape
         return self._chunk_weight.view(-1)[: rows * columns].view(rows, columns)
+
+
+def importance(weight_B: Tensor) -> Tensor:
+    """Importance weights of draws, scaled by the largest (Schaul et al. 2016, eq. 3.4).
+
+    Args:
+        weight_B: the weights with which the rows were drawn.
+    """
+    importance_B = weight_B.clamp_min(1e-12) ** -IMPORTANCE_EXPONENT
+    return importance_B / importance_B.max()
+
+
+def drawing_weight(priority_B: Tensor, exponent: float, greatest: Tensor) -> Tensor:
+    """The weights of later draws, priority**α (Schaul et al. 2016, eq. 1).
+
+    A priority that is not finite becomes the largest so far; the training loop reports the
+    divergence.
+
+    Args:
+        priority_B: priorities, such as |TD error|.
+        exponent: α.
+        greatest: the largest weight so far, (); it is brought up to date in place.
+    """
+    weight_B = (priority_B + 1e-3) ** exponent
+    weight_B = torch.where(weight_B.isfinite(), weight_B, greatest)
+    greatest.copy_(torch.maximum(greatest, weight_B.max()))
+    return weight_B
 
 
 def _fallen(cumulative: Tensor, mass_B: Tensor) -> tuple[Tensor, Tensor]:

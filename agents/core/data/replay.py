@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.core.data.priorities import Priorities
+from agents.core.data.priorities import Priorities, drawing_weight, importance
 from agents.core.data.settings import ReplayConfig
 from agents.core.math import returns
 from agents.core.math.schedules import stream_seed
@@ -23,9 +23,6 @@ from agents.core.types.batches import Batch
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import Obs, Step
 from envs.errors import UserError
-
-IMPORTANCE_EXPONENT = 0.5
-"""β of prioritized replay, constant as in Dopamine's Rainbow (https://arxiv.org/abs/1812.06110)."""
 
 
 def require_memory(num_bytes: int, capacity: int, device: torch.device) -> None:
@@ -363,9 +360,8 @@ class Replay:
         )
 
     def importance(self, slot_B: Tensor) -> Tensor:
-        """Importance weights of Schaul et al. 2016, eq. 3.4, scaled by the batch's largest."""
-        weight_B = self.priorities[slot_B].clamp_min(1e-12) ** -IMPORTANCE_EXPONENT
-        return weight_B / weight_B.max()
+        """Importance weights of the draws of these slots (`priorities.importance`)."""
+        return importance(self.priorities[slot_B])
 
     def previous(self, slot_B: Tensor) -> Tensor | None:
         """The encoded action and reward before slots (B, P); None if no network sees them."""
@@ -387,14 +383,7 @@ class Replay:
         self.set_priorities(batch.slot_B, priority_B)
 
     def set_priorities(self, slot_B: Tensor, priority_B: Tensor) -> None:
-        """Makes later draws proportional to priority**α (Schaul et al. 2016, eq. 1).
-
-        A priority that is not finite becomes the largest so far; the training loop reports the
-        divergence.
-        """
-        if self.config.priority_exponent == 0.0:
-            return
-        weight_B = (priority_B + 1e-3) ** self.config.priority_exponent
-        weight_B = torch.where(weight_B.isfinite(), weight_B, self.max_priority)
-        self.max_priority.copy_(torch.maximum(self.max_priority, weight_B.max()))
-        self.priorities.set(slot_B, weight_B)
+        """Makes later draws proportional to priority**α (`priorities.drawing_weight`)."""
+        exponent = self.config.priority_exponent
+        if exponent > 0:
+            self.priorities.set(slot_B, drawing_weight(priority_B, exponent, self.max_priority))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from agents.core.types.batches import Batch, joined
 
 
 class Sampler(Protocol):
-    """A source of minibatches, such as a replay or a mixture of two."""
+    """A source of minibatches, such as a replay, demonstrations or a mixture of both."""
 
     @property
     def ready(self) -> bool:
@@ -32,12 +33,13 @@ class Sampler(Protocol):
 
 
 class Mixed:
-    """Minibatches from two sources, for example the agent's own experience and demonstrations.
+    """Minibatches of the agent's own experience and of demonstrations.
 
     The importance weights of each source are unchanged.
 
     Args:
-        first, second: the sources.
+        first: the source of the agent's own transitions.
+        second: the source of demonstrated ones, which `Batch.is_demo` marks.
         share: the share of each minibatch that comes from the second source, between 0 and 1. It is
             rounded to whole transitions, at least one from each source.
     """
@@ -63,7 +65,9 @@ class Mixed:
         count = self._of_first(len(uniform_B))
         own = self.first.sample(uniform_B[:count])
         other = self.second.sample(uniform_B[count:])
-        return joined([own, other])
+        batch = joined([own, other])
+        row_B = torch.arange(batch.size, device=batch.slot_B.device)
+        return replace(batch, is_demo=row_B >= count)
 
     def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
         count = self._of_first(batch.size)

@@ -9,7 +9,7 @@ from tyro.conf import Fixed
 
 from agents.core.math.schedules import Linear, constant
 from agents.core.nets.settings import RecurrenceConfig
-from agents.core.types.settings import Part, Samples, SeedConfig, Steps, require
+from agents.core.types.settings import Episodes, Part, Samples, SeedConfig, Steps, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,15 +94,29 @@ class DemoConfig(SeedConfig):
 
     title: ClassVar[str] = "Demonstrations"
 
+    validation_share: Fixed[float] = field(default=0.0, init=False)
+
     demos: str = "auto"
     """The dataset: a directory, a shipped one's name, or auto for the environment's own."""
     fraction: float = 1.0
     """The agent learns from this share of the training episodes."""
+    num_demos: Episodes = 0
+    """The agent learns from this many of these episodes; 0 takes all of them."""
+
+    def validate(self) -> None:
+        super().validate()
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
+        self.at_least(0, "num_demos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatedDemoConfig(DemoConfig):
+    """Demonstrations of which some are held out."""
+
     validation_share: float = 0.2
     """This share of the episodes is held out for validation."""
 
     def validate(self) -> None:
         super().validate()
-        require(0 < self.fraction <= 1, "fraction", self.fraction, "above 0 and at most 1")
         share = self.validation_share
         require(0 <= share < 1, "validation_share", share, "from 0 to below 1")

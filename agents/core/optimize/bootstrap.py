@@ -14,7 +14,8 @@ class Bootstrap:
     """The targets R_n + γⁿ V(s') of a value agent; all of it without a gradient.
 
     V(s') is the target network's value of the best action: the target network's own, or the
-    online network's with `double`. With `munchausen`, V(s') is soft, and R_n has a bonus.
+    online network's with `double`. With `is_soft`, V(s') is the soft policy's value. With
+    `munchausen`, R_n has a bonus too.
 
     Args:
         config: the agent's settings (`agents.core.training.config.SoftValueConfig`).
@@ -38,6 +39,7 @@ class Bootstrap:
         reward_B = batch.reward_B
         if config.munchausen > 0:
             reward_B = reward_B + self._bonus(batch)
+        if config.is_soft:
             policy_BA = self.select(batch, q_next_BA)
             temperature = config.munchausen_temperature
             legal_BA = batch.next_legal_BA

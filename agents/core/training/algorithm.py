@@ -25,9 +25,12 @@ class Algorithm(ABC):
         learner: trains the part "policy", and other parts that an algorithm adds.
         horizon_steps: steps between two calls of `update`, of each environment or of the
             demonstrations.
+        reference_scores: mean returns of random play and of the demonstrator; equal if there is no
+            demonstrator.
     """
 
     horizon_steps: int
+    reference_scores: tuple[float, float] = (0.0, 0.0)
 
     def __init__(self, config: Any, policy: Policy):
         self.config = config
@@ -104,12 +107,7 @@ class OfflineAlgorithm(Algorithm):
     """An algorithm that learns from demonstrations.
 
     Its config has `validate_every_steps` and `patience`.
-
-    Attributes:
-        reference_scores: mean returns of random play and of the demonstrator.
     """
-
-    reference_scores: tuple[float, float]
 
     @abstractmethod
     def validate(self) -> dict[str, Tensor]:

@@ -37,12 +37,16 @@ BUILT_IN = {
     "bc": Listed("agents.bc", "behavior cloning: do as a demonstrator did"),
     "c51": Listed("agents.c51", "C51: Q-learning of the probabilities of returns; Rainbow"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
+    "iq_learn": Listed(
+        "agents.iq_learn", "IQ-Learn: a Q-function that implies the expert's reward"
+    ),
     "iqn": Listed("agents.iqn", "IQN: Q-learning of quantiles at random fractions"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
     "pqn": Listed("agents.pqn", "parallelized Q-network: Q-learning on fresh rollouts"),
     "qr_dqn": Listed("agents.qr_dqn", "QR-DQN: Q-learning of the distribution of returns"),
     "reinforce": Listed("agents.reinforce", "REINFORCE: the policy gradient itself"),
     "sac": Listed("agents.sac", "soft actor-critic, for continuous and discrete actions"),
+    "sqil": Listed("agents.sqil", "SQIL: Q-learning in which demonstrated steps are rewarded"),
     "td3": Listed("agents.td3", "twin delayed deep deterministic policy gradient"),
 }
 

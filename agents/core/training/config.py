@@ -202,8 +202,8 @@ class EpsilonConfig(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
-    """The settings of every agent that learns the values of actions from a replay."""
+class TargetNetworkConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
+    """The settings of every agent that learns values from a replay with a target network."""
 
     title: ClassVar[str] = "Learning"
 
@@ -216,12 +216,6 @@ class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
 
     target_every_updates: Updates = 125
     """Two renewals of the target network are this many updates apart."""
-    double: bool = False
-    """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
-    rescale_values: bool = False
-    """Values have a smaller scale, h(Q), for large rewards (https://arxiv.org/abs/1805.11593)."""
-    burn_in_steps: Steps = 0
-    """These many steps before a sequence only warm up a core (R2D2)."""
 
     @property
     def draws_sequences(self) -> bool:
@@ -230,6 +224,23 @@ class ValueConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "target_every_updates")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig(TargetNetworkConfig):
+    """The settings of every agent that learns the values of actions from bootstrapped returns."""
+
+    title: ClassVar[str] = "Learning"
+
+    double: bool = False
+    """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
+    rescale_values: bool = False
+    """Values have a smaller scale, h(Q), for large rewards (https://arxiv.org/abs/1805.11593)."""
+    burn_in_steps: Steps = 0
+    """These many steps before a sequence only warm up a core (R2D2)."""
+
+    def validate(self) -> None:
+        super().validate()
         self.at_least(0, "burn_in_steps")
         if self.draws_sequences:
             self.multiple_of("sequence_steps", "batch_size")
@@ -281,14 +292,19 @@ class SoftValueConfig(ValueConfig):
     munchausen_floor: float = -1.0
     """Munchausen's bonus counts τ log π down to this number, l₀."""
 
+    @property
+    def is_soft(self) -> bool:
+        """Whether V is the value of the soft policy; else it is the best action's."""
+        return self.munchausen > 0
+
     def validate(self) -> None:
         super().validate()
         self.within_unit("munchausen")
         self.above_zero("munchausen_temperature")
         floor = self.munchausen_floor
         require(floor <= 0, "munchausen_floor", floor, "at most 0")
-        both = self.munchausen > 0 and self.rescale_values
-        require(not both, "rescale_values", self.rescale_values, "False with --munchausen")
+        both = self.is_soft and self.rescale_values
+        require(not both, "rescale_values", self.rescale_values, "False with soft values")
 
 
 @dataclass(frozen=True, kw_only=True)

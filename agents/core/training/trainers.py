@@ -39,8 +39,10 @@ class Trainer(ABC):
         job_type: the job type of the run in W&B.
         needs: the attributes of an algorithm that the trainer uses, beside `update`.
         round_steps: steps in a round, over all ranks.
+        agent: the algorithm in training.
     """
 
+    agent: Any
     steps_environments: ClassVar[bool]
     job_type: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
@@ -79,8 +81,14 @@ class Trainer(ABC):
         """Trains the round that begins at `step`; returns metrics to average."""
 
     def compared(self, score: float) -> dict[str, float]:
-        """Metrics that compare an evaluation's mean return with a reference; {} without one."""
-        return {}
+        """The mean return of an evaluation from 0 (random play) to 1 (the demonstrator).
+
+        {} without demonstrations.
+        """
+        random, demonstrator = self.agent.reference_scores
+        if demonstrator == random:
+            return {}
+        return {"eval/of_demonstrator": (score - random) / (demonstrator - random)}
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]: ...
@@ -249,7 +257,7 @@ class OfflineTrainer(Trainer):
 
     steps_environments = False
     job_type = "imitate"
-    needs = ("validate", "reference_scores")
+    needs = ("validate",)
 
     @classmethod
     def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
@@ -296,13 +304,6 @@ class OfflineTrainer(Trainer):
         better = means["validation/loss"] < self.least_loss
         self.least_loss = min(self.least_loss, means["validation/loss"])
         self.in_vain = 0 if better else self.in_vain + 1
-
-    def compared(self, score: float) -> dict[str, float]:
-        """The score on a scale from 0 (random play) to 1 (the demonstrator)."""
-        random, demonstrator = self.agent.reference_scores
-        if demonstrator == random:
-            return {}
-        return {"eval/of_demonstrator": (score - random) / (demonstrator - random)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"least_loss": self.least_loss, "in_vain": self.in_vain}

@@ -70,6 +70,7 @@ class Batch:
         uniform: uniform random numbers (B, U); None if the loss needs none.
         noise_BKE: normal numbers for noisy layers, the same in each row, for each of the K forward
             passes; None without noisy layers.
+        is_demo: bool (B,), the transition was demonstrated; None if all are the agent's own.
     """
 
     obs: Tensor
@@ -85,6 +86,7 @@ class Batch:
     next_legal_BA: Tensor | None = None
     uniform: Tensor | None = None
     noise_BKE: Tensor | None = None
+    is_demo: Tensor | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -106,6 +108,12 @@ class Batch:
         """Uniform random numbers for the loss."""
         assert self.uniform is not None
         return self.uniform
+
+    @property
+    def is_demo_B(self) -> Tensor:
+        """Whether each transition was demonstrated."""
+        assert self.is_demo is not None
+        return self.is_demo
 
     @property
     def size(self) -> int:

@@ -1,0 +1,91 @@
+"""IQ-Learn: a soft Q-function whose implied reward is large where the expert was.
+
+IQ-Learn: Inverse soft-Q Learning for Imitation, Garg et al. 2021,
+https://arxiv.org/abs/2106.12142. With V(s) = τ log Σ_a exp(Q(s, a) / τ), r = Q(s, a) - γ V(s'; θ⁻):
+  L(θ) = -E_expert[ r ] + E[ V(s) - γ V(s'; θ⁻) ] + E[ r² ] / 4α
+Means without a name are over minibatches of the expert's steps and of the agent's own. It differs
+from SQIL by the loss: no reward is given, and Q learns one. The environment's rewards are never
+seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.core.math import inverse_q, munchausen, targets
+from agents.core.math.schedules import constant
+from agents.core.nets.value_networks import QNetwork
+from agents.core.optimize.learner import LossOutput
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
+from agents.core.system.compute import Compute
+from agents.core.training import presets
+from agents.core.training.imitation import ImitationAlgorithm, ImitationConfig
+from agents.core.training.launch import main
+from agents.core.types.batches import Batch
+from agents.core.types.spaces import Spaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ImitationConfig):
+    title = "IQ-Learn"
+    alpha: float = 0.5  # The penalty of implied rewards is their square / 4α.
+    temperature: float = 0.01  # The soft policy has this temperature τ.
+
+    def validate(self) -> None:
+        super().validate()
+        self.above_zero("alpha", "temperature")
+
+
+TRAINER = "online"
+
+OF_PAPER: dict[str, Any] = {"n_step": constant(1), "priority_exponent": 0.0}
+
+PRESETS = {
+    "atari": Config(**presets.ATARI | OF_PAPER, total_steps=300_000),
+    "atari-gpu": Config(**presets.ATARI_GPU | OF_PAPER, total_steps=1_000_000),
+    "control": Config(**presets.CONTROL | OF_PAPER),
+}
+
+
+def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
+    network = QNetwork(config, spaces)
+    compute = Compute.of(network, config, device)
+    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+
+
+def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> ImitationAlgorithm:
+    return ImitationAlgorithm(config, policy, IQLearn)
+
+
+class IQLearn:
+    """Fits Q so that the reward that it implies tells the expert from others."""
+
+    def __init__(self, config: Config, network: QNetwork, target: QNetwork):
+        self.config = config
+        self.network = network
+        self.target = target
+
+    def loss(self, batch: Batch) -> LossOutput:
+        config = self.config
+        with torch.no_grad():
+            next_value_B = self.value(self.target(batch.next_inputs), batch.next_legal_BA)
+        q_BA = self.network(batch.inputs)
+        q_B = targets.taken(q_BA, batch.action_B)
+        reward_B = inverse_q.implied_reward(q_B, batch.discount_B, next_value_B)
+        fall_B = self.value(q_BA, batch.legal_BA) - batch.discount_B * next_value_B
+        is_demo_B = batch.is_demo_B
+        loss_B = inverse_q.loss(reward_B, fall_B, is_demo_B, config.demo_share, config.alpha)
+        metrics = {"losses/iq_loss": loss_B, "losses/q_values": q_BA.mean(dim=1)}
+        return LossOutput(loss_B, metrics, priority_B=reward_B.abs())
+
+    def value(self, q_BA: Tensor, legal_BA: Tensor | None) -> Tensor:
+        """The soft value V(s), shape (B,)."""
+        return munchausen.soft_value(q_BA, q_BA, self.config.temperature, legal_BA)
+
+
+if __name__ == "__main__":
+    main("iq_learn")
