@@ -2,16 +2,15 @@
 
 IQ-Learn: Inverse soft-Q Learning for Imitation, Garg et al. 2021,
 https://arxiv.org/abs/2106.12142. With V(s) = τ log Σ_a exp(Q(s, a) / τ), r = Q(s, a) - γ V(s'; θ⁻):
-  L(θ) = -E_expert[ r ] + E[ V(s) - γ V(s'; θ⁻) ] + E[ r² ] / 4α
-Means without a name are over minibatches of the expert's steps and of the agent's own. It differs
-from SQIL by the loss: no reward is given, and Q learns one. The environment's rewards are never
-seen.
+  L(θ) = E_expert[ -r + V(s) - γ V(s'; θ⁻) + r² / 4α ]
+It differs from SQIL by the loss: no reward is given, and Q learns one. The environment's rewards
+are never seen. With `--means all`, the last two terms are also over the agent's own steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +33,10 @@ class Config(ImitationConfig):
     title = "IQ-Learn"
     alpha: float = 0.5  # The penalty of implied rewards is their square / 4α.
     temperature: float = 0.01  # The soft policy has this temperature τ.
+    means: Literal["expert", "all"] = "expert"
+    """The second and third mean are over the expert's steps, or over whole minibatches."""
+    residual: bool = False
+    """The gradient also flows through V(s'), which is then the network's own."""
 
     def validate(self) -> None:
         super().validate()
@@ -71,16 +74,23 @@ class IQLearn:
 
     def loss(self, batch: Batch) -> LossOutput:
         config = self.config
-        with torch.no_grad():
-            next_value_B = self.value(self.target(batch.next_inputs), batch.next_legal_BA)
         q_BA = self.network(batch.inputs)
         q_B = targets.taken(q_BA, batch.action_B)
+        next_value_B = self.next_value(batch)
         reward_B = inverse_q.implied_reward(q_B, batch.discount_B, next_value_B)
         fall_B = self.value(q_BA, batch.legal_BA) - batch.discount_B * next_value_B
-        is_demo_B = batch.is_demo_B
-        loss_B = inverse_q.loss(reward_B, fall_B, is_demo_B, config.demo_share, config.alpha)
+        expert_B = batch.is_demo_B.float() / config.demo_share
+        counted_B = expert_B if config.means == "expert" else torch.ones_like(expert_B)
+        loss_B = inverse_q.loss(reward_B, fall_B, expert_B, counted_B, config.alpha)
         metrics = {"losses/iq_loss": loss_B, "losses/q_values": q_BA.mean(dim=1)}
         return LossOutput(loss_B, metrics, priority_B=reward_B.abs())
+
+    def next_value(self, batch: Batch) -> Tensor:
+        """V(s'), shape (B,): the target network's, or the network's own with a gradient."""
+        if self.config.residual:
+            return self.value(self.network(batch.next_inputs), batch.next_legal_BA)
+        with torch.no_grad():
+            return self.value(self.target(batch.next_inputs), batch.next_legal_BA)
 
     def value(self, q_BA: Tensor, legal_BA: Tensor | None) -> Tensor:
         """The soft value V(s), shape (B,)."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from support.devices import CPU, DEVICES
 from support.refusals import error_line
 from torch import Tensor, nn
 
+import envs
 from agents import iq_learn, sqil
 from agents.core.math import inverse_q
 from agents.core.training import building
@@ -23,6 +27,8 @@ from agents.core.training.launch import main, train
 from agents.core.types.batches import Batch
 from agents.core.types.inputs import Inputs
 from agents.core.types.step import Step
+from demos import Metadata, record
+from demos.editing import save
 
 ONLINE = ("iq_learn", "sqil")
 
@@ -66,16 +72,17 @@ def test_the_implied_reward_and_the_loss_by_hand(device: torch.device) -> None:
     next_value_B = torch.tensor([3.0, 8.0], device=device)
     reward_B = inverse_q.implied_reward(q_B, discount_B, next_value_B)
     assert reward_B.tolist() == [-0.5, 0.5]
-    is_demo_B = torch.tensor([False, True], device=device)
+    expert_B = torch.tensor([0.0, 2.0], device=device)
     fall_B = torch.tensor([0.25, 0.75], device=device)
-    loss_B = inverse_q.loss(reward_B, fall_B, is_demo_B, demo_share=0.5, alpha=0.5)
+    loss_B = inverse_q.loss(reward_B, fall_B, expert_B, torch.ones_like(fall_B), alpha=0.5)
     # 0.25 + 0.25 / 2, and 0.75 - 2 * 0.5 + 0.25 / 2.
     assert loss_B.tolist() == [0.375, -0.125]
 
 
-def test_the_loss_of_iq_learn_is_its_equation() -> None:
-    """With means over the expert's rows and over all rows."""
-    config = iq_learn.Config(alpha=0.25, temperature=0.5, demo_share=0.5)
+@pytest.mark.parametrize("means", ["expert", "all"])
+def test_the_loss_of_iq_learn_is_its_equation(means: Any) -> None:
+    """The second half of the rows is the expert's; `means` says over which rows two means are."""
+    config = iq_learn.Config(alpha=0.25, temperature=0.5, demo_share=0.5, means=means)
     network, target = Table([[0.0, 1.0], [0.5, -0.5], [2.0, 1.0]]), Table([[1.0, 0.0]] * 3)
     batch = batch_of([0, 1, 2, 0], [1, 0, 0, 0], [9.0] * 4, [0.9, 0.9, 0.0, 0.9], [1, 2, 0, 2])
     found = iq_learn.IQLearn(config, network, target).loss(batch).loss.mean()  # pyright: ignore
@@ -89,14 +96,24 @@ def test_the_loss_of_iq_learn_is_its_equation() -> None:
     taken = [1.0, 0.5, 2.0, 0.0]
     reward = [q - d * next_value for q, d in zip(taken, discounts, strict=True)]
     falls = [soft(rows[s]) - d * next_value for s, d in zip([0, 1, 2, 0], discounts, strict=True)]
-    of_expert = np.mean(reward[2:])
-    expected = -of_expert + np.mean(falls) + np.mean(np.square(reward)) / (4 * 0.25)
-    assert found.item() == pytest.approx(expected, abs=1e-6)
+    counted = slice(2, 4) if means == "expert" else slice(0, 4)
+    expected = np.mean(falls[counted]) + np.mean(np.square(reward[counted])) / (4 * 0.25)
+    assert found.item() == pytest.approx(expected - np.mean(reward[2:]), abs=1e-6)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_gradient_flows_through_the_next_value_if_asked(residual: bool) -> None:
+    config = iq_learn.Config(residual=residual)
+    network, target = Table([[0.0, 0.0], [1.0, 0.0]]), Table([[0.0, 0.0], [5.0, 0.0]])
+    batch = batch_of([0, 0], [0, 0], [0.0, 0.0], [0.5, 0.5], [1, 1])
+    iq_learn.IQLearn(config, network, target).loss(batch).loss.mean().backward()  # pyright: ignore
+    assert network.q_SA.grad is not None
+    assert bool((network.q_SA.grad[1] != 0).any()) is residual
 
 
 def test_the_gradient_of_iq_learn_raises_the_experts_action() -> None:
     """Where expert and agent were in one state, the expert's action rises over the agent's."""
-    config = iq_learn.Config(temperature=0.1)
+    config = iq_learn.Config(temperature=0.1, means="all")
     network, target = Table([[0.0, 0.0]]), Table([[0.0, 0.0]])
     batch = batch_of([0, 0], [0, 1], [0.0, 0.0], [0.9, 0.9], [0, 0])
     iq_learn.IQLearn(config, network, target).loss(batch).loss.mean().backward()  # pyright: ignore
@@ -185,3 +202,52 @@ def test_an_evaluation_is_compared_with_the_demonstrator(algo: str, tmp_path: Pa
     args = ("--env", "CartPole-v1", "--total-steps", "64", "--eval-every-steps", "64")
     rows = read_metrics(run_tiny(tmp_path, algo, *args, "--eval-episodes", "1"))
     assert any("eval/of_demonstrator" in row for row in rows)
+
+
+class Expert:
+    """Names the symbol that the environment toy/Identity-v0 shows."""
+
+    name = "expert"
+
+    def begin(self, games: int) -> None: ...
+
+    def act(
+        self,
+        obs: np.ndarray,
+        start: np.ndarray,
+        reward: np.ndarray | None = None,
+        legal: np.ndarray | None = None,
+    ) -> np.ndarray:
+        return obs.argmax(axis=1)
+
+
+@cache
+def expert_games() -> Path:
+    """Ten games of an expert, with the return 10."""
+    spec = envs.spec("toy/Identity-v0")
+    about = Metadata(spec=spec, policy="expert", created="today", command="tests")
+    path = Path(tempfile.mkdtemp(prefix="joystick-expert-")) / "identity"
+    return save(path, about, record(spec, Expert(), 10, seed=0, num_envs=5)).path
+
+
+QUICK = (
+    "--learning-rate",
+    "3e-3",
+    "--hidden",
+    "32",
+    "--epsilon",
+    "1..0.1@0..1000",
+    "--n-step",
+    "1",
+)
+QUICK += ("--batch-size", "32", "--samples-per-step", "8", "--target-every-updates", "25")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("algo", ONLINE)
+def test_an_agent_without_rewards_plays_as_the_expert_does(algo: str, tmp_path: Path) -> None:
+    """Random play gets 2.5."""
+    args = ("--env", "toy/Identity-v0", "--demos", str(expert_games()), "--total-steps", "4000")
+    run = run_tiny(tmp_path, algo, *args, *QUICK, "--final-eval-episodes", "20")
+    score = json.loads((run.path / "eval.json").read_text())
+    assert score["eval/return_mean"] >= 9.5

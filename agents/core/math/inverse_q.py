@@ -3,9 +3,10 @@
 IQ-Learn, Garg et al. 2021, https://arxiv.org/abs/2106.12142. A soft Q-function Q with
 V(s) = τ log Σ_a exp(Q(s, a) / τ) implies the reward
   r(s, a) = Q(s, a) - γ V(s')                                                     (eq. 9)
-The best Q maximizes, with expert steps E, steps μ of any policy, and χ² (section 5.1 and table 5)
-  E_E[r] - E_μ[V(s) - γ V(s')] - E_{E, μ}[r²] / 4α
-E_μ stands for the start's value, (1 - γ) E[V(s₀)], because V telescopes along a trajectory.
+The best Q maximizes, with the expert's steps E, steps μ of any policy, and χ² (section 5)
+  E_E[r] - E_μ[V(s) - γ V(s')] - E_μ[r²] / 4α
+E_μ[V(s) - γ V(s')] stands for the start's value, (1 - γ) E[V(s₀)], because V telescopes along an
+episode. μ is the expert, or a mixture of expert and agent.
 
 Shape suffixes: B batch.
 """
@@ -28,21 +29,17 @@ def implied_reward(q_B: Tensor, discount_B: Tensor, next_value_B: Tensor) -> Ten
 
 
 def loss(
-    reward_B: Tensor,
-    fall_B: Tensor,
-    is_demo_B: Tensor,
-    demo_share: float,
-    alpha: float,
+    reward_B: Tensor, fall_B: Tensor, expert_B: Tensor, counted_B: Tensor, alpha: float
 ) -> Tensor:
     """The negative objective of each transition, (B,); its mean is to be minimized.
 
     Args:
         reward_B: implied rewards r.
         fall_B: V(s) - γ V(s'), by which the value falls in the step.
-        is_demo_B: bool, the transition is the expert's.
-        demo_share: the share of the expert's transitions in minibatches.
+        expert_B: weights of mean 1 for the expert's mean: 0 on other transitions.
+        counted_B: weights of mean 1 for the other two means.
         alpha: α of χ²; a smaller α keeps rewards smaller.
     """
-    assert reward_B.shape == fall_B.shape == is_demo_B.shape
-    of_expert_B = is_demo_B.to(reward_B.dtype) / demo_share
-    return fall_B - of_expert_B * reward_B + reward_B.square() / (4 * alpha)
+    assert reward_B.shape == fall_B.shape == expert_B.shape == counted_B.shape
+    penalty_B = reward_B.square() / (4 * alpha)
+    return counted_B * (fall_B + penalty_B) - expert_B * reward_B
