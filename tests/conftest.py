@@ -70,6 +70,7 @@ TINY = {
         *("--num-envs", "8", "--batch-size", "8", "--num-atoms", "7", "--noisy"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
+    "dqfd": REPLAYED,
     "dqn": REPLAYED,
     "dqn-lstm": [
         *("--num-envs", "8", "--env-splits", "2", "--batch-size", "8", "--samples-per-step", "2"),
@@ -135,13 +136,13 @@ CONTINUOUS = ("td3",)
 ALGORITHMS = sorted({*TINY} - {*CONTINUOUS})
 """All other algorithms and variants."""
 
-OFF_POLICY = ("c51", "dqn", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
+OFF_POLICY = ("c51", "dqfd", "dqn", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
 """Algorithms that learn from a replay."""
 
-IMITATORS = ("bc", "iq_learn", "sqil")
+IMITATORS = ("bc", "dqfd", "iq_learn", "sqil")
 """Algorithms that learn from demonstrations."""
 
-SIBLINGS = ("c51", "iq_learn", "iqn", "qr_dqn")
+SIBLINGS = ("c51", "dqfd", "iq_learn", "iqn", "qr_dqn")
 """Algorithms whose machinery is DQN's or SQIL's: only their head and their loss differ."""
 
 

@@ -306,6 +306,10 @@ PROFILED = {
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},
     ),
+    "dqfd": (
+        "--learning-starts-steps 32 --target-every-updates 2",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "iq_learn": (
         "--learning-starts-steps 32 --target-every-updates 2",
         ON_POLICY | {"priorities", "target copies"},

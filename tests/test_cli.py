@@ -195,6 +195,14 @@ BAD_VALUES = {
         (["--previous-inputs"], "--previous-inputs True: must be False"),
         (["--rescale-values"], "--rescale-values True: must be False with soft values"),
     ],
+    "dqfd": [
+        *VALUES,
+        *DEMOS,
+        (["--margin", "-1"], "--margin -1.0: must be at least 0"),
+        (["--margin-weight", "-1"], "--margin-weight -1.0: must be at least 0"),
+        (["--n-step-weight", "-1"], "--n-step-weight -1.0: must be at least 0"),
+        (["--pretrain-samples-per-step", "-1"], "--pretrain-samples-per-step -1.0: must be at"),
+    ],
     "iq_learn": [
         *DEMOS,
         GAMMA,

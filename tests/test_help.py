@@ -127,6 +127,7 @@ OWN = {
     "a2c": "entropy_coefficient",
     "bc": "dropout",
     "c51": "num_atoms",
+    "dqfd": "margin",
     "dqn": "action_gap",
     "iq_learn": "temperature",
     "iqn": "num_fractions",

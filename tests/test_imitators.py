@@ -18,19 +18,19 @@ from support.refusals import error_line
 from torch import Tensor, nn
 
 import envs
-from agents import iq_learn, sqil
-from agents.core.math import inverse_q
+from agents import dqfd, iq_learn, sqil
+from agents.core.math import inverse_q, losses
 from agents.core.training import building
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
 from agents.core.training.launch import main, train
-from agents.core.types.batches import Batch
+from agents.core.types.batches import Batch, PairedBatch
 from agents.core.types.inputs import Inputs
 from agents.core.types.step import Step
 from demos import Metadata, record
 from demos.editing import save
 
-ONLINE = ("iq_learn", "sqil")
+ONLINE = ("dqfd", "iq_learn", "sqil")
 
 
 class Table(nn.Module):
@@ -130,6 +130,60 @@ def test_the_target_of_sqil_is_soft_and_has_the_batchs_reward() -> None:
     soft = 0.5 * math.log(math.exp(4.0) + math.exp(2.0))
     expected = [0.5 * (0.5 * soft - 1.0) ** 2, 0.5 * (1.0 - 0.0) ** 2]
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_margin_by_hand(device: torch.device) -> None:
+    q_BA = torch.tensor([[1.0, 2.0, 0.0], [3.0, 1.0, 0.0], [1.0, 0.5, 9.0]], device=device)
+    action_B = torch.tensor([0, 0, 0], device=device)
+    legal_BA = torch.tensor([[True] * 3, [True] * 3, [True, True, False]], device=device)
+    # 2 + 0.8 - 1; the action leads by more than 0.8; 0.5 + 0.8 - 1, since 9 is illegal.
+    expected = pytest.approx([1.8, 0.0, 0.3], abs=1e-6)
+    assert losses.margin(q_BA, action_B, 0.8, legal_BA).tolist() == expected
+
+
+def test_the_loss_of_dqfd_is_the_sum_of_its_three_parts() -> None:
+    config = dqfd.Config(margin=0.5, margin_weight=2.0, n_step_weight=3.0)
+    network, target = Table([[0.0, 1.0]]), Table([[2.0, 1.0]])
+    n_steps = batch_of([0, 0], [0, 0], [0.5, 0.5], [0.25, 0.25], [0, 0])
+    one_step = batch_of([0, 0], [0, 0], [0.0, 0.0], [0.0, 0.0], [0, 0])
+    found = dqfd.DQfD(config, network, target).loss(PairedBatch.of(n_steps, one_step))  # pyright: ignore
+    # The error over one step is 0; over n steps it is 0.5 + 0.25 * 2, whose Huber loss is 0.5.
+    # The margin is 1 + 0.5 - 0, for the demonstrated row alone.
+    assert found.loss.tolist() == pytest.approx([3 * 0.5, 3 * 0.5 + 2 * 1.5])
+    assert found.priority_B is not None and found.priority_B.tolist() == [0.0, 0.0]
+
+
+def test_dqfd_begins_with_demonstrations_alone() -> None:
+    more = ("--learning-starts-steps", "64", "--pretrain-samples-per-step", "2")
+    learning = made("dqfd", "CartPole-v1", *more)
+    seen: list[PairedBatch] = []
+    loss = learning.loss
+    learning.loss = lambda batch: seen.append(batch) or loss(batch)
+    for _ in range(12):
+        play(learning, 1, reward=1.0)
+        learning.update()
+    # 7 calls before step 64, each of 2 updates on 8 transitions.
+    assert [bool(each.is_demo_B.all()) for each in seen[:14]] == [True] * 14
+    assert not any(each.is_demo_B.all() for each in seen[14:]) and len(seen) > 14
+    assert learning.updates == len(seen)
+
+
+def test_a_pair_has_the_returns_of_one_step_and_of_n_of_both_sources() -> None:
+    learning = made("dqfd", "CartPole-v1", "--n-step", "3", "--gamma", "0.5", "--batch-size", "8")
+    play(learning, 20, reward=1.0)
+    pair = learning.minibatch(*(each[0] for each in learning.draw(1)))
+    one = pair.one_step
+    assert (one.reward_B == 1.0).all()
+    own = ~pair.is_demo_B
+    assert own.sum() == 6
+    assert (pair.reward_B[own] == 1.75).all() and (pair.discount_B[own] == 0.125).all()
+    assert (one.discount_B[own] == 0.5).all()
+    assert torch.equal(one.obs, pair.obs) and torch.equal(one.action_B, pair.action_B)
+    rows = pair.slot_B[pair.is_demo_B]
+    demos = learning.demos.training
+    expected = demos.observations_at(demos.slot_N[rows] + 1)
+    assert torch.equal(one.next_obs[pair.is_demo_B], expected)
 
 
 def made(algo: str, env_id: str, *more: str) -> Any:

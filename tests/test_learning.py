@@ -149,6 +149,7 @@ CONTROL = [
     ("sac", "CartPole-v1", (), 475),
     ("sac", "Pendulum-v1", ("--preset", "continuous"), -250),
     ("td3", "Pendulum-v1", (), -250),
+    ("dqfd", "CartPole-v1", (), 475),
     ("sqil", "CartPole-v1", (), 475),
     ("iq_learn", "CartPole-v1", (), 475),
 ]  # fmt: skip

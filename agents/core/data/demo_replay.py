@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,22 +89,37 @@ class DemoReplay:
 
     def gather(self, index_B: Tensor) -> Batch:
         """The transitions that start at these steps."""
-        demos = self.demos
-        slot_B = self.slot_N[index_B]
-        reward_B, discount_B, steps_B = self.outcome(index_B)
         return Batch(
-            obs=demos.observations_at(slot_B),
+            obs=self.demos.observations_at(self.slot_N[index_B]),
             action_B=self.action_N[index_B],
-            reward_B=reward_B,
-            discount_B=discount_B,
-            next_obs=demos.observations_at(slot_B + steps_B),
             weight_B=importance(self.priorities[index_B]),
             slot_B=index_B,
             previous_BP=self._after(index_B - 1, self.first_N[index_B]),
-            next_previous_BP=self._after(index_B + steps_B - 1, torch.zeros_like(steps_B).bool()),
             legal_BA=None if self.legal_NA is None else self.legal_NA[index_B],
-            next_legal_BA=self._legal_after(index_B + steps_B - 1),
+            is_demo=torch.ones_like(index_B, dtype=torch.bool),
+            **self.consequence(index_B, *self.outcome(index_B)),
         )
+
+    def one_step(self, batch: Batch) -> Batch:
+        """The transitions of a minibatch over one step."""
+        index_B = batch.slot_B
+        discount_B = self.config.gamma * ~self.terminated_N[index_B]
+        one_B = torch.ones_like(index_B)
+        after = self.consequence(index_B, self.reward_N[index_B], discount_B, one_B)
+        return replace(batch, **after)
+
+    def consequence(
+        self, index_B: Tensor, reward_B: Tensor, discount_B: Tensor, steps_B: Tensor
+    ) -> dict[str, Any]:
+        """The fields of a `Batch` that tell of the rewards and of the state s' after them."""
+        last_B = index_B + steps_B - 1
+        return {
+            "reward_B": reward_B,
+            "discount_B": discount_B,
+            "next_obs": self.demos.observations_at(self.slot_N[index_B] + steps_B),
+            "next_previous_BP": self._after(last_B, torch.zeros_like(last_B).bool()),
+            "next_legal_BA": self._legal_after(last_B),
+        }
 
     def outcome(self, index_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The n-step reward, the discount and the number of summed steps (`returns.n_step`)."""

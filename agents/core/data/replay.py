@@ -7,7 +7,8 @@ A truncated episode bootstraps from that observation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -333,21 +334,36 @@ class Replay:
 
     def gather(self, slot_B: Tensor) -> Batch:
         """The transitions that start at these slots."""
-        reward_B, discount_B, steps_B = self.outcome(slot_B)
-        next_slot_B = self.after(slot_B, steps_B)
         return Batch(
             obs=self.observations(slot_B),
             action_B=self.fields["action"][slot_B],
-            reward_B=reward_B,
-            discount_B=discount_B,
-            next_obs=self.observations(next_slot_B),
             weight_B=self.importance(slot_B),
             slot_B=slot_B,
             previous_BP=self.previous(slot_B),
-            next_previous_BP=self.previous(next_slot_B),
             legal_BA=self.legal(slot_B),
-            next_legal_BA=self.legal(next_slot_B),
+            **self.consequence(slot_B, *self.outcome(slot_B)),
         )
+
+    def one_step(self, batch: Batch) -> Batch:
+        """The transitions of a minibatch over one step."""
+        slot_B = batch.slot_B
+        reward_B = self.fields["reward"][slot_B]
+        discount_B = self.config.gamma * ~self.fields["terminated"][slot_B]
+        one_B = torch.ones_like(slot_B)
+        return replace(batch, **self.consequence(slot_B, reward_B, discount_B, one_B))
+
+    def consequence(
+        self, slot_B: Tensor, reward_B: Tensor, discount_B: Tensor, steps_B: Tensor
+    ) -> dict[str, Any]:
+        """The fields of a `Batch` that tell of the rewards and of the state s' after them."""
+        next_slot_B = self.after(slot_B, steps_B)
+        return {
+            "reward_B": reward_B,
+            "discount_B": discount_B,
+            "next_obs": self.observations(next_slot_B),
+            "next_previous_BP": self.previous(next_slot_B),
+            "next_legal_BA": self.legal(next_slot_B),
+        }
 
     def outcome(self, slot_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The n-step reward, the discount and the number of summed steps (`returns.n_step`)."""

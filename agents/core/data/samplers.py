@@ -66,8 +66,14 @@ class Mixed:
         own = self.first.sample(uniform_B[:count])
         other = self.second.sample(uniform_B[count:])
         batch = joined([own, other])
-        row_B = torch.arange(batch.size, device=batch.slot_B.device)
-        return replace(batch, is_demo=row_B >= count)
+        return replace(batch, is_demo=torch.arange(batch.size, device=own.slot_B.device) >= count)
+
+    def one_step(self, batch: Batch) -> Batch:
+        """The transitions of a minibatch over one step; both sources have `one_step` too."""
+        first: Any = self.first
+        second: Any = self.second
+        own, other = batch.cut(self._of_first(batch.size))
+        return joined([first.one_step(own), second.one_step(other)])
 
     def update_priorities(self, batch: Batch, priority_B: Tensor) -> None:
         count = self._of_first(batch.size)

@@ -80,6 +80,22 @@ def huber(error_B: Tensor, threshold: float = 1.0) -> Tensor:
     return clipped_B * (error_B.abs() - 0.5 * clipped_B)
 
 
+def margin(q_BA: Tensor, action_B: Tensor, least: float, legal_BA: Tensor | None = None) -> Tensor:
+    """max_a (Q(s, a) + m 1{a ≠ a_E}) - Q(s, a_E), shape (B,): 0 if a_E leads by m or more.
+
+    Hester et al. 2018, https://arxiv.org/abs/1704.03732, eq. 2.
+
+    Args:
+        q_BA: values Q(s, ·).
+        action_B: int64, the demonstrator's actions a_E.
+        least: m, the margin.
+        legal_BA: bool, the allowed actions; None if all are allowed.
+    """
+    others_BA = torch.arange(q_BA.shape[1], device=q_BA.device) != action_B.unsqueeze(1)
+    best_B = legal_values(q_BA + least * others_BA, legal_BA).amax(dim=1)
+    return best_B - taken(q_BA, action_B)
+
+
 PENALTIES = {"huber": huber, "squared": squared}
 
 

@@ -136,6 +136,46 @@ class Batch:
         return replace(self, **first), replace(self, **others)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairedBatch(Batch):
+    """A minibatch of transitions over n steps, with the same transitions over one step.
+
+    Attributes:
+        one_reward_B, one_discount_B, one_next_obs, one_next_previous_BP, one_next_legal_BA: the
+            fields of `one_step` that differ.
+    """
+
+    one_reward_B: Tensor
+    one_discount_B: Tensor
+    one_next_obs: Tensor
+    one_next_previous_BP: Tensor | None = None
+    one_next_legal_BA: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: Batch, one_step: Batch) -> PairedBatch:
+        """Joins the transitions over n steps and over one step."""
+        return cls(
+            **vars(batch),
+            one_reward_B=one_step.reward_B,
+            one_discount_B=one_step.discount_B,
+            one_next_obs=one_step.next_obs,
+            one_next_previous_BP=one_step.next_previous_BP,
+            one_next_legal_BA=one_step.next_legal_BA,
+        )
+
+    @property
+    def one_step(self) -> Batch:
+        """The transitions over one step."""
+        return replace(
+            self,
+            reward_B=self.one_reward_B,
+            discount_B=self.one_discount_B,
+            next_obs=self.one_next_obs,
+            next_previous_BP=self.one_next_previous_BP,
+            next_legal_BA=self.one_next_legal_BA,
+        )
+
+
 @dataclass(frozen=True)
 class SequenceBatch:
     """A minibatch of B sequences from a replay, each of L steps: a burn-in, T steps, and n more.
