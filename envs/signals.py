@@ -148,7 +148,8 @@ def kill_group(leader: int) -> None:
 
     with suppress(psutil.Error):
         process = psutil.Process(leader)
-        for each in [*process.children(recursive=True), process]:
+        # The leader is first: it would see that its child ended, and go on.
+        for each in [process, *process.children(recursive=True)]:
             with suppress(psutil.Error):
                 each.kill()
 

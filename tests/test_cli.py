@@ -193,7 +193,7 @@ BAD_VALUES = {
         *VALUES,
         *DEMOS,
         (["--previous-inputs"], "--previous-inputs True: must be False"),
-        (["--rescale-values"], "--rescale-values True: must be False with soft values"),
+        (["--rescale-values"], "--rescale-values True: must be False, because V is soft"),
     ],
     "dqfd": [
         *VALUES,

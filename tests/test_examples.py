@@ -145,7 +145,7 @@ def test_a_plugin_that_does_not_work_is_one_line(
     ("trainer", "said"),
     [
         ("onlin", "TRAINER is 'onlin' (known: online, offline); did you mean 'online'?"),
-        ("offline", "my_algo has no validate and no reference_scores"),
+        ("offline", "my_algo has no validate, which"),
     ],
 )
 def test_a_trainer_that_does_not_fit_is_one_line(folder: Path, trainer: str, said: str) -> None:

@@ -193,7 +193,7 @@ def completion(script: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (("dq",), {"dqn"}),
+        (("dq",), {"dqfd", "dqn"}),
         (("dqn", "--learning-r"), {"--learning-rate"}),
         (("dqn", "--resu"), {"--resume"}),
         (("dqn", "--preset", "nat"), {"nature"}),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, OFF_POLICY, TINY, module_of, siblings_are_slow
+from conftest import ALGORITHMS, OFF_POLICY, module_of, siblings_are_slow, tiny
 from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -58,7 +58,7 @@ class NoWaiting(TorchDispatchMode):
 
 def algorithm_on(algo: str, device: torch.device) -> Any:
     module = algorithm(module_of(algo))
-    flags = [*TINY[algo], "--env", "Pong", "--num-threads", "1"]
+    flags = [*tiny(algo, "Pong"), "--num-threads", "1"]
     if module_of(algo) in OFF_POLICY:
         flags += ["--samples-per-step", "2", "--n-step", "10"]
     config = parse(module, flags).config

@@ -115,9 +115,9 @@ LSTM = ("--core", "lstm", "--hidden", "16", "--burn-in-steps", "2")
 @pytest.mark.parametrize(
     ("env_id", "more"),
     [
-        pytest.param("toy/Catch-v0", (), marks=pytest.mark.full),
+        pytest.param("toy/Catch-v0", (), marks=pytest.mark.slow),
         pytest.param("toy/Catch-v0", PENG, marks=pytest.mark.full),
-        pytest.param("toy/Catch-v0", LSTM, marks=pytest.mark.full),
+        pytest.param("toy/Catch-v0", LSTM, marks=pytest.mark.slow),
         ("toy/Masked-v0", ()),
     ],
 )

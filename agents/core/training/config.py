@@ -304,7 +304,8 @@ class SoftValueConfig(ValueConfig):
         floor = self.munchausen_floor
         require(floor <= 0, "munchausen_floor", floor, "at most 0")
         both = self.is_soft and self.rescale_values
-        require(not both, "rescale_values", self.rescale_values, "False with soft values")
+        why = "False with --munchausen" if self.munchausen > 0 else "False, because V is soft"
+        require(not both, "rescale_values", self.rescale_values, why)
 
 
 @dataclass(frozen=True, kw_only=True)
