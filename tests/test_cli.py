@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONTINUOUS, run_tiny
+from conftest import CONTINUOUS, SIBLINGS, run_tiny
 
 from agents import evaluate
 from agents.core.math.schedules import Linear
@@ -196,21 +196,14 @@ BAD_VALUES = {
         (["--rescale-values"], "--rescale-values True: must be False, because V is soft"),
     ],
     "dqfd": [
-        *VALUES,
-        *DEMOS,
         (["--margin", "-1"], "--margin -1.0: must be at least 0"),
         (["--margin-weight", "-1"], "--margin-weight -1.0: must be at least 0"),
         (["--n-step-weight", "-1"], "--n-step-weight -1.0: must be at least 0"),
         (["--pretrain-samples-per-step", "-1"], "--pretrain-samples-per-step -1.0: must be at"),
     ],
     "iq_learn": [
-        *DEMOS,
-        GAMMA,
-        (["--epsilon", "1..1.5"], "--epsilon 1..1.5: must be between 0 and 1"),
         (["--alpha", "0"], "--alpha 0.0: must be above 0"),
         (["--temperature", "0"], "--temperature 0.0: must be above 0"),
-        (["--n-step", "0"], "--n-step 0: must be at least 1"),
-        (["--env", "Pendulum-v1"], "needs discrete actions"),
     ],
     "sac": [
         *CRITICS,
@@ -277,7 +270,7 @@ def test_values_are_read_as_people_write_them(
 
 
 SCHEDULES = [
-    (algo, name, setting)
+    pytest.param(algo, name, setting, marks=pytest.mark.slow if algo in SIBLINGS else ())
     for algo in algorithms()
     for name in algorithm(algo).PRESETS
     for setting in schedules(algorithm(algo).Config)
