@@ -19,14 +19,12 @@ from agents.core.math.schedules import Linear, constant
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
-from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, make_epsilon_greedy
 from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig, require
 from agents.core.training.launch import main
 from agents.core.training.off_policy import OffPolicyAlgorithm
 from agents.core.types.batches import Transitions
-from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +105,7 @@ PRESETS = {
 }
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = QNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+make_policy = make_epsilon_greedy
 
 
 def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> OffPolicyAlgorithm:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from agents.core.data.rollouts import Rollout
@@ -24,14 +23,12 @@ from agents.core.nets.torsos import Norm
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.learner import Learner, LossOutput, means_of
 from agents.core.optimize.settings import OptimizerName
-from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, make_epsilon_greedy
 from agents.core.training.config import BaseConfig, CollectConfig, EpsilonConfig
 from agents.core.training.launch import main
 from agents.core.training.on_policy import RolloutAlgorithm
 from agents.core.types.batches import ReturnSequences
 from agents.core.types.settings import Environments, Samples, Steps
-from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +85,7 @@ PRESETS = {
 }
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = QNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+make_policy = make_epsilon_greedy
 
 
 def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> RolloutAlgorithm:

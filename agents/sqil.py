@@ -19,14 +19,12 @@ from agents.core.math.schedules import constant
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
-from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, make_epsilon_greedy
 from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig, require
 from agents.core.training.imitation import ImitationAlgorithm, ImitationConfig
 from agents.core.training.launch import main
 from agents.core.types.batches import Batch
-from agents.core.types.spaces import Spaces
 
 OWN_REWARD = 0.0
 
@@ -60,10 +58,7 @@ PRESETS = {
 }
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = QNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+make_policy = make_epsilon_greedy
 
 
 def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> ImitationAlgorithm:

@@ -144,8 +144,8 @@ def measure(arguments: Arguments) -> dict[str, Any]:
         contender = CONTENDERS[name]
         runs.append(run(profile(contender, arguments)))
         speed = speed_of(runs[-1])
-        steps = int(speed * arguments.seconds * (1 - EVALUATION_SHARE))
-        steps = 64 if arguments.dry_run else steps
+        training_seconds = arguments.seconds * (1 - EVALUATION_SHARE)
+        steps = 64 if arguments.dry_run else int(speed * training_seconds)
         for env_id, target in TARGETS.items() if contender.trains else ():
             runs.append(run(training(contender, env_id, target, steps, arguments)))
     return {"runs": runs}

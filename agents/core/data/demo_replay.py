@@ -179,7 +179,4 @@ def stored_actions(action_NK: Tensor, spaces: Spaces) -> Tensor:
     """Actions in the form of a replay: int64 numbers of combinations (N,), or float32 (N, K)."""
     if spaces.continuous:
         return action_NK
-    number_N = torch.zeros(len(action_NK), dtype=torch.int64)
-    for part_N, size in zip(action_NK.unbind(1), spaces.action_sizes, strict=True):
-        number_N = number_N * size + part_N
-    return number_N
+    return torch.from_numpy(spaces.combination_of(action_NK.numpy()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from agents.core.math.losses import legal_values
+from agents.core.nets.value_networks import QNetwork
 from agents.core.policies.policy import ValuePolicy, begun
 from agents.core.system.compute import Compute
 from agents.core.system.device import to_device
@@ -104,3 +106,16 @@ def random_legal(uniform_N: Tensor, legal_NA: Tensor) -> Tensor:
     """
     chosen_N = (uniform_N * legal_NA.sum(dim=1)).long()
     return (legal_NA.cumsum(dim=1) > chosen_N.unsqueeze(1)).int().argmax(dim=1)
+
+
+def make_epsilon_greedy(config: Any, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
+    """Makes the ε-greedy policy of a Q-network, with initial weights.
+
+    Args:
+        config: settings of the network and the machine, and `eval_epsilon`.
+        spaces: the policy's observations and actions.
+        device: the device of the network.
+    """
+    network = QNetwork(config, spaces)
+    compute = Compute.of(network, config, device)
+    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)

@@ -144,8 +144,11 @@ class Spaces:
         """Converts actions to numbers of combinations, int (N,); inverts `playable_combination`."""
         if self.num_actions and not self.first_choices:
             return action_N
-        parts = tuple(self.chosen(action_N).T)
-        return np.asarray(np.ravel_multi_index(parts, self.action_sizes))
+        return self.combination_of(self.chosen(action_N))
+
+    def combination_of(self, choice_NK: np.ndarray) -> np.ndarray:
+        """Converts the choices in an action's parts to numbers of combinations, int (N,)."""
+        return np.asarray(np.ravel_multi_index(tuple(choice_NK.T), self.action_sizes))
 
     def remembered(self, action_N: np.ndarray) -> np.ndarray:
         """Converts actions to the form of `PolicyInputs.action_N`.
