@@ -20,14 +20,12 @@ from agents.core.math.schedules import constant
 from agents.core.nets.value_networks import QNetwork
 from agents.core.optimize.bootstrap import Bootstrap
 from agents.core.optimize.learner import LossOutput
-from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.epsilon_greedy import EpsilonGreedyPolicy, make_epsilon_greedy
 from agents.core.training import presets
 from agents.core.training.config import SoftValueConfig
 from agents.core.training.imitation import ImitationAlgorithm, ImitationConfig
 from agents.core.training.launch import main
 from agents.core.types.batches import Batch, PairedBatch
-from agents.core.types.spaces import Spaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +60,7 @@ PRESETS = {
 }
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> EpsilonGreedyPolicy:
-    network = QNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return EpsilonGreedyPolicy(network, spaces, compute, config.eval_epsilon)
+make_policy = make_epsilon_greedy
 
 
 def make_algorithm(config: Config, policy: EpsilonGreedyPolicy) -> DQfDAlgorithm:
@@ -78,27 +73,20 @@ class DQfDAlgorithm(ImitationAlgorithm):
     def update(self) -> dict[str, Tensor]:
         if self.steps >= self.config.learning_starts_steps:
             return super().update()
-        samples = self.config.pretrain_samples_per_step * self.policy.spaces.num_envs
-        self.updates_due += samples / self.config.batch_size
-        metrics: dict[str, Tensor] = {}
-        while self.updates_due >= 1:
-            metrics = self.pretrain()
-            self.updates += 1
-            self.updates_due -= 1
-            if self.updates % self.renew_every_updates == 0:
-                self.renew()
-        return metrics
+        return self.learn(self.config.pretrain_samples_per_step, self.pretrain)
 
-    def pretrain(self) -> dict[str, Tensor]:
-        """Takes an update on demonstrations alone; returns its metrics."""
+    def pretrain(self, count: int) -> dict[str, Tensor]:
+        """Takes updates on demonstrations alone; returns the metrics of the last one."""
         size = self.config.batch_size
         demos = self.demo_replay
-        batch = demos.sample(demos.draw(size))
-        batch = self.noise.add(batch, *(each[0] for each in self.noise.draw(1, size)))
-        update = self.improve(PairedBatch.of(batch, demos.one_step(batch)))
-        if update.priority_B is not None:
-            demos.update_priorities(batch, update.priority_B)
-        return update.metrics
+        metrics: dict[str, Tensor] = {}
+        for _ in range(count):
+            batch = demos.sample(demos.draw(size))
+            batch = self.noise.add(batch, *(each[0] for each in self.noise.draw(1, size)))
+            metrics, priority_B = self.improve(PairedBatch.of(batch, demos.one_step(batch)))
+            if priority_B is not None:
+                demos.update_priorities(batch, priority_B)
+        return metrics
 
     def minibatch(self, *random: Tensor) -> PairedBatch:
         sampler: Any = self.sampler

@@ -29,6 +29,7 @@ from agents.core.types.inputs import Inputs
 from agents.core.types.step import Step
 from demos import Metadata, record
 from demos.editing import save
+from demos.scripts import Script
 
 ONLINE = ("dqfd", "iq_learn", "sqil")
 
@@ -169,6 +170,19 @@ def test_dqfd_begins_with_demonstrations_alone() -> None:
     assert learning.updates == len(seen)
 
 
+def test_the_rewards_that_dqfd_sums_become_fewer_before_learning_starts_too() -> None:
+    learning = made("dqfd", "CartPole-v1", "--n-step", "5..1@0..64", "--gamma", "0.5")
+    discounts: list[float] = []
+    loss = learning.loss
+    learning.loss = lambda batch: discounts.append(batch.discount_B.max().item()) or loss(batch)
+    for _ in range(7):
+        play(learning, 1, reward=1.0)
+        learning.update()
+    assert learning.steps < learning.config.learning_starts_steps
+    # After 8 steps n is 4.5, which rounds to 4; after 56 it is 1.5, which rounds to 2.
+    assert (discounts[0], discounts[-1]) == (0.5**4, 0.5**2)
+
+
 def test_a_pair_has_the_returns_of_one_step_and_of_n_of_both_sources() -> None:
     learning = made("dqfd", "CartPole-v1", "--n-step", "3", "--gamma", "0.5", "--batch-size", "8")
     play(learning, 20, reward=1.0)
@@ -258,30 +272,15 @@ def test_an_evaluation_is_compared_with_the_demonstrator(algo: str, tmp_path: Pa
     assert any("eval/of_demonstrator" in row for row in rows)
 
 
-class Expert:
-    """Names the symbol that the environment toy/Identity-v0 shows."""
-
-    name = "expert"
-
-    def begin(self, games: int) -> None: ...
-
-    def act(
-        self,
-        obs: np.ndarray,
-        start: np.ndarray,
-        reward: np.ndarray | None = None,
-        legal: np.ndarray | None = None,
-    ) -> np.ndarray:
-        return obs.argmax(axis=1)
-
-
 @cache
 def expert_games() -> Path:
     """Ten games of an expert, with the return 10."""
     spec = envs.spec("toy/Identity-v0")
     about = Metadata(spec=spec, policy="expert", created="today", command="tests")
     path = Path(tempfile.mkdtemp(prefix="joystick-expert-")) / "identity"
-    return save(path, about, record(spec, Expert(), 10, seed=0, num_envs=5)).path
+    # The environment shows a symbol, and the expert names it.
+    expert = Script("expert", lambda obs: obs.argmax(axis=1))
+    return save(path, about, record(spec, expert, 10, seed=0, num_envs=5)).path
 
 
 QUICK = (

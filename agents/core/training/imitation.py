@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
 
 from agents.core.data import demonstrations
 from agents.core.data.demo_replay import DemoReplay
@@ -76,9 +75,9 @@ class ImitationAlgorithm(OffPolicyAlgorithm):
             step = replace(step, reward_N=np.full_like(step.reward_N, self.own_reward))
         super().observe(step)
 
-    def update(self) -> dict[str, Tensor]:
-        self.demo_replay.set_n_step(round(self.n_step(self.steps)))
-        return super().update()
+    def set_n_step(self, n_step: int) -> None:
+        super().set_n_step(n_step)
+        self.demo_replay.set_n_step(n_step)
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:
         state = super().state_dict(store)

@@ -84,16 +84,34 @@ class ReplayAlgorithm(OnlineAlgorithm):
 
     def update(self) -> dict[str, Tensor]:
         """Takes the updates that are due; returns the metrics of the last one."""
-        metrics: dict[str, Tensor] = {}
         config = self.config
         if self.steps < config.learning_starts_steps or not self.sampler.ready:
-            return metrics
-        self.replay.set_n_step(round(self.n_step(self.steps)))
-        samples = config.samples_per_step * self.policy.spaces.num_envs
-        self.updates_due += samples / config.batch_size
+            return {}
+        graphed = self.policy.compute.graphed
+        return self.learn(
+            config.samples_per_step, lambda count: graphed(self._fit, *self.draw(count))
+        )
+
+    def set_n_step(self, n_step: int) -> None:
+        """Sets how many rewards a return sums, in all sources of transitions."""
+        self.replay.set_n_step(n_step)
+
+    def learn(
+        self, samples_per_step: float, fit: Callable[[int], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Takes the updates that are due after a step of all environments, and renews the target.
+
+        Args:
+            samples_per_step: transitions of minibatches for each step.
+            fit: takes so many updates; returns the metrics of the last one.
+        """
+        metrics: dict[str, Tensor] = {}
+        self.set_n_step(round(self.n_step(self.steps)))
+        samples = samples_per_step * self.policy.spaces.num_envs
+        self.updates_due += samples / self.config.batch_size
         while self.updates_due >= 1:
             count = min(int(self.updates_due), self._until_renewal)
-            metrics = self.policy.compute.graphed(self._fit, *self.draw(count))
+            metrics = fit(count)
             self.updates += count
             self.updates_due -= count
             if self.updates % self.renew_every_updates == 0:
