@@ -132,7 +132,7 @@ class BC(OfflineAlgorithm):
         parts = index_N.split(self.horizon_steps)
         distribution = join([self._distribution(held_out, part) for part in parts])
         distribution = masked(distribution, held_out.legal(index_N))
-        action_NK = held_out.actions(index_N)
+        action_NK = held_out.labels(index_N)
         return {
             "validation/loss": -distribution.log_prob(action_NK).mean(),
             "validation/agreement": imitation.agreement(distribution.mode(), action_NK),

@@ -76,7 +76,7 @@ class Joystick:
         self.agent: Any = module.make_algorithm(config, policy)
         self.counter = UpdateCounter()
         self.agent.learner.update = self.counter.counting(self.agent.learner.update)
-        trainer = trainer_of(module).make(self.agent, env, config)
+        trainer = trainer_of(module).make(self.agent, env, config, run=None)
         self.training = Training(self.agent, env, trainer, config, run=None)
 
     @property

@@ -77,6 +77,11 @@ class Episode:
     observations: np.ndarray | None = None
     """(T + 1, ...) in the environment's dtype: the observations after the reset and each action. A
     frame stack contributes its newest frame. None if the episode replays."""
+    labels: np.ndarray | None = None
+    """(T, ...) as `actions`: the actions of an expert in the same states. None if none was asked;
+    then the player's own actions are the ones to imitate."""
+    labeled: np.ndarray | None = None
+    """bool (T,): the expert gave the step's label. None without labels."""
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -101,16 +106,14 @@ class Episode:
         if not np.isfinite(self.rewards).all():
             step = int(np.flatnonzero(~np.isfinite(self.rewards))[0]) + 1
             raise UserError(f"the reward of step {step} is {self.rewards[step - 1]}")
-        if self.actions.dtype.kind == "f" and not np.isfinite(self.actions).all():
-            finite = np.isfinite(self.actions.reshape(steps, -1)).all(1)
-            step = int(np.flatnonzero(~finite)[0]) + 1
-            raise UserError(f"the action of step {step} is {self.actions[step - 1]}, not finite")
+        require_finite(self.actions, "action")
+        self._require_labels()
         if self.observations is not None and len(self.observations) != steps + 1:
             raise UserError(
                 f"there are {len(self.observations)} observations, but an episode of {steps}"
                 f" steps has {steps + 1}"
             )
-        for name in ("actions", "rewards", "digests", "observations"):
+        for name in ("actions", "rewards", "digests", "observations", "labels", "labeled"):
             array = getattr(self, name)
             if array is not None:
                 if array.dtype.kind not in "buif":
@@ -118,6 +121,26 @@ class Episode:
                 array = array.copy()
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
+
+    def _require_labels(self) -> None:
+        """Raises a UserError unless there are labels that fit the actions, or none."""
+        labels, labeled = self.labels, self.labeled
+        if labels is None and labeled is None:
+            return
+        if labels is None or labeled is None:
+            raise UserError("labels and labeled must both be there, or neither")
+        actions = self.actions
+        if labels.shape != actions.shape or labels.dtype != actions.dtype:
+            raise UserError(
+                f"labels are {labels.dtype} {labels.shape}, but the actions are"
+                f" {actions.dtype} {actions.shape}"
+            )
+        if labeled.shape != (len(actions),) or labeled.dtype != np.dtype(bool):
+            raise UserError(
+                f"labeled is {labeled.dtype} {labeled.shape}, but an episode of {len(actions)}"
+                f" steps has bool ({len(actions)},)"
+            )
+        require_finite(labels, "label")
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -136,3 +159,12 @@ class Episode:
                 " because its seed and actions do not reproduce them"
             )
         return Tape(self.spec, self.seed, self.actions)
+
+
+def require_finite(actions: np.ndarray, what: str) -> None:
+    """Raises a UserError unless all numbers of actions (T, ...) are finite."""
+    if actions.dtype.kind != "f" or np.isfinite(actions).all():
+        return
+    finite_T = np.isfinite(actions.reshape(len(actions), -1)).all(1)
+    step = int(np.flatnonzero(~finite_T)[0]) + 1
+    raise UserError(f"the {what} of step {step} is {actions[step - 1]}, not finite")

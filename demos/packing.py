@@ -1,7 +1,8 @@
 """Converts an episode to and from the bytes of a Parquet file.
 
-A row holds the action and the reward of a step. If the episode does not replay, the row begins with
-the bytes of the observation. Then one more row holds the last observation.
+A row holds the action and the reward of a step. If an expert was asked, the row also holds the
+expert's action, and whether the expert gave one. If the episode does not replay, the row begins
+with the bytes of the observation. Then one more row holds the last observation.
 
 Files may be hostile. Their columns, types and sizes are checked before any data is read, so that a
 small file cannot fill the memory.
@@ -46,6 +47,8 @@ class About:
     observation_shape: list[int] | None = None
     """Shape of one observation; None if none are stored."""
     observation_dtype: str | None = None
+    has_labels: bool = False
+    """There are columns for an expert's actions."""
 
     def __post_init__(self) -> None:
         for shape in (self.action_shape, self.observation_shape or []):
@@ -62,6 +65,13 @@ class About:
     def action_size(self) -> int:
         """The number of numbers in an action."""
         return math.prod(self.action_shape)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, in order."""
+        seen = [] if self.observation_shape is None else ["observation"]
+        labels = ["label", "labeled"] if self.has_labels else []
+        return [*seen, "action", "reward", *labels]
 
     @property
     def observation_bytes(self) -> int:
@@ -86,11 +96,11 @@ def pack(episode: Episode) -> bytes:
         "digests": [bytes(each).hex() for each in episode.digests],
         "action_shape": episode.actions.shape[1:],
     }
-    flat = pa.array(episode.actions.reshape(-1))
-    width = int(np.prod(episode.actions.shape[1:]))
-    vector = episode.actions.ndim > 1
-    actions = pa.FixedSizeListArray.from_arrays(flat, width) if vector else flat
-    table = pa.table({"action": actions, "reward": pa.array(episode.rewards)})
+    columns = {"action": column_of(episode.actions), "reward": pa.array(episode.rewards)}
+    if episode.labels is not None:
+        about["has_labels"] = True
+        columns |= {"label": column_of(episode.labels), "labeled": pa.array(episode.labeled)}
+    table = pa.table(columns)
     seen = episode.observations
     if seen is not None:
         about |= {"observation_shape": seen.shape[1:], "observation_dtype": seen.dtype.str}
@@ -108,10 +118,18 @@ def pack(episode: Episode) -> bytes:
     return sink.getvalue()
 
 
+def column_of(actions: np.ndarray) -> pa.Array:
+    """A column of actions (T, ...): numbers, or lists of numbers."""
+    flat = pa.array(actions.reshape(-1))
+    if actions.ndim == 1:
+        return flat
+    return pa.FixedSizeListArray.from_arrays(flat, math.prod(actions.shape[1:]))
+
+
 def arrays(episode: Episode) -> list[np.ndarray]:
     """The arrays of an episode that have an item for each step."""
-    seen = [] if episode.observations is None else [episode.observations]
-    return [episode.actions, episode.rewards, *seen]
+    optional = (episode.observations, episode.labels, episode.labeled)
+    return [episode.actions, episode.rewards, *(each for each in optional if each is not None)]
 
 
 def require_size(steps: int, num_bytes: int) -> None:
@@ -139,12 +157,14 @@ def unpack(data: bytes, spec: EnvSpec) -> Episode:
         return Episode(
             spec=spec,
             seed=about.seed,
-            actions=actions_in(table, about),
+            actions=actions_in(table, about, "action"),
             rewards=numbers(table.column("reward"), "reward"),
             terminated=about.terminated,
             digests=np.array([list(bytes.fromhex(each)) for each in about.digests], np.uint8),
             policy=about.policy,
             observations=observations,
+            labels=actions_in(table, about, "label") if about.has_labels else None,
+            labeled=numbers(table.column("labeled"), "labeled") if about.has_labels else None,
         )
     except UserError:
         raise
@@ -159,7 +179,7 @@ def require_columns(file: pq.ParquetFile, about: About) -> None:
         UserError: a column is missing, unknown, of another type, or too large.
     """
     stored = about.observation_shape is not None
-    expected = ["observation", "action", "reward"] if stored else ["action", "reward"]
+    expected = about.columns
     columns = file.schema_arrow
     if columns.names != expected:
         raise UserError(f"its columns are {plain(columns.names)}, but must be {expected}")
@@ -170,6 +190,15 @@ def require_columns(file: pq.ParquetFile, about: About) -> None:
     if item is None or not (is_number(item) or types.is_boolean(item)):
         kind = "lists of numbers" if about.action_shape else "numbers"
         raise UserError(f"its actions are {plain(action, 60)}, but must be {kind}")
+    if about.has_labels:
+        label = columns.field("label").type
+        if label != action:
+            raise UserError(
+                f"its labels are {plain(label, 60)}, but its actions {plain(action, 60)}"
+            )
+        if columns.field("labeled").type != pa.bool_():
+            kind = plain(columns.field("labeled").type, 60)
+            raise UserError(f"its column 'labeled' is {kind}, but must be bool")
     if columns.field("reward").type != pa.float32():
         raise UserError(f"its rewards are {plain(columns.field('reward').type, 60)}, not float32")
     if stored and columns.field("observation").type != pa.binary(about.observation_bytes):
@@ -181,7 +210,8 @@ def require_columns(file: pq.ParquetFile, about: About) -> None:
 def require_claims(claimed: pq.FileMetaData, about: About, action_bytes: int) -> None:
     """Raises a UserError if the sizes that a file claims are too large or do not fit together."""
     rows = claimed.num_rows
-    row_bytes = about.observation_bytes + about.action_size * action_bytes + 4
+    actions = 2 if about.has_labels else 1
+    row_bytes = about.observation_bytes + actions * about.action_size * action_bytes + 5
     require_size(rows, rows * row_bytes)
     for group in range(claimed.num_row_groups):
         row_group = claimed.row_group(group)
@@ -213,21 +243,27 @@ def observations_in(table: pa.Table, about: About) -> np.ndarray:
     return flat.view(np.dtype(about.observation_dtype)).reshape(shape)
 
 
-def actions_in(table: pa.Table, about: About) -> np.ndarray:
-    """The actions (T, ...)."""
-    column = table.column("action").combine_chunks()
+def actions_in(table: pa.Table, about: About, name: str) -> np.ndarray:
+    """The actions (T, ...) of a column, "action" or "label"."""
+    column = table.column(name).combine_chunks()
     if not about.action_shape:
-        return numbers(column, "action")
+        return numbers(column, name)
     if column.null_count:
-        raise UserError("an action is missing")
+        raise missing(name)
     if (column.value_lengths().to_numpy() != about.action_size).any():
-        raise UserError(f"each action must have {about.action_size} numbers")
-    return numbers(column.flatten(), "action").reshape(len(column), *about.action_shape)
+        raise UserError(f"each {name} must have {about.action_size} numbers")
+    return numbers(column.flatten(), name).reshape(len(column), *about.action_shape)
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, what: str) -> np.ndarray:
     """Returns a column as an array; raises a UserError if an item is missing."""
     if column.null_count:
-        raise UserError(f"a {what} is missing" if what == "reward" else f"an {what} is missing")
+        raise missing(what)
     flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return flat.to_numpy(zero_copy_only=False)
+
+
+def missing(what: str) -> UserError:
+    """The error when a column lacks an item."""
+    article = "an" if what[0] in "aeiou" else "a"
+    return UserError(f"{article} {what} is missing")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -49,6 +49,18 @@ class Policy(Protocol):
         ...
 
 
+class Labels(NamedTuple):
+    """An expert's labels of one step of N games.
+
+    Attributes:
+        action_N: the expert's actions, in the environment's form.
+        given_N: bool, the expert gave this label.
+    """
+
+    action_N: np.ndarray
+    given_N: np.ndarray
+
+
 def record(
     spec: EnvSpec,
     policy: Policy,
@@ -59,6 +71,7 @@ def record(
     *,
     first_game: int = 0,
     replayable: bool | None = None,
+    labels: Callable[[], Labels] | None = None,
 ) -> Iterator[Episode]:
     """Yields each episode once it ends. All episodes that begin are yielded, short ones first.
 
@@ -69,6 +82,7 @@ def record(
         spec: needs a limit on the steps of an episode (`EnvSpec.bounded`).
         first_game: the number of the first game; earlier games are not played.
         replayable: whether episodes replay, if other episodes have already shown it.
+        labels: gives the labels of the actions that the policy chose last; None without an expert.
 
     Raises:
         Interrupted: a signal asked the process to end; all yielded episodes are whole.
@@ -79,7 +93,7 @@ def record(
     end = first_game + episodes
     for first in range(first_game, end, num_envs):
         count = min(num_envs, end - first)
-        yield from _round(spec, policy, count, first, seed, num_threads, judge)
+        yield from _round(spec, policy, count, first, seed, num_threads, judge, labels)
 
 
 class Judge:
@@ -113,6 +127,8 @@ class Game:
         self.rewards: list[float] = []
         self._terminated = False
         self._observations: list[np.ndarray] | None = [newest(spec, first_obs).copy()]
+        self._labels: list[np.ndarray] = []
+        self._labeled: list[bool] = []
 
     def step(self, obs: np.ndarray, reward: float, terminated: bool, truncated: bool) -> None:
         """Records one step and the observation after it; at an end, the final observation."""
@@ -121,6 +137,11 @@ class Game:
         self._terminated = terminated
         if self._observations is not None:
             self._observations.append(newest(self._spec, obs).copy())
+
+    def label(self, action: np.ndarray, given: bool) -> None:
+        """Records an expert's label of the next step."""
+        self._labels.append(action.copy())
+        self._labeled.append(given)
 
     def forget_observations(self) -> None:
         """Drops the observations, because the episode replays."""
@@ -137,6 +158,8 @@ class Game:
             digests=self._witness.digests(),
             policy=policy,
             observations=None if self._observations is None else np.stack(self._observations),
+            labels=np.stack(self._labels).astype(tape.actions.dtype) if self._labels else None,
+            labeled=np.array(self._labeled) if self._labels else None,
         )
 
 
@@ -171,6 +194,7 @@ def _round(
     seed: int,
     num_threads: int | None,
     judge: Judge,
+    labels: Callable[[], Labels] | None,
 ) -> Iterator[Episode]:
     """Yields one episode from each of `count` environments; the first has the number `first`."""
     policy.begin(count)
@@ -185,6 +209,7 @@ def _round(
             signals.check()
             space = env.single_action_space
             actions = chosen(policy, space, obs, start, reward, legal_in(info))
+            given = None if labels is None else labels()
             obs, reward, terminated, truncated, info = env.step(actions)
             start = terminated | truncated
             reached = np.where(
@@ -193,6 +218,8 @@ def _round(
             for i in np.flatnonzero(playing):
                 if judge.replayable:
                     games[i].forget_observations()
+                if given is not None:
+                    games[i].label(given.action_N[i], bool(given.given_N[i]))
                 games[i].step(reached[i], float(reward[i]), bool(terminated[i]), bool(truncated[i]))
                 if start[i]:
                     playing[i] = False

@@ -70,6 +70,10 @@ TINY = {
         *("--num-envs", "8", "--batch-size", "8", "--num-atoms", "7", "--noisy"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
     ],
+    "dagger": [
+        *("--expert", "random", "--games-per-round", "2", "--batch-size", "8"),
+        *("--samples-per-step", "1"),
+    ],
     "dqfd": REPLAYED,
     "dqn": REPLAYED,
     "dqn-lstm": [

@@ -127,6 +127,7 @@ OWN = {
     "a2c": "entropy_coefficient",
     "bc": "dropout",
     "c51": "num_atoms",
+    "dagger": "beta",
     "dqfd": "margin",
     "dqn": "action_gap",
     "iq_learn": "temperature",

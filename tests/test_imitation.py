@@ -45,7 +45,7 @@ def test_observations_and_actions_are_those_of_the_episodes(env_id: str) -> None
         life = [obs for obs, *_ in envs.replay(episode.tape)][: len(episode)]
         index = torch.arange(at, at + len(episode))
         np.testing.assert_array_equal(source.observations(index).numpy(), np.stack(life))
-        np.testing.assert_array_equal(source.actions(index)[:, 0].numpy(), episode.actions)
+        np.testing.assert_array_equal(source.labels(index)[:, 0].numpy(), episode.actions)
         at += len(episode)
     assert at == source.size
 

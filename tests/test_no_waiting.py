@@ -27,7 +27,7 @@ from agents.core.types.spaces import Spaces
 from agents.core.types.step import PolicyInputs, Step
 
 ENVS = 8
-ONLINE = [algo for algo in ALGORITHMS if algo != "bc"]
+ONLINE = [algo for algo in ALGORITHMS if algorithm(module_of(algo)).TRAINER == "online"]
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 

@@ -32,7 +32,9 @@ class Demonstrations:
     Attributes:
         size: number of steps, N.
         slot_N: the place of each step's observation among the frames.
-        action_NK: the demonstrator's actions, in a policy's form.
+        action_NK: the actions taken, in a policy's form.
+        label_NK: the actions to imitate: an expert's labels, or else the actions taken.
+        taught_M: indices of the steps that have a label; all of them without an expert.
         reward_N: raw rewards.
         first_N, ended_N, terminated_N: bool, the step is the first or the last of its episode, or
             reaches a terminal state.
@@ -52,6 +54,12 @@ class Demonstrations:
         self.slot_N = torch.from_numpy(np.concatenate(steps))
         actions = np.concatenate([each.actions for each in episodes])
         self.action_NK = torch.from_numpy(spaces.chosen(actions))
+        self.label_NK = self.action_NK
+        if any(each.labels is not None for each in episodes):
+            labels = np.concatenate([labels_of(each) for each in episodes])
+            self.label_NK = torch.from_numpy(spaces.chosen(labels))
+        taught = np.concatenate([taught_by(each) for each in episodes])
+        self.taught_M = torch.from_numpy(np.flatnonzero(taught))
         self.size = len(actions)
         rewards = np.concatenate([each.rewards for each in episodes])
         self.reward_N = torch.from_numpy(rewards)
@@ -81,12 +89,13 @@ class Demonstrations:
         return self.frames[slot_BS].to(self.device, non_blocking=True)
 
     def spread(self, most: int) -> Tensor:
-        """Indices of up to `most` steps, int64, equally spaced from the first to the last."""
-        return torch.linspace(0, self.size - 1, min(most, self.size)).round().long()
+        """Indices of up to `most` steps with a label, int64, equally spaced."""
+        count = len(self.taught_M)
+        return self.taught_M[torch.linspace(0, count - 1, min(most, count)).round().long()]
 
-    def actions(self, index_B: Tensor) -> Tensor:
-        """The actions (B, K) of these steps, on the device."""
-        return self.action_NK[index_B].to(self.device, non_blocking=True)
+    def labels(self, index_B: Tensor) -> Tensor:
+        """The actions (B, K) to imitate in these steps, on the device."""
+        return self.label_NK[index_B].to(self.device, non_blocking=True)
 
     def previous(self, index_B: Tensor, encoding: PreviousInputs) -> Tensor:
         """The encoded actions and rewards (B, P) before these steps, on the device."""
@@ -101,10 +110,27 @@ class Demonstrations:
         return self.legal_NA[index_B].to(self.device, non_blocking=True)
 
     def balancing(self, num_actions: int) -> Tensor:
-        """Weights (N,) of mean 1 that give each action that occurs the same total weight."""
-        count_A = torch.bincount(self.action_NK[:, 0], minlength=num_actions)
+        """Weights (N,) that give each action to imitate the same total weight.
+
+        Their mean over all steps with a label is 1.
+        """
+        label_M = self.label_NK[self.taught_M, 0]
+        count_A = torch.bincount(label_M, minlength=num_actions)
         occurring = int((count_A > 0).sum())
-        return (self.size / (occurring * count_A.clamp_min(1)))[self.action_NK[:, 0]].float()
+        weight_A = len(label_M) / (occurring * count_A.clamp_min(1))
+        return weight_A[self.label_NK[:, 0]].float()
+
+
+def labels_of(episode: Episode) -> np.ndarray:
+    """The actions (T, ...) of an episode to imitate."""
+    return episode.actions if episode.labels is None else episode.labels
+
+
+def taught_by(episode: Episode) -> np.ndarray:
+    """Whether each step of an episode has an action to imitate, bool (T,)."""
+    if episode.labeled is None:
+        return np.ones(len(episode), bool)
+    return episode.labeled
 
 
 def fits(num_bytes: int, device: torch.device) -> bool:
@@ -115,12 +141,13 @@ def fits(num_bytes: int, device: torch.device) -> bool:
 def legal_actions(episodes: list[Episode], spaces: Spaces) -> np.ndarray:
     """The legal actions of all steps of some episodes, bool (N, A); the episodes are replayed.
 
-    An action that the demonstrator played counts as legal. Without a replay, all actions do.
+    The actions of demonstrator and expert count as legal. Without a replay, all actions do.
     """
     rows: list[np.ndarray] = []
     for episode, masks in zip(episodes, masks_of(episodes), strict=True):
         legal_TA = np.ones((len(episode), spaces.num_actions), bool) if masks is None else masks
-        legal_TA[np.arange(len(episode)), spaces.combination(episode.actions)] = True
+        for actions in (episode.actions, labels_of(episode)):
+            legal_TA[np.arange(len(episode)), spaces.combination(actions)] = True
         rows.append(legal_TA)
     return np.concatenate(rows)
 
@@ -177,6 +204,8 @@ def load(config: DemoConfig, spec: EnvSpec, spaces: Spaces, device: torch.device
     text = repr([each.digests[-1].tobytes() for each in learned + held_out]).encode()
     of_learned, of_held_out = frames_of(learned + held_out, spec).split(len(learned))
     training = Demonstrations(of_learned, learned, spaces, device)
+    if not len(training.taught_M):
+        raise UserError(f"{path} has no step in which its expert gave a label")
     validation = Demonstrations(of_held_out, held_out, spaces, device) if held_out else None
     references = dataset.metadata.reference_scores
     demonstrator = float(np.mean([each.score for each in episodes]))
@@ -217,7 +246,7 @@ def subset(episodes: list[Episode], fraction: float, most: int, seed: int) -> li
 
 
 class DemoLoader:
-    """Draws every step at most once an epoch, in an order that depends only on seed and epoch.
+    """Draws every step with a label at most once an epoch, in an order of seed and epoch alone.
 
     Args:
         weight_N: importance of each step's loss.
@@ -249,8 +278,8 @@ class DemoLoader:
         self.num_features = num_features
         self.dropout = dropout
         self.previous = previous
-        self.batch_size = min(batch_size, source.size)
-        self.per_epoch = source.size // self.batch_size
+        self.batch_size = min(batch_size, len(source.taught_M))
+        self.per_epoch = len(source.taught_M) // self.batch_size
         self.drawn = 0
         self._epoch = -1
         self._order_N = torch.empty(0)
@@ -260,7 +289,8 @@ class DemoLoader:
         epoch, number = divmod(self.drawn, self.per_epoch)
         if epoch != self._epoch:
             generator = self._generator(f"epoch {epoch}")
-            self._order_N = torch.randperm(self.source.size, generator=generator)
+            taught_M = self.source.taught_M
+            self._order_N = taught_M[torch.randperm(len(taught_M), generator=generator)]
             self._epoch = epoch
         index_B = self._order_N[number * self.batch_size : (number + 1) * self.batch_size]
         generator = self._generator(f"batch {self.drawn}")
@@ -275,7 +305,7 @@ class DemoLoader:
         self.drawn += 1
         return DemoBatch(
             obs=obs,
-            action_BK=self.source.actions(index_B),
+            action_BK=self.source.labels(index_B),
             kept_BF=kept_BF.to(device).expand(len(index_B), -1),
             weight_B=self.weight_N[index_B].to(device),
             previous_BP=self.source.previous(index_B, self.previous),

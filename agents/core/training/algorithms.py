@@ -36,6 +36,7 @@ BUILT_IN = {
     "a2c": Listed("agents.a2c", "advantage actor-critic"),
     "bc": Listed("agents.bc", "behavior cloning: do as a demonstrator did"),
     "c51": Listed("agents.c51", "C51: Q-learning of the probabilities of returns; Rainbow"),
+    "dagger": Listed("agents.dagger", "DAgger: an expert labels the learner's own states"),
     "dqfd": Listed("agents.dqfd", "DQfD: Q-learning that begins with demonstrations"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
     "iq_learn": Listed(

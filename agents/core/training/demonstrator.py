@@ -71,29 +71,21 @@ def own_exploration(policy: Policy, exploration: float | None) -> float:
     return exploration
 
 
-class Demonstrator:
-    """Plays N games at a time with the weights of a run.
+class Player:
+    """Plays N games at a time with a policy, as a `demos.recording.Policy`.
 
-    Raises:
-        UserError: as `load_policy`, or the run was trained in another environment.
+    Args:
+        name: the player, as datasets name it.
+        seed: seed of the policy's random numbers.
+        exploration: ε or temperature; None takes the policy's own of evaluations.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        spec: EnvSpec,
-        seed: int,
-        exploration: float | None,
-        checkpoint: str = "best",
-        device: str = "auto",
-    ):
-        self.policy, trained_on, step, _ = load_policy(run, checkpoint, device)
-        spec.bounded().require_same(trained_on.bounded(spec.most_steps), f"{run.path} is")
-        self.exploration = own_exploration(self.policy, exploration)
+    def __init__(self, policy: Policy, name: str, seed: int, exploration: float | None = None):
+        self.policy = policy
+        self.exploration = own_exploration(policy, exploration)
+        self.name = f"{name}, {policy.explores_by} {self.exploration:g}"
         self.seed = seed
         self.rounds = 0
-        how = f"{self.policy.explores_by} {self.exploration:g}"
-        self.name = f"{run.path.name}, step {step}, {how}"
 
     def begin(self, games: int) -> None:
         """Begins new games, N at a time."""
@@ -117,6 +109,27 @@ class Demonstrator:
         self.state = output.state
         self.action_N = self.policy.spaces.remembered(output.action_N)
         return output.action_N
+
+
+class Demonstrator(Player):
+    """Plays with the weights of a run.
+
+    Raises:
+        UserError: as `load_policy`, or the run was trained in another environment.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        spec: EnvSpec,
+        seed: int,
+        exploration: float | None,
+        checkpoint: str = "best",
+        device: str = "auto",
+    ):
+        policy, trained_on, step, _ = load_policy(run, checkpoint, device)
+        spec.bounded().require_same(trained_on.bounded(spec.most_steps), f"{run.path} is")
+        super().__init__(policy, f"{run.path.name}, step {step}", seed, exploration)
 
 
 def demonstrator(path: str, spec: EnvSpec, seed: int, exploration: float | None) -> Demonstrator:

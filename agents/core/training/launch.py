@@ -107,7 +107,7 @@ def prepare(
     run = command.resumed
     if run is None:
         run = distributed.on_first_rank(lambda: new_run(config, spec, name, held), device)
-    made = trainer.make(learning, spec, config)
+    made = trainer.make(learning, spec, config, run)
     held.callback(made.close)
     training = Training(learning, spec, made, config, run, callbacks)
     notes = held_schedules(module, config)

@@ -1,7 +1,7 @@
 """The training loop: decides when to train, report, evaluate and save.
 
 A trainer supplies the data, from environments or demonstrations
-(`agents.core.training.trainers`).
+(`agents.core.training.trainer`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agents.core.training.algorithm import Algorithm
 from agents.core.training.callbacks import Callbacks
 from agents.core.training.config import BaseConfig
 from agents.core.training.evaluation import Evaluator, film_evaluation
-from agents.core.training.trainers import Trainer
+from agents.core.training.trainer import Trainer
 from envs import EnvSpec, UserError, schema
 from envs.errors import first_line
 from envs.signals import Interrupted, StopSignal

@@ -1,16 +1,15 @@
 """Trainers: they supply an algorithm with data in rounds, and call its updates.
 
-An algorithm's module names its trainer: `TRAINER = "online"`. A new trainer is a class here and a
-line in `TRAINERS`. It could, for example, alternate between recording and learning.
+An algorithm's module names its trainer: `TRAINER = "online"`. A new trainer is a subclass of
+`Trainer` and a member of `TRAINERS`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,96 +19,18 @@ import envs
 from agents.core.logging.averages import Averages
 from agents.core.logging.reporter import Reporter
 from agents.core.policies.policy import copy_weights, joined
+from agents.core.runs.run import Run
 from agents.core.system import distributed
 from agents.core.system.device import cores, resolve_device, roles
 from agents.core.training.algorithm import OfflineAlgorithm, OnlineAlgorithm
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.env_group import EnvGroup
+from agents.core.training.rounds import RoundsTrainer
+from agents.core.training.trainer import Trainer, not_shared
 from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec, TapedVectorEnv, UserError, schema
 from envs.errors import did_you_mean
 from envs.tape_recorder import join_states
-
-
-class Trainer(ABC):
-    """Trains an algorithm in rounds.
-
-    Attributes:
-        steps_environments: whether a round steps environments; else it reads demonstrations.
-        job_type: the job type of the run in W&B.
-        needs: the attributes of an algorithm that the trainer uses, beside `update`.
-        round_steps: steps in a round, over all ranks.
-        agent: the algorithm in training.
-    """
-
-    agent: Any
-    steps_environments: ClassVar[bool]
-    job_type: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]]
-    round_steps: int
-
-    @classmethod
-    def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
-        """Checks that this trainer can train an algorithm with these settings.
-
-        Args:
-            name: name of the algorithm in errors.
-            fresh_episodes: whether a resumed run begins new episodes.
-
-        Raises:
-            UserError: the algorithm lacks an attribute, or a setting does not fit it.
-        """
-        missing = [each for each in cls.needs if not hasattr(algorithm, each)]
-        if missing:
-            raise UserError(
-                f"{name} has no {' and no '.join(missing)}, which"
-                f" TRAINER = '{trainer_name(cls)}' calls"
-            )
-
-    @classmethod
-    @abstractmethod
-    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> Trainer:
-        """Makes the trainer of an algorithm, ready for its first round."""
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether training ends before `total_steps`."""
-        return False
-
-    @abstractmethod
-    def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
-        """Trains the round that begins at `step`; returns metrics to average."""
-
-    def compared(self, score: float) -> dict[str, float]:
-        """The mean return of an evaluation from 0 (random play) to 1 (the demonstrator).
-
-        {} without demonstrations.
-        """
-        random, demonstrator = self.agent.reference_scores
-        if demonstrator == random:
-            return {}
-        return {"eval/of_demonstrator": (score - random) / (demonstrator - random)}
-
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]: ...
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state.
-
-        Raises:
-            NotReproduced: the environments do not reproduce their saved states.
-        """
-
-    def begin_anew(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state, but begins new episodes.
-
-        The algorithm's own state is loaded before.
-        """
-        self.load_state_dict(state)
-
-    def close(self) -> None:  # noqa: B027
-        """Closes environments and threads, if there are any."""
 
 
 class OnlineTrainer(Trainer):
@@ -118,6 +39,7 @@ class OnlineTrainer(Trainer):
     The environments form groups: while one group steps, the policy chooses actions for another.
     """
 
+    name = "online"
     steps_environments = True
     job_type = "train"
     needs = ("observe", "end_episodes", "can_overlap")
@@ -131,7 +53,9 @@ class OnlineTrainer(Trainer):
             raise UserError(f"--overlap-learning: {name} has no replay to learn from while it acts")
 
     @classmethod
-    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> OnlineTrainer:
+    def make(
+        cls, algorithm: Any, spec: EnvSpec, config: BaseConfig, run: Run | None
+    ) -> OnlineTrainer:
         return cls(algorithm, make_groups(spec, config), config)
 
     def __init__(self, agent: OnlineAlgorithm, envs: list[TapedVectorEnv], config: BaseConfig):
@@ -255,6 +179,7 @@ class OfflineTrainer(Trainer):
     Training ends early when `patience` validations in a row do not lower the least loss.
     """
 
+    name = "offline"
     steps_environments = False
     job_type = "imitate"
     needs = ("validate",)
@@ -272,7 +197,9 @@ class OfflineTrainer(Trainer):
             )
 
     @classmethod
-    def make(cls, algorithm: Any, spec: EnvSpec, config: BaseConfig) -> OfflineTrainer:
+    def make(
+        cls, algorithm: Any, spec: EnvSpec, config: BaseConfig, run: Run | None
+    ) -> OfflineTrainer:
         return cls(algorithm)
 
     def __init__(self, agent: OfflineAlgorithm):
@@ -313,7 +240,9 @@ class OfflineTrainer(Trainer):
         self.in_vain = schema.natural(state["in_vain"], "in_vain")
 
 
-TRAINERS: dict[str, type[Trainer]] = {"online": OnlineTrainer, "offline": OfflineTrainer}
+TRAINERS: dict[str, type[Trainer]] = {
+    each.name: each for each in (OnlineTrainer, OfflineTrainer, RoundsTrainer)
+}
 """The trainers by the name that an algorithm's module has as `TRAINER`."""
 
 
@@ -329,16 +258,6 @@ def trainer_of(module: ModuleType) -> type[Trainer]:
         near = did_you_mean(str(name), TRAINERS)
         raise UserError(f"{module.__name__}: TRAINER is '{name}' (known: {known}){near}")
     return TRAINERS[name]
-
-
-def trainer_name(trainer: type[Trainer]) -> str:
-    """The name of a trainer in `TRAINERS`."""
-    return next(name for name, each in TRAINERS.items() if issubclass(trainer, each))
-
-
-def not_shared(name: str) -> UserError:
-    """The error when several processes run an algorithm that trains in one process."""
-    return UserError(f"{name} trains in one process: its data is not shared between ranks")
 
 
 def overlaps_learning(config: BaseConfig) -> bool:

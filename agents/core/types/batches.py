@@ -429,10 +429,14 @@ class DemoBatch:
         return shards_of(self, shards)
 
 
-def joined(batches: list[Batch]) -> Batch:
+J = TypeVar("J", Batch, DemoBatch)
+
+
+def joined(batches: list[J]) -> J:
     """Joins several minibatches into one, in order."""
     names = tensors(batches[0])
-    return Batch(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})
+    whole = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+    return type(batches[0])(**whole)
 
 
 M = TypeVar("M", Batch, SequenceBatch, Sequences, ReturnSequences, DemoBatch)
