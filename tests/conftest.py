@@ -82,6 +82,7 @@ TINY = {
         *("--previous-inputs", "--noisy", "--dueling", "--double", "--rescale-values"),
         *("--n-step", "3", "--buffer-size", "2000", "--learning-starts-steps", "128"),
     ],
+    "gail": CRITICS,
     "iq_learn": REPLAYED,
     "iqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-fractions", "3", "--num-cosines", "8"),
@@ -140,15 +141,17 @@ CONTINUOUS = ("td3",)
 ALGORITHMS = sorted({*TINY} - {*CONTINUOUS})
 """All other algorithms and variants."""
 
-OFF_POLICY = ("c51", "dqfd", "dqn", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
+OFF_POLICY = ("c51", "dqfd", "dqn", "gail", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
 """Algorithms that learn from a replay."""
 
-IMITATORS = ("bc", "dqfd", "iq_learn", "sqil")
+IMITATORS = ("bc", "dqfd", "gail", "iq_learn", "sqil")
 """Algorithms that learn from demonstrations."""
 
-SIBLINGS = ("c51", "dqfd", "iq_learn", "iqn", "qr_dqn")
-"""Algorithms whose machinery is DQN's or SQIL's: only their head and their loss differ."""
+ONE_STEP = ("gail",)
+"""Algorithms whose returns sum one reward."""
 
+SIBLINGS = ("c51", "dqfd", "gail", "iq_learn", "iqn", "qr_dqn")
+"""Algorithms whose machinery is DQN's, SQIL's or SAC's: only their head and their loss differ."""
 
 KINDS = ("bc", "dqn", "dqn-lstm", "ppo-lstm", "sac", "sqil")
 """One algorithm of each kind of machinery."""
@@ -209,6 +212,11 @@ def demonstrations(env_id: str, episodes: int = 3) -> Path:
     about = Metadata(spec=spec, policy="random", created="today", command="tests")
     policy = RandomPolicy(envs.spaces_of(spec)[1], seed=0)
     return save(path, about, record(spec, policy, episodes, seed=0, num_envs=episodes)).path
+
+
+def summing(algo: str, n_step: str) -> list[str]:
+    """The setting of how many rewards a return sums, if the algorithm has a choice."""
+    return [] if module_of(algo) in ONE_STEP else ["--n-step", n_step]
 
 
 def module_of(algo: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OFF_POLICY, module_of, on_each, run_tiny
+from conftest import OFF_POLICY, module_of, on_each, run_tiny, summing
 from support.learners import make_algorithm
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -104,11 +104,10 @@ def test_a_repeated_step_freezes_nothing_that_changes(
     if algo.startswith("pqn"):
         # On a CPU, torch's RAdam reads its number of steps on the host.
         settings += ["--optimizer", "adam"]
-    if (
-        module_of(algo) in OFF_POLICY
-    ):  # Two updates at a time, and one where the target is copied between them.
+    if module_of(algo) in OFF_POLICY:
+        # Two updates at a time, and one where the target is copied between them.
         settings += ["--total-steps", "160", "--num-envs", "4", "--samples-per-step", "4"]
-        settings += ["--target-every-updates", "7", "--n-step", "5..1"]
+        settings += ["--target-every-updates", "7", *summing(algo, "5..1")]
 
     def weights(steps: type[Eager]) -> dict[str, Tensor]:
         monkeypatch.setattr(compute, "GraphedFunction", steps)

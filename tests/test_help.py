@@ -130,6 +130,7 @@ OWN = {
     "dagger": "beta",
     "dqfd": "margin",
     "dqn": "action_gap",
+    "gail": "reward",
     "iq_learn": "temperature",
     "iqn": "num_fractions",
     "ppo": "epochs",

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, OFF_POLICY, read_metrics, run_tiny
+from conftest import ALGORITHMS, IMITATORS, OFF_POLICY, read_metrics, run_tiny
 from gymnasium import Env, spaces
 from support.devices import CPU
 from support.settings import Settings
@@ -436,7 +436,7 @@ def test_a_run_with_masks_goes_on_exactly_from_its_checkpoint(algo: str, tmp_pat
         assert torch.equal(weights[1][name], expected), name
 
 
-VALUE_AGENTS = [each for each in OFF_POLICY if each not in ("dqn", "sac")]
+VALUE_AGENTS = [each for each in OFF_POLICY if each not in ("dqn", "sac", *IMITATORS)]
 QUICK = ("--epsilon", "0.5..0.1@0..1500", "--learning-rate", "3e-3", "--hidden", "32")
 QUICK += ("--target-every-updates", "50", "--n-step", "1", "--batch-size", "32")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, OFF_POLICY, module_of, siblings_are_slow, tiny
+from conftest import ALGORITHMS, OFF_POLICY, module_of, siblings_are_slow, summing, tiny
 from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -60,7 +60,7 @@ def algorithm_on(algo: str, device: torch.device) -> Any:
     module = algorithm(module_of(algo))
     flags = [*tiny(algo, "Pong"), "--num-threads", "1"]
     if module_of(algo) in OFF_POLICY:
-        flags += ["--samples-per-step", "2", "--n-step", "10"]
+        flags += ["--samples-per-step", "2", *summing(algo, "10")]
     config = parse(module, flags).config
     spaces = Spaces(ENVS, (4, 84, 84), torch.uint8, stack=4, num_actions=6, atari=True)
     return make_algorithm(module, config, spaces, device)

@@ -125,7 +125,7 @@ def slow_losses(learning: Any, batch: NoisyBatch) -> tuple[Tensor, Tensor, Tenso
         first, second = slow_q(learning.critic, batch.obs[i], action)
         lesser = first if first < second else second
         policy_loss = policy_loss + (alpha * log_prob - lesser) / batch.size
-        error = log_prob.detach() + learning.target_entropy
+        error = log_prob.detach() + learning.soft.target_entropy
         alpha_loss = alpha_loss - learning.log_alpha * error / batch.size
     return critic_loss, policy_loss, alpha_loss
 
@@ -195,7 +195,7 @@ def slow_discrete_losses(learning: Any, batch: NoisyBatch) -> tuple[Tensor, Tens
             lesser = min(first[action], second[action]).detach()
             policy_loss = policy_loss + p * (alpha * p.log() - lesser) / batch.size
             entropy = entropy - (p * p.log()).detach()
-        gap = entropy - learning.target_entropy
+        gap = entropy - learning.soft.target_entropy
         alpha_loss = alpha_loss + learning.log_alpha * gap / batch.size
     return critic_loss, policy_loss, alpha_loss
 

@@ -30,6 +30,7 @@ FAST = {
     "env_options",
     "envs",
     "files",
+    "gail",
     "gpu_benchmark",
     "imitators",
     "learner",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 SHIFTS = 16
 """Different shifts in a batch. Samples share them: their order is random, so no bias results."""
@@ -29,6 +29,23 @@ def shift(images: Tensor, down: int, right: int) -> Tensor:
     from_columns, to_columns = _overlap(right, images.shape[-1])
     moved[..., to_rows, to_columns] = images[..., from_rows, from_columns]
     return moved
+
+
+def shifted(images: Tensor, uniform_B2: Tensor, most_pixels: int) -> Tensor:
+    """Shifts each image (B, C, H, W) by up to `most_pixels` both ways; zeros fill the rest.
+
+    All shifts are equally likely. Nothing waits for the device.
+
+    Args:
+        uniform_B2: uniform random numbers in [0, 1), for the rows and the columns.
+    """
+    if most_pixels == 0:
+        return images
+    height, width = images.shape[2:]
+    padded = nn.functional.pad(images, (most_pixels,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    down_B, right_B = (uniform_B2 * (2 * most_pixels + 1)).long().unbind(dim=1)
+    return windows[torch.arange(len(images), device=images.device), :, down_B, right_B]
 
 
 def _overlap(by: int, size: int) -> tuple[slice, slice]:

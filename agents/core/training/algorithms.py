@@ -39,6 +39,7 @@ BUILT_IN = {
     "dagger": Listed("agents.dagger", "DAgger: an expert labels the learner's own states"),
     "dqfd": Listed("agents.dqfd", "DQfD: Q-learning that begins with demonstrations"),
     "dqn": Listed("agents.dqn", "deep Q-network: Q-learning on replayed experience"),
+    "gail": Listed("agents.gail", "GAIL: rewards from a discriminator of expert and agent"),
     "iq_learn": Listed(
         "agents.iq_learn", "IQ-Learn: a Q-function that implies the expert's reward"
     ),

@@ -6,13 +6,16 @@ draw. An algorithm's own file holds its losses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from agents.core.data.replay import Replay
 from agents.core.data.replay_store import ChunkStore
+from agents.core.data.samplers import Sampler
 from agents.core.math.schedules import stream_seed
 from agents.core.nets.critics import move_toward
 from agents.core.nets.pixels import Pixels
@@ -45,6 +48,8 @@ class OffPolicyActorCritic(ReplayAlgorithm):
     Args:
         critic: the critics, which the policy's weights do not hold.
         leading: the networks that target copies follow; by default the critics.
+        sampler: makes the source of minibatches from the replay; by default the replay itself.
+        num_uniform: uniform random numbers that a loss needs for each transition.
 
     Attributes:
         actor: the policy's network, which maps observations to a distribution.
@@ -54,15 +59,23 @@ class OffPolicyActorCritic(ReplayAlgorithm):
     target: Any
 
     def __init__(
-        self, config: Any, policy: Policy, critic: nn.Module, leading: nn.Module | None = None
+        self,
+        config: Any,
+        policy: Policy,
+        critic: nn.Module,
+        leading: nn.Module | None = None,
+        sampler: Callable[[Replay], Sampler] | None = None,
+        num_uniform: int = 0,
     ):
         critic = critic.to(policy.device)
         see_alike(policy.network, critic)
         self.leading = leading or critic
-        super().__init__(config, policy, frozen_copy(self.leading), config.target_every_updates)
+        target = frozen_copy(self.leading)
+        super().__init__(config, policy, target, config.target_every_updates, sampler)
         self.actor: Any = policy.network
         self.critic: Any = critic
         self.learner.parts["critic"] = Part(critic, config, in_policy=False)
+        self.num_uniform = num_uniform
         self.generator = torch.Generator().manual_seed(stream_seed(config.seed, "drawn actions"))
 
     def exploration(self, step: int) -> float:
@@ -77,12 +90,14 @@ class OffPolicyActorCritic(ReplayAlgorithm):
     def draw(self, count: int) -> tuple[Tensor, ...]:
         spaces = self.policy.spaces
         size = (count, 2, self.config.batch_size, spaces.action_parts * spaces.continuous)
-        normal = to_device(torch.randn(size, generator=self.generator), self.policy.device)
-        return (*super().draw(count), normal)
+        normal = torch.randn(size, generator=self.generator)
+        uniform = torch.rand(count, size[2], self.num_uniform, generator=self.generator)
+        device = self.policy.device
+        return (*super().draw(count), to_device(normal, device), to_device(uniform, device))
 
     def minibatch(self, *random: Tensor) -> NoisyBatch:
-        uniform_B, normal_2BK = random
-        batch = super().minibatch(uniform_B)
+        of_sampler_B, normal_2BK, uniform_BU = random
+        batch = replace(super().minibatch(of_sampler_B), uniform=uniform_BU)
         return NoisyBatch(**vars(batch), normal_BK=normal_2BK[0], next_normal_BK=normal_2BK[1])
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:

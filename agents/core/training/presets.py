@@ -40,6 +40,57 @@ CONTROL: dict[str, Any] = {
 }
 """Learns small tasks with vector observations."""
 
+SOFT_ATARI: dict[str, Any] = {
+    "num_envs": 32,
+    "overlap_learning": True,
+    "batch_size": 64,
+    "samples_per_step": 2.0,
+    "buffer_size": 40_000,
+    "learning_starts_steps": 4_000,
+    "gamma": 0.98,
+    "n_step": Linear(20, 5, 200_000, 900_000),
+    "learning_rate": constant(3e-4),
+    "layer_norm": True,
+    "alpha": 0.01,
+    "entropy_share": 0.2,
+}
+"""A soft actor-critic learns an Atari game on two CPU cores."""
+
+SOFT_ATARI_GPU: dict[str, Any] = SOFT_ATARI | {
+    "num_envs": 128,
+    "overlap_learning": False,
+    "batch_size": 512,
+    "samples_per_step": 8.0,
+    "buffer_size": 1_000_000,
+    "learning_starts_steps": 50_000,
+    "n_step": Linear(20, 5, 500_000, 2_000_000),
+}
+"""A soft actor-critic learns an Atari game on a GPU."""
+
+SOFT_CONTROL: dict[str, Any] = {
+    "env_id": "CartPole-v1",
+    "total_steps": 60_000,
+    "batch_size": 64,
+    "samples_per_step": 8.0,
+    "learning_rate": constant(5e-4),
+    "gamma": 0.98,
+    "n_step": constant(10),
+    "layer_norm": True,
+    "target_share": 0.02,
+    "alpha": 0.1,
+    "entropy_share": 0.3,
+    "eval_every_steps": 15_000,
+}
+"""A soft actor-critic learns small tasks with discrete actions."""
+
+SOFT_CONTINUOUS: dict[str, Any] = {
+    "env_id": "Pendulum-v1",
+    "total_steps": 20_000,
+    "num_envs": 1,
+    "eval_every_steps": 5_000,
+}
+"""A soft actor-critic learns small tasks with continuous actions."""
+
 NATURE: dict[str, Any] = {
     "total_steps": 50_000_000,
     "num_envs": 4,
