@@ -16,12 +16,8 @@ a sitting. `--page` renews the tables of a Markdown page, between its marks.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
-import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +28,12 @@ from agents.core.training.algorithms import algorithm, algorithms
 from agents.core.training.building import build_policy, spaces_of
 from agents.core.training.config import require
 from benchmarks import compare_table
-from benchmarks.jobs import Job, run_all
+from benchmarks.campaign import Task, run_missing
+from benchmarks.jobs import Job
 from benchmarks.machine import RESULTS
 from benchmarks.peer import settings_of
 from benchmarks.peer_settings import PEERS
 from benchmarks.rows import Rows
-from benchmarks.until import result_file
 from envs import UserError, command_line, locks, spec
 from envs.entry import command as one_line_errors
 from envs.files import portable_name
@@ -146,39 +142,17 @@ def job(arguments: Arguments, algo: str, seed: int) -> Job:
     return Job(f"{algo}, seed {seed}", command, folder / "log.txt")
 
 
-def keep(
-    arguments: Arguments, results: Rows, jobs: dict[Job, tuple[str, int]], ended: Job, code: int
-) -> None:
-    """Adds the row of a training that ended; one that was stopped or failed gets none."""
-    if code:
-        print(f"{ended.name}: exit code {code}: {ended.last_line()}", flush=True)
-        return
-    found = json.loads(result_file(ended.log.parent, arguments.length).read_text("utf-8"))
-    algo, seed = jobs[ended]
-    preset = "tuned" if algo in PEERS else preset_of(algo, arguments.env)
-    results.add(key(arguments, algo, seed) | {"preset": preset} | found)
-    print(f"{ended.name}: {found['score']:.2f} ± {found['ci95']:.2f}", flush=True)
-
-
-def measure(arguments: Arguments) -> int:
-    """Runs the trainings that have no row yet; returns how many rows are still missing."""
-    results = arguments.results
-    jobs = {
-        job(arguments, algo, seed): (algo, seed)
-        for seed in arguments.seeds
-        for algo in chosen(arguments)
-        if not any(has(row, key(arguments, algo, seed)) for row in results.rows)
-    }
-    print(f"{len(jobs)} trainings of {arguments.length:,} steps", flush=True)
-    before = len(results.rows)
-    stop_at = time.monotonic() + 60 * arguments.minutes if arguments.minutes else math.inf
-    run_all(jobs, arguments.at_once, partial(keep, arguments, results, jobs), stop_at)
-    return len(jobs) - (len(results.rows) - before)
-
-
-def has(row: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether a row has all wanted entries."""
-    return wanted.items() <= {name: row.get(name) for name in wanted}.items()
+def tasks(arguments: Arguments) -> list[Task]:
+    """All trainings of a comparison, seed by seed."""
+    agents = chosen(arguments)
+    found: list[Task] = []
+    for seed in arguments.seeds:
+        for algo in agents:
+            preset = "tuned" if algo in PEERS else preset_of(algo, arguments.env)
+            wanted = key(arguments, algo, seed)
+            its_job = job(arguments, algo, seed)
+            found.append(Task(its_job, arguments.length, wanted, {"preset": preset}))
+    return found
 
 
 def check(arguments: Arguments) -> None:
@@ -207,7 +181,9 @@ def main(args: list[str] | None = None) -> None:
             folder = arguments.runs_dir / arguments.name
             folder.mkdir(parents=True, exist_ok=True)
             with locks.alone(folder):
-                missing = measure(arguments)
+                missing = run_missing(
+                    tasks(arguments), arguments.results, arguments.at_once, arguments.minutes
+                )
             print(f"{missing} trainings are missing: {arguments.results.path}")
         print(compare_table.markdown(arguments.results.rows))
 

@@ -21,6 +21,7 @@ from torch import nn
 from agents.core.system.device import resolve_device
 from agents.core.training.algorithms import algorithm
 from agents.core.training.arguments import parse
+from agents.core.training.rounds import RoundsTrainer
 from agents.core.training.trainers import OnlineTrainer
 from benchmarks.contenders import Joystick
 from benchmarks.workloads import NEVER
@@ -123,6 +124,7 @@ def points(contender: Joystick) -> Iterator[Point]:
     - emulator: sending actions and waiting for the outcome, including new tapes;
     - waiting for learning: if learning runs in another thread, which is not measured here;
     - acting: choosing actions;
+    - playing: the games of a round, with the emulator and the expert;
     - storing: storing a step, bootstrapping at a rollout's end, and clearing the rollout;
     - sampling: drawing and gathering minibatches, and the advantages of a rollout;
     - forward, backward: an update, including the wait for its shards;
@@ -138,6 +140,9 @@ def points(contender: Joystick) -> Iterator[Point]:
         if trainer.beside:
             yield "waiting for learning", trainer, "finish_learning"
         yield from (("acting", trainer.behavior, "act"), ("storing", agent, "observe"))
+    elif isinstance(trainer, RoundsTrainer):
+        yield from (("playing", trainer, "played"), ("storing", agent, "add"))
+        yield "sampling", agent.data, "draw"
     else:
         yield from (("sampling", agent.batches, "draw"), ("validation", agent, "validate"))
     if hasattr(agent, "replay"):

@@ -132,6 +132,15 @@ BAD_VALUES = {
         (["--munchausen", "0.9"], "--munchausen 0.9: must be 0, or used with --target hl_gauss"),
         (["--gamma", "1"], "--gamma 1.0: must be below 1, or give --v-min and --v-max"),
     ],
+    "dagger": [
+        (["--expert", ""], "--expert is missing: name a run's directory, sb3:FILE.zip or"),
+        (["--expert", "nobody"], "unknown policy 'nobody'"),
+        (["--expert", "human"], "--expert human: a person cannot be asked"),
+        (["--beta", "1.5"], "--beta 1.5: must be between 0 and 1"),
+        (["--games-per-round", "0"], "--games-per-round 0: must be at least 1"),
+        (["--patience-steps", "0"], "--patience-steps 0: must be at least 1"),
+        (["--samples-per-step", "0"], "--samples-per-step 0.0: must be above 0"),
+    ],
     "dqn": [
         *ACTORS,
         *VALUES,
@@ -201,6 +210,14 @@ BAD_VALUES = {
         (["--n-step-weight", "-1"], "--n-step-weight -1.0: must be at least 0"),
         (["--pretrain-samples-per-step", "-1"], "--pretrain-samples-per-step -1.0: must be at"),
     ],
+    "gail": [
+        (["--n-step", "3"], "--n-step 3: must be 1, because rewards are known for one step"),
+        (["--previous-inputs"], "must be False, because they tell the reward"),
+        (["--most-accuracy", "1.5"], "--most-accuracy 1.5: must be between 0 and 1"),
+        (["--gradient-penalty", "-1"], "--gradient-penalty -1.0: must be at least 0"),
+        (["--reward-scale", "0"], "--reward-scale 0.0: must be above 0"),
+        (["--hidden-rows", "-1"], "--hidden-rows -1: must be at least 0"),
+    ],
     "iq_learn": [
         (["--alpha", "0"], "--alpha 0.0: must be above 0"),
         (["--temperature", "0"], "--temperature 0.0: must be above 0"),
@@ -224,8 +241,10 @@ BAD_VALUES = {
 def fitting(algo: str, bad: tuple[list[str], str]) -> tuple[list[str], str]:
     """The words with an environment and a preset that the algorithm has, and the message."""
     words, message = bad
+    if algo == "dagger" and bad in EVERYONE:
+        words = ["--expert", "random", *words]
     if algo not in CONTINUOUS or bad in BAD_VALUES[algo]:
-        return bad
+        return words, message
     other = {"CartPole-v1": "Pendulum-v1", "atarri": "controll"}
     return [other.get(word, word) for word in words], message.replace("'atari'", "'control'")
 

@@ -156,27 +156,6 @@ def test_lost_or_changed_games_end_a_resume_in_one_line(
     assert "is not a dataset: it has no dataset.json" in error
 
 
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        (("--expert", ""), "--expert is missing: name a run's directory, sb3:FILE.zip or"),
-        (("--expert", "nobody"), "unknown policy 'nobody'"),
-        (("--expert", "human"), "a person cannot be asked"),
-        (("--beta", "1.5"), "--beta 1.5: must be between 0 and 1"),
-        (("--games-per-round", "0"), "--games-per-round 0: must be at least 1"),
-        (("--patience-steps", "0"), "--patience-steps 0: must be at least 1"),
-        (("--samples-per-step", "0"), "--samples-per-step 0.0: must be above 0"),
-    ],
-)
-def test_bad_settings_are_one_line_and_make_no_run(
-    more: tuple[str, ...], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = tmp_path / "runs"
-    command = [*tiny("dagger", "toy/Identity-v0"), *QUIET, *more, "--runs-dir", str(runs)]
-    assert why in error_line(lambda: main("dagger", command), capsys)
-    assert not runs.exists() or not list(runs.iterdir())
-
-
 def test_an_expert_of_another_protocol_is_refused_with_the_field(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,6 @@ import torch
 from conftest import run_tiny, tiny
 from support.actor_critics import require_an_exact_resume
 from support.devices import CPU, DEVICES
-from support.refusals import error_line
 from torch import Tensor
 
 import envs
@@ -25,7 +24,6 @@ from agents.core.math import adversarial
 from agents.core.nets.discriminator import Discriminator
 from agents.core.training import building
 from agents.core.training.arguments import parse
-from agents.core.training.launch import main
 from agents.core.training.off_policy_actor import NoisyBatch
 from agents.core.types.spaces import Spaces
 from demos import Metadata, record
@@ -228,24 +226,6 @@ def test_a_run_goes_on_exactly_from_its_checkpoint(
     env_id: str, more: tuple[str, ...], tmp_path: Path
 ) -> None:
     require_an_exact_resume(tmp_path, "gail", "--env", env_id, *more)
-
-
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        (("--n-step", "3"), "--n-step 3: must be 1, because rewards are known for one step"),
-        (("--previous-inputs",), "must be False, because they tell the reward"),
-        (("--most-accuracy", "1.5"), "--most-accuracy 1.5: must be between 0 and 1"),
-        (("--gradient-penalty", "-1"), "--gradient-penalty -1.0: must be at least 0"),
-        (("--reward-scale", "0"), "--reward-scale 0.0: must be above 0"),
-        (("--hidden-rows", "-1"), "--hidden-rows -1: must be at least 0"),
-    ],
-)
-def test_bad_settings_are_one_line(
-    more: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [*tiny("gail", "CartPole-v1"), *more]
-    assert why in error_line(lambda: main("gail", command), capsys)
 
 
 @cache
