@@ -16,6 +16,7 @@ it has the same rows. `--minutes` limits a sitting.
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,15 +28,19 @@ from benchmarks.campaign import Task, run_missing
 from benchmarks.jobs import Job
 from benchmarks.machine import RESULTS
 from benchmarks.rows import Rows
-from demos import Dataset
+from demos import Dataset, record
+from demos.policies import RandomPolicy
 from demos.shipped import find
-from envs import UserError, command_line, locks, spec
+from envs import EnvSpec, UserError, command_line, locks, spaces_of, spec
 from envs.entry import command as one_line_errors
 from envs.errors import did_you_mean
 from envs.files import portable_name
 
 EVALUATIONS = 10
 """Evaluations of a training, which choose the best weights."""
+
+RANDOM_GAMES = 30
+"""Games of random play, where its return is not known."""
 
 CLONES = "bc"
 """Learns from demonstrations alone."""
@@ -98,8 +103,16 @@ class Source:
     def of(cls, arguments: Arguments) -> Source:
         dataset = Dataset.open(find(arguments.demos, spec(arguments.env)))
         scores = [episode.score for episode in dataset.episodes()]
-        random = dataset.metadata.reference_scores.get("random", 0.0)
+        random = dataset.metadata.reference_scores.get("random")
+        if random is None:
+            random = random_return(dataset.metadata.spec)
         return cls(dataset.path.name, len(scores), random, sum(scores) / len(scores))
+
+
+def random_return(env: EnvSpec) -> float:
+    """The mean return of some games of random play."""
+    policy = RandomPolicy(spaces_of(env)[1], seed=0)
+    return statistics.mean(each.score for each in record(env, policy, RANDOM_GAMES, seed=0))
 
 
 def length(arguments: Arguments, algo: str) -> int:

@@ -32,6 +32,7 @@ FAST = {
     "files",
     "gail",
     "gpu_benchmark",
+    "imitation_table",
     "imitators",
     "learner",
     "log",
