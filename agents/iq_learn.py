@@ -76,7 +76,7 @@ class IQLearn:
         fall_B = self.value(q_BA, batch.legal_BA) - batch.discount_B * next_value_B
         expert_B = batch.is_demo_B.float() / config.demo_share
         counted_B = expert_B if config.means == "expert" else torch.ones_like(expert_B)
-        loss_B = inverse_q.loss(reward_B, fall_B, expert_B, counted_B, config.alpha)
+        loss_B = inverse_q.loss(reward_B, fall_B, expert_B, config.alpha, counted_B)
         metrics = {"losses/iq_loss": loss_B, "losses/q_values": q_BA.mean(dim=1)}
         return LossOutput(loss_B, metrics, priority_B=reward_B.abs())
 

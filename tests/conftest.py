@@ -84,6 +84,7 @@ TINY = {
     ],
     "gail": CRITICS,
     "iq_learn": REPLAYED,
+    "iq_sac": CRITICS,
     "iqn": [
         *("--num-envs", "8", "--batch-size", "8", "--num-fractions", "3", "--num-cosines", "8"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -141,16 +142,16 @@ CONTINUOUS = ("td3",)
 ALGORITHMS = sorted({*TINY} - {*CONTINUOUS})
 """All other algorithms and variants."""
 
-OFF_POLICY = ("c51", "dqfd", "dqn", "gail", "iq_learn", "iqn", "qr_dqn", "sac", "sqil")
+OFF_POLICY = ("c51", "dqfd", "dqn", "gail", "iq_learn", "iq_sac", "iqn", "qr_dqn", "sac", "sqil")
 """Algorithms that learn from a replay."""
 
-IMITATORS = ("bc", "dqfd", "gail", "iq_learn", "sqil")
+IMITATORS = ("bc", "dqfd", "gail", "iq_learn", "iq_sac", "sqil")
 """Algorithms that learn from demonstrations."""
 
 ONE_STEP = ("gail",)
 """Algorithms whose returns sum one reward."""
 
-SIBLINGS = ("c51", "dqfd", "gail", "iq_learn", "iqn", "qr_dqn")
+SIBLINGS = ("c51", "dqfd", "gail", "iq_learn", "iq_sac", "iqn", "qr_dqn")
 """Algorithms whose machinery is DQN's, SQIL's or SAC's: only their head and their loss differ."""
 
 KINDS = ("bc", "dqn", "dqn-lstm", "ppo-lstm", "sac", "sqil")

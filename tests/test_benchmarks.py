@@ -326,6 +326,10 @@ PROFILED = {
         "--learning-starts-steps 32 --num-envs 2 --batch-size 16 --samples-per-step 16",
         ON_POLICY | {"priorities", "target copies"},
     ),
+    "iq_sac": (
+        "--learning-starts-steps 32 --num-envs 2 --batch-size 16 --samples-per-step 16",
+        ON_POLICY | {"priorities", "target copies"},
+    ),
     "ppo": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
     "pqn": ("--num-envs 4 --horizon-steps 8 --batch-size 16", ON_POLICY),
     "sac": (

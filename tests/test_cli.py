@@ -169,6 +169,10 @@ BAD_VALUES = {
         ),
         (["--core", "lstm", "--buffer-size", "900000000"], "would fit"),
     ],
+    "iq_sac": [
+        (["--penalty", "0"], "--penalty 0.0: must be above 0"),
+        (["--demo-share", "1"], "--demo-share 1.0: must be above 0 and below 1"),
+    ],
     "iqn": [
         *VALUES,
         (["--num-fractions", "0"], "--num-fractions 0: must be at least 1"),

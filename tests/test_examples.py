@@ -144,7 +144,7 @@ def test_a_plugin_that_does_not_work_is_one_line(
 @pytest.mark.parametrize(
     ("trainer", "said"),
     [
-        ("onlin", "TRAINER is 'onlin' (known: online, offline); did you mean 'online'?"),
+        ("onlin", "TRAINER is 'onlin' (known: online, offline, rounds); did you mean 'online'?"),
         ("offline", "my_algo has no validate, which"),
     ],
 )

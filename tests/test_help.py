@@ -132,6 +132,7 @@ OWN = {
     "dqn": "action_gap",
     "gail": "reward",
     "iq_learn": "temperature",
+    "iq_sac": "penalty",
     "iqn": "num_fractions",
     "ppo": "epochs",
     "pqn": "q_lambda",

@@ -75,7 +75,7 @@ def test_the_implied_reward_and_the_loss_by_hand(device: torch.device) -> None:
     assert reward_B.tolist() == [-0.5, 0.5]
     expert_B = torch.tensor([0.0, 2.0], device=device)
     fall_B = torch.tensor([0.25, 0.75], device=device)
-    loss_B = inverse_q.loss(reward_B, fall_B, expert_B, torch.ones_like(fall_B), alpha=0.5)
+    loss_B = inverse_q.loss(reward_B, fall_B, expert_B, alpha=0.5)
     # 0.25 + 0.25 / 2, and 0.75 - 2 * 0.5 + 0.25 / 2.
     assert loss_B.tolist() == [0.375, -0.125]
 

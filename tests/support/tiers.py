@@ -106,6 +106,7 @@ FULL = {
     "hostile_arguments",
     "imitation",
     "joystick",
+    "iq_sac",
     "kills",
     "learning",
     "lifecycle",

@@ -43,6 +43,7 @@ BUILT_IN = {
     "iq_learn": Listed(
         "agents.iq_learn", "IQ-Learn: a Q-function that implies the expert's reward"
     ),
+    "iq_sac": Listed("agents.iq_sac", "IQ-Learn for continuous actions, on a soft actor-critic"),
     "iqn": Listed("agents.iqn", "IQN: Q-learning of quantiles at random fractions"),
     "ppo": Listed("agents.ppo", "proximal policy optimization"),
     "pqn": Listed("agents.pqn", "parallelized Q-network: Q-learning on fresh rollouts"),
