@@ -152,6 +152,7 @@ CONTROL = [
     ("dqfd", "CartPole-v1", (), 475),
     ("sqil", "CartPole-v1", (), 475),
     ("iq_learn", "CartPole-v1", (), 475),
+    ("gail", "CartPole-v1", (), 475),
 ]  # fmt: skip
 
 
