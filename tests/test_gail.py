@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import torch
 from conftest import run_tiny, tiny
 from support.actor_critics import require_an_exact_resume
 from support.devices import CPU, DEVICES
+from support.experts import expert_games
 from torch import Tensor
 
-import envs
 from agents import gail
 from agents.core.data.augmentation import shift, shifted
 from agents.core.math import adversarial
@@ -26,9 +24,6 @@ from agents.core.training import building
 from agents.core.training.arguments import parse
 from agents.core.training.off_policy_actor import NoisyBatch
 from agents.core.types.spaces import Spaces
-from demos import Metadata, record
-from demos.editing import save
-from demos.scripts import Script
 
 VECTOR = Spaces(1, (3,), torch.float32, stack=1, atari=False, num_actions=4)
 IMAGE = Spaces(1, (4, 36, 36), torch.uint8, stack=4, atari=True, num_actions=4)
@@ -182,7 +177,7 @@ def judged(learning: Any, batch: NoisyBatch) -> dict[str, Tensor]:
 def test_the_discriminator_learns_to_tell_and_its_accuracy_says_so() -> None:
     learning = made("--learning-rate", "1e-2")
     batch = batch_of()
-    first = judged(learning, batch)
+    first = last = judged(learning, batch)
     for _ in range(200):
         last = judged(learning, batch)
     assert first["losses/accuracy"] < 0.8 < 0.99 < last["losses/accuracy"]
@@ -226,16 +221,6 @@ def test_a_run_goes_on_exactly_from_its_checkpoint(
     env_id: str, more: tuple[str, ...], tmp_path: Path
 ) -> None:
     require_an_exact_resume(tmp_path, "gail", "--env", env_id, *more)
-
-
-@cache
-def expert_games() -> Path:
-    """Ten games of an expert, with the return 10."""
-    spec = envs.spec("toy/Identity-v0")
-    about = Metadata(spec=spec, policy="expert", created="today", command="tests")
-    path = Path(tempfile.mkdtemp(prefix="joystick-expert-")) / "identity"
-    expert = Script("expert", lambda obs: obs.argmax(axis=1))
-    return save(path, about, record(spec, expert, 10, seed=0, num_envs=5)).path
 
 
 @pytest.mark.full

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ import pytest
 import torch
 from conftest import module_of, read_metrics, run_tiny, tiny
 from support.devices import CPU, DEVICES
+from support.experts import expert_games
 from support.refusals import error_line
 from torch import Tensor, nn
 
-import envs
 from agents import dqfd, iq_learn, sqil
 from agents.core.math import inverse_q, losses
 from agents.core.training import building
@@ -27,9 +25,6 @@ from agents.core.training.launch import main, train
 from agents.core.types.batches import Batch, PairedBatch
 from agents.core.types.inputs import Inputs
 from agents.core.types.step import Step
-from demos import Metadata, record
-from demos.editing import save
-from demos.scripts import Script
 
 ONLINE = ("dqfd", "iq_learn", "sqil")
 
@@ -270,17 +265,6 @@ def test_an_evaluation_is_compared_with_the_demonstrator(algo: str, tmp_path: Pa
     args = ("--env", "CartPole-v1", "--total-steps", "64", "--eval-every-steps", "64")
     rows = read_metrics(run_tiny(tmp_path, algo, *args, "--eval-episodes", "1"))
     assert any("eval/of_demonstrator" in row for row in rows)
-
-
-@cache
-def expert_games() -> Path:
-    """Ten games of an expert, with the return 10."""
-    spec = envs.spec("toy/Identity-v0")
-    about = Metadata(spec=spec, policy="expert", created="today", command="tests")
-    path = Path(tempfile.mkdtemp(prefix="joystick-expert-")) / "identity"
-    # The environment shows a symbol, and the expert names it.
-    expert = Script("expert", lambda obs: obs.argmax(axis=1))
-    return save(path, about, record(spec, expert, 10, seed=0, num_envs=5)).path
 
 
 QUICK = (
