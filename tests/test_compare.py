@@ -12,7 +12,7 @@ import pytest
 from support.refusals import error_line
 
 from agents.core.training.algorithms import algorithms
-from benchmarks import compare, compare_table, peer, published, until
+from benchmarks import campaign, compare, compare_table, peer, published, until
 from benchmarks.jobs import Job
 from benchmarks.peer_settings import PEERS, PeerSettings
 
@@ -57,7 +57,7 @@ def result(**changed: Any) -> dict[str, Any]:
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     found = Trainings()
-    monkeypatch.setattr(compare, "run_all", found.run_all)
+    monkeypatch.setattr(campaign, "run_all", found.run_all)
     return found
 
 
