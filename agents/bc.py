@@ -20,11 +20,9 @@ from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSpli
 from agents.core.data.settings import ValidatedDemoConfig
 from agents.core.math.schedules import constant
 from agents.core.nets.distributions import Distribution, join, masked
-from agents.core.nets.networks import PolicyNetwork
 from agents.core.nets.settings import PolicyNetworkConfig
 from agents.core.optimize.learner import LossOutput
-from agents.core.policies.stochastic import ClonePolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.stochastic import ClonePolicy, make_clone
 from agents.core.training.algorithm import OfflineAlgorithm
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
@@ -85,9 +83,7 @@ def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ClonePo
     smoothing = config.label_smoothing
     most = 0 if spaces.continuous else 1
     require(smoothing <= most, "label_smoothing", smoothing, "0 if actions are continuous")
-    network = PolicyNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return ClonePolicy(network, spaces, compute, config.eval_temperature)
+    return make_clone(config, spaces, device)
 
 
 def make_algorithm(config: Config, policy: ClonePolicy) -> BC:

@@ -21,17 +21,14 @@ from torch import Tensor
 from agents.core.data.aggregate import Aggregate
 from agents.core.data.demonstrations import Demonstrations
 from agents.core.math.schedules import Linear, constant
-from agents.core.nets.networks import PolicyNetwork
 from agents.core.nets.settings import PolicyNetworkConfig
 from agents.core.optimize.learner import LossOutput
-from agents.core.policies.stochastic import ClonePolicy
-from agents.core.system.compute import Compute
+from agents.core.policies.stochastic import ClonePolicy, make_clone
 from agents.core.training.algorithm import Algorithm
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
 from agents.core.types.batches import DemoBatch
 from agents.core.types.settings import Episodes, Samples, Steps
-from agents.core.types.spaces import Spaces
 from demos import Episode
 from demos.frames import decode
 from envs import UserError, schema
@@ -90,10 +87,7 @@ PRESETS = {
 PRESETS["continuous"] = replace(PRESETS["control"], normalize_observations=True)
 
 
-def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ClonePolicy:
-    network = PolicyNetwork(config, spaces)
-    compute = Compute.of(network, config, device)
-    return ClonePolicy(network, spaces, compute, config.eval_temperature)
+make_policy = make_clone
 
 
 def make_algorithm(config: Config, policy: ClonePolicy) -> DAgger:

@@ -61,12 +61,10 @@ class Config(SoftImitationConfig):
 
 TRAINER = "online"
 
-ONE_STEP: dict[str, Any] = {"n_step": constant(1)}
-
 PRESETS = {
-    "atari": Config(**presets.SOFT_ATARI | ONE_STEP, total_steps=300_000),
-    "atari-gpu": Config(**presets.SOFT_ATARI_GPU | ONE_STEP, total_steps=1_000_000),
-    "control": Config(**presets.SOFT_CONTROL | ONE_STEP),
+    "atari": Config(**presets.SOFT_ATARI | presets.ONE_STEP, total_steps=300_000),
+    "atari-gpu": Config(**presets.SOFT_ATARI_GPU | presets.ONE_STEP, total_steps=1_000_000),
+    "control": Config(**presets.SOFT_CONTROL | presets.ONE_STEP),
     "continuous": Config(**presets.SOFT_CONTINUOUS),
 }
 

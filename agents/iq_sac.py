@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from agents.core.math import inverse_q
-from agents.core.math.schedules import constant
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.soft import OffPolicyActor
 from agents.core.training import presets
@@ -41,15 +40,13 @@ class Config(SoftImitationConfig):
 
 TRAINER = "online"
 
-ONE_STEP: dict[str, Any] = {"n_step": constant(1)}
-
-CONTROL: dict[str, Any] = presets.SOFT_CONTROL | ONE_STEP | {"alpha": 0.01}
+CONTROL: dict[str, Any] = presets.SOFT_CONTROL | presets.ONE_STEP | {"alpha": 0.01}
 
 PRESETS = {
     "continuous": Config(**presets.SOFT_CONTINUOUS),
     "control": Config(**CONTROL),
-    "atari": Config(**presets.SOFT_ATARI | ONE_STEP, total_steps=300_000),
-    "atari-gpu": Config(**presets.SOFT_ATARI_GPU | ONE_STEP, total_steps=1_000_000),
+    "atari": Config(**presets.SOFT_ATARI | presets.ONE_STEP, total_steps=300_000),
+    "atari-gpu": Config(**presets.SOFT_ATARI_GPU | presets.ONE_STEP, total_steps=1_000_000),
 }
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agents.core.training.config import require
 from benchmarks.jobs import Job, run_all
 from benchmarks.rows import Rows
 from benchmarks.until import result_file
+from envs import locks
+
+EVALUATIONS = 10
+"""Evaluations of a training, which choose the best weights."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,38 @@ class Task:
 def has(row: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether a row has all wanted entries."""
     return wanted.items() <= {name: row.get(name) for name in wanted}.items()
+
+
+def check(arguments: Any, **lengths: int) -> None:
+    """Checks the arguments that all campaigns have.
+
+    Args:
+        lengths: steps of trainings, by the name of their argument.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+    for name, value in lengths.items():
+        require(value >= EVALUATIONS, name, value, f"at least {EVALUATIONS}")
+        require(value % EVALUATIONS == 0, name, value, f"a multiple of {EVALUATIONS}")
+    require(arguments.games >= 2, "games", arguments.games, "at least 2")
+    for name in ("at_once", "eval_episodes"):
+        require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
+    require(arguments.minutes >= 0, "minutes", arguments.minutes, "at least 0")
+    require(bool(arguments.seeds), "seeds", "", "at least one")
+
+
+def go_on(arguments: Any, tasks: Callable[[], list[Task]], results: Rows) -> None:
+    """Runs what is missing, alone in the campaign's folder, and tells what is missing then.
+
+    Args:
+        tasks: makes all trainings of the campaign, after its folder is locked.
+    """
+    folder = arguments.runs_dir / arguments.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.alone(folder):
+        missing = run_missing(tasks(), results, arguments.at_once, arguments.minutes)
+    print(f"{missing} trainings are missing: {results.path}")
 
 
 def run_missing(tasks: list[Task], results: Rows, at_once: int, minutes: float) -> int:

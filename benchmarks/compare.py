@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,16 @@ import torch
 from agents.core.training import arguments as command_lines
 from agents.core.training.algorithms import algorithm, algorithms
 from agents.core.training.building import build_policy, spaces_of
-from agents.core.training.config import require
 from benchmarks import compare_table
-from benchmarks.campaign import Task, run_missing
+from benchmarks.campaign import EVALUATIONS, Task, check, go_on
 from benchmarks.jobs import Job
 from benchmarks.machine import RESULTS
 from benchmarks.peer import settings_of
 from benchmarks.peer_settings import PEERS
 from benchmarks.rows import Rows
-from envs import UserError, command_line, locks, spec
+from envs import UserError, command_line, spec
 from envs.entry import command as one_line_errors
 from envs.files import portable_name
-
-EVALUATIONS = 10
-"""Evaluations of a training, which choose the best weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +70,7 @@ class Arguments:
         return Rows(self.out or RESULTS / f"{self.name}.json", "compare")
 
 
+@cache
 def preset_of(algo: str, env: str) -> str:
     """The preset of an agent for a task; "auto" is the algorithm's own choice."""
     continuous = bool(spaces_of(spec(env)).action_low)
@@ -155,18 +153,6 @@ def tasks(arguments: Arguments) -> list[Task]:
     return found
 
 
-def check(arguments: Arguments) -> None:
-    """Raises a UserError if a number is out of range."""
-    length = arguments.length
-    require(length >= EVALUATIONS, "steps", length, f"at least {EVALUATIONS}")
-    require(length % EVALUATIONS == 0, "steps", length, f"a multiple of {EVALUATIONS}")
-    require(arguments.games >= 2, "games", arguments.games, "at least 2")
-    for name in ("at_once", "eval_episodes"):
-        require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
-    require(arguments.minutes >= 0, "minutes", arguments.minutes, "at least 0")
-    require(bool(arguments.seeds), "seeds", "", "at least one")
-
-
 def main(args: list[str] | None = None) -> None:
     with one_line_errors():
         arguments = command_line.parse(
@@ -176,15 +162,9 @@ def main(args: list[str] | None = None) -> None:
             compare_table.renew(arguments.page)
             print(f"wrote {arguments.page}")
             return
-        check(arguments)
+        check(arguments, steps=arguments.length)
         if not arguments.table:
-            folder = arguments.runs_dir / arguments.name
-            folder.mkdir(parents=True, exist_ok=True)
-            with locks.alone(folder):
-                missing = run_missing(
-                    tasks(arguments), arguments.results, arguments.at_once, arguments.minutes
-                )
-            print(f"{missing} trainings are missing: {arguments.results.path}")
+            go_on(arguments, partial(tasks, arguments), arguments.results)
         print(compare_table.markdown(arguments.results.rows))
 
 

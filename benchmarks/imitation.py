@@ -20,24 +20,22 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from agents.core.training.config import require
-from benchmarks import imitation_table
-from benchmarks.campaign import Task, run_missing
+from benchmarks import campaign, imitation_table
+from benchmarks.campaign import EVALUATIONS, Task
 from benchmarks.jobs import Job
 from benchmarks.machine import RESULTS
 from benchmarks.rows import Rows
 from demos import Dataset, record
 from demos.policies import RandomPolicy
 from demos.shipped import find
-from envs import EnvSpec, UserError, command_line, locks, spaces_of, spec
+from envs import EnvSpec, UserError, command_line, spaces_of, spec
 from envs.entry import command as one_line_errors
 from envs.errors import did_you_mean
 from envs.files import portable_name
-
-EVALUATIONS = 10
-"""Evaluations of a training, which choose the best weights."""
 
 RANDOM_GAMES = 30
 """Games of random play, where its return is not known."""
@@ -189,15 +187,8 @@ def check(arguments: Arguments) -> None:
             raise UserError(f"--algos {algo}: must be one of {', '.join(LEARNERS)}{near}")
     if ASKS in arguments.algos and not arguments.expert:
         raise UserError(f"--algos {ASKS}: needs --expert")
-    for name in ("steps", "samples"):
-        value = getattr(arguments, name)
-        require(value >= EVALUATIONS, name, value, f"at least {EVALUATIONS}")
-        require(value % EVALUATIONS == 0, name, value, f"a multiple of {EVALUATIONS}")
-    require(arguments.games >= 2, "games", arguments.games, "at least 2")
-    for name in ("at_once", "eval_episodes"):
-        require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "at least 1")
-    require(arguments.minutes >= 0, "minutes", arguments.minutes, "at least 0")
-    for name in ("seeds", "counts", "algos"):
+    campaign.check(arguments, steps=arguments.steps, samples=arguments.samples)
+    for name in ("counts", "algos"):
         require(bool(getattr(arguments, name)), name, "", "at least one")
     require(min(arguments.counts) >= 1, "counts", min(arguments.counts), "at least 1")
 
@@ -209,13 +200,7 @@ def main(args: list[str] | None = None) -> None:
         check(arguments)
         results = arguments.results
         if not arguments.table:
-            folder = arguments.runs_dir / arguments.name
-            folder.mkdir(parents=True, exist_ok=True)
-            with locks.alone(folder):
-                missing = run_missing(
-                    tasks(arguments), results, arguments.at_once, arguments.minutes
-                )
-            print(f"{missing} trainings are missing: {results.path}")
+            campaign.go_on(arguments, partial(tasks, arguments), results)
             if results.rows:
                 imitation_table.write_csv(results.rows, results.path.with_suffix(".csv"))
         if arguments.picture is not None:

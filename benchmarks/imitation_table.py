@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from demos.picturing import new_figure, save
 from envs import UserError
 from envs.files import write_atomically
 
@@ -137,10 +138,8 @@ def draw(rows: list[Row], path: Path) -> None:
         raise UserError(f"--picture {path}: must end in .png")
     if not rows:
         raise UserError("--picture: there are no rows yet")
-    from matplotlib.figure import Figure
-
     tables = groups(rows)
-    figure = Figure(figsize=(6 * len(tables), 4), layout="constrained")
+    figure = new_figure(6 * len(tables), 4)
     panels = figure.subplots(1, len(tables), squeeze=False)[0]
     for panel, ((env, steps), agents) in zip(panels, tables.items(), strict=True):
         for agent, by_count in agents.items():
@@ -156,6 +155,4 @@ def draw(rows: list[Row], path: Path) -> None:
         panel.set(xscale="log", xlabel="demonstrations", title=f"{env}, {steps:,} steps")
         panel.set_ylabel("share of the way to the demonstrator")
         panel.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_atomically(path, buffer.getvalue())
+    save(figure, path)

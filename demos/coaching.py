@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from gymnasium import Space
 
-from demos.actions import bounds, checked
-from demos.recording import Labels, Policy
+from demos.actions import bounds
+from demos.recording import Labels, Policy, chosen
 
 FAR = 0.1
 """Two numbers of a continuous action differ if they are this share of the bounds apart."""
@@ -25,8 +25,12 @@ class Seen:
 
     obs: np.ndarray
     start: np.ndarray
-    reward: np.ndarray | None
+    reward: np.ndarray
     legal: np.ndarray | None
+
+    def chosen_by(self, policy: Policy, space: Space) -> np.ndarray:
+        """A policy's actions here; raises a UserError as `demos.recording.chosen`."""
+        return chosen(policy, space, self.obs, self.start, self.reward, self.legal)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Asked:
 
     def act(self, seen: Seen) -> np.ndarray:
         """The expert's actions in N games; raises a UserError as `demos.actions.checked`."""
-        return acted(self.expert, self.space, seen)
+        return seen.chosen_by(self.expert, self.space)
 
 
 class Mixture:
@@ -158,20 +162,13 @@ class Coached:
         reward: np.ndarray | None = None,
         legal: np.ndarray | None = None,
     ) -> np.ndarray:
-        seen = Seen(obs, start, reward, legal)
-        own_N = acted(self.learner, self.space, seen)
+        reward_N = np.zeros(len(obs), np.float32) if reward is None else reward
+        seen = Seen(obs, start, reward_N, legal)
+        own_N = seen.chosen_by(self.learner, self.space)
         advice = self.coach.advise(seen, own_N)
         self.labels = Labels(advice.action_N, advice.labeled_N)
         plays_N = advice.plays_N.reshape(-1, *(1,) * (own_N.ndim - 1))
         return np.where(plays_N, advice.action_N, own_N)
-
-
-def acted(policy: Policy, space: Space, seen: Seen) -> np.ndarray:
-    """A policy's checked actions; the policy gets copies of what is seen."""
-    legal = None if seen.legal is None else seen.legal.copy()
-    reward = None if seen.reward is None else seen.reward.copy()
-    returned = policy.act(seen.obs.copy(), seen.start.copy(), reward, legal)
-    return checked(policy.name, returned, space, len(seen.obs), seen.legal)
 
 
 def differ(space: Space, first_N: np.ndarray, second_N: np.ndarray) -> np.ndarray:

@@ -124,7 +124,8 @@ class Episode:
 
     def _require_labels(self) -> None:
         """Raises a UserError unless there are labels that fit the actions, or none."""
-        labels, labeled = self.labels, self.labeled
+        labels = self.labels
+        labeled = self.labeled
         if labels is None and labeled is None:
             return
         if labels is None or labeled is None:

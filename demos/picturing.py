@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,12 +32,8 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
     """
     if path.suffix not in ENDINGS:
         raise UserError(f"--picture {path}: its name must end in {', '.join(ENDINGS)}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("--picture needs matplotlib: pip install -e '.[pictures]'") from None
     about = dataset.metadata
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = new_figure(12, 3.6)
     title = f"{dataset.path.name}: {len(episodes)} episodes of {about.policy}"
     figure.suptitle(plain(title), parse_math=False)
     returns, lengths, actions = figure.subplots(1, 3)
@@ -60,6 +57,20 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
         actions.hist(numbers, bins=BINS, label=labels, histtype="step")
         actions.set(xlabel="action", ylabel="steps")
         actions.legend()
+    save(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A matplotlib figure of a size in inches; raises a UserError if matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("--picture needs matplotlib: pip install -e '.[pictures]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Writes a figure in the format of the path's ending; raises a UserError if writing fails."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], dpi=150)
     write(path, drawn.getvalue())

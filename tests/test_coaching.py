@@ -44,7 +44,8 @@ def always(name: str, action: int) -> Script:
 
 
 def seen(games: int, start: bool = False) -> Seen:
-    return Seen(np.zeros((games, 1), np.float32), np.full(games, start), None, None)
+    obs = np.zeros((games, 1), np.float32)
+    return Seen(obs, np.full(games, start), np.zeros(games, np.float32), None)
 
 
 def coached_games(coach: str = "mixture", games: int = 5, beta: float = 0.5) -> list[Episode]:

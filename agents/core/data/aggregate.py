@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from agents.core.data.demonstrations import Demonstrations
 from agents.core.math.schedules import stream_seed
@@ -21,7 +20,6 @@ class Aggregate:
 
     Attributes:
         drawn: minibatches drawn so far.
-        size: number of steps, with a label or without.
     """
 
     def __init__(self, batch_size: int, seed: int, previous: PreviousInputs = NO_PREVIOUS):
@@ -29,15 +27,21 @@ class Aggregate:
         self.seed = seed
         self.previous = previous
         self.parts: list[Demonstrations] = []
-        self.size = 0
-        self.taught = 0
         self.drawn = 0
 
     def add(self, recording: Demonstrations) -> None:
         """Adds the steps of a recording."""
         self.parts.append(recording)
-        self.size += recording.size
-        self.taught += len(recording.taught_M)
+
+    @property
+    def size(self) -> int:
+        """Number of steps, with a label or without."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def taught(self) -> int:
+        """Number of steps with a label."""
+        return sum(len(part.taught_M) for part in self.parts)
 
     @property
     def ready(self) -> bool:
@@ -56,18 +60,6 @@ class Aggregate:
         for place, part in enumerate(self.parts):
             chosen_M = number_B[part_B == place] - first
             if len(chosen_M):
-                batches.append(self._taken(part, part.taught_M[chosen_M]))
+                batches.append(part.minibatch(part.taught_M[chosen_M], self.previous))
             first = int(ends[place])
         return joined(batches)
-
-    def _taken(self, part: Demonstrations, index_B: Tensor) -> DemoBatch:
-        """The minibatch of steps of one recording."""
-        ones_B = torch.ones(len(index_B), device=part.device)
-        return DemoBatch(
-            obs=part.observations(index_B),
-            action_BK=part.labels(index_B),
-            kept_BF=ones_B.unsqueeze(1),
-            weight_B=ones_B,
-            previous_BP=part.previous(index_B, self.previous),
-            legal_BA=part.legal(index_B),
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -108,6 +108,18 @@ class Demonstrations:
         if self.legal_NA is None:
             return None
         return self.legal_NA[index_B].to(self.device, non_blocking=True)
+
+    def minibatch(self, index_B: Tensor, encoding: PreviousInputs) -> DemoBatch:
+        """The minibatch of these steps, with equal weights and all features kept."""
+        ones_B = torch.ones(len(index_B), device=self.device)
+        return DemoBatch(
+            obs=self.observations(index_B),
+            action_BK=self.labels(index_B),
+            kept_BF=ones_B.unsqueeze(1),
+            weight_B=ones_B,
+            previous_BP=self.previous(index_B, encoding),
+            legal_BA=self.legal(index_B),
+        )
 
     def balancing(self, num_actions: int) -> Tensor:
         """Weights (N,) that give each action to imitate the same total weight.
@@ -295,7 +307,8 @@ class DemoLoader:
         index_B = self._order_N[number * self.batch_size : (number + 1) * self.batch_size]
         generator = self._generator(f"batch {self.drawn}")
         device = self.source.device
-        obs = self.source.observations(index_B)
+        batch = self.source.minibatch(index_B, self.previous)
+        obs = batch.obs
         if obs.ndim == 4:
             obs = random_shift(obs, self.shift_pixels, generator)
         kept_BF = torch.ones(1)
@@ -303,13 +316,11 @@ class DemoLoader:
             drawn_BF = torch.rand(len(index_B), self.num_features, generator=generator)
             kept_BF = (drawn_BF >= self.dropout).float() / (1 - self.dropout)
         self.drawn += 1
-        return DemoBatch(
+        return replace(
+            batch,
             obs=obs,
-            action_BK=self.source.labels(index_B),
             kept_BF=kept_BF.to(device).expand(len(index_B), -1),
             weight_B=self.weight_N[index_B].to(device),
-            previous_BP=self.source.previous(index_B, self.previous),
-            legal_BA=self.source.legal(index_B),
         )
 
     def _generator(self, purpose: str) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.core.nets.distributions import Distribution, join, masked
-from agents.core.nets.networks import ActorCritic
+from agents.core.nets.networks import ActorCritic, PolicyNetwork
 from agents.core.nets.previous import PreviousInputs
 from agents.core.policies.policy import Policy, ValuePolicy, begun
 from agents.core.system.compute import Compute
@@ -128,6 +128,19 @@ class ClonePolicy(Policy):
         if previous_NP is None:
             previous_NP = torch.zeros(len(obs_N), self.previous.width, device=self.device)
         return join(self.compute.infer(self.network, obs_N, previous_NP))
+
+
+def make_clone(config: Any, spaces: Spaces, device: torch.device) -> ClonePolicy:
+    """Makes the policy of a policy network, with initial weights.
+
+    Args:
+        config: settings of the network and the machine, and `eval_temperature`.
+        spaces: the policy's observations and actions.
+        device: the device of the network.
+    """
+    network = PolicyNetwork(config, spaces)
+    compute = Compute.of(network, config, device)
+    return ClonePolicy(network, spaces, compute, config.eval_temperature)
 
 
 def describe(distribution: Distribution) -> dict[str, Tensor]:

@@ -97,7 +97,9 @@ class OffPolicyActorCritic(ReplayAlgorithm):
 
     def minibatch(self, *random: Tensor) -> NoisyBatch:
         of_sampler_B, normal_2BK, uniform_BU = random
-        batch = replace(super().minibatch(of_sampler_B), uniform=uniform_BU)
+        batch = super().minibatch(of_sampler_B)
+        if self.num_uniform:
+            batch = replace(batch, uniform=uniform_BU)
         return NoisyBatch(**vars(batch), normal_BK=normal_2BK[0], next_normal_BK=normal_2BK[1])
 
     def state_dict(self, store: ChunkStore) -> dict[str, Any]:

@@ -40,6 +40,9 @@ CONTROL: dict[str, Any] = {
 }
 """Learns small tasks with vector observations."""
 
+ONE_STEP: dict[str, Any] = {"n_step": constant(1)}
+"""A return sums one reward."""
+
 SOFT_ATARI: dict[str, Any] = {
     "num_envs": 32,
     "overlap_learning": True,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from agents.core.data.demonstrations import labels_of, taught_by
 from agents.core.logging.reporter import Reporter
 from agents.core.math.schedules import stream_seed
 from agents.core.runs.run import Run
-from agents.core.system import distributed
 from agents.core.training.config import BaseConfig
 from agents.core.training.demonstrator import Player
-from agents.core.training.trainer import Trainer, not_shared
+from agents.core.training.trainer import Trainer, require_alone
 from demos import Dataset, Episode, Policy, human, record
 from demos.coaching import Coach, Coached, Mixture, Takeover
 from demos.policies import resolve
@@ -52,15 +52,12 @@ class RoundsTrainer(Trainer):
     name = "rounds"
     steps_environments = True
     job_type = "imitate"
-    needs = ("add", "steps", "beta")
+    needs = ("add", "steps", "beta", "require_same")
 
     @classmethod
     def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
         super().check(name, algorithm, config, fresh_episodes)
-        if distributed.size() > 1:
-            raise not_shared(name)
-        if config.overlap_learning:
-            raise UserError(f"--overlap-learning: {name} plays no episodes while it learns")
+        require_alone(name, config)
         if fresh_episodes:
             raise UserError(f"--fresh-episodes: {name} plays whole episodes between its updates")
         expert_of(config, config.spec_of(config.env_id), seed=0)
@@ -74,6 +71,7 @@ class RoundsTrainer(Trainer):
     def __init__(self, agent: Any, spec: EnvSpec, config: Any, run: Run | None):
         self.agent = agent
         self.spec = spec.bounded(config.eval_most_steps)
+        self.space = spaces_of(self.spec)[1]
         self.config = config
         self.run = run
         self.round_steps = agent.horizon_steps
@@ -116,17 +114,16 @@ class RoundsTrainer(Trainer):
         """The coach of a round, which depends on the seed and the round alone."""
         seed = stream_seed(self.config.seed, f"round {number}")
         expert = expert_of(self.config, self.spec, seed)
-        space = spaces_of(self.spec)[1]
         if self.config.coach == "takeover" and beta < 1:
-            return Takeover(expert, space, self.config.patience_steps)
-        return Mixture(expert, space, beta, seed)
+            return Takeover(expert, self.space, self.config.patience_steps)
+        return Mixture(expert, self.space, beta, seed)
 
     def played(self, coach: Coach) -> list[Episode]:
         """The whole games of a round; raises Interrupted after a signal."""
         config = self.config
         number = len(self.episodes)
         learner = Player(self.agent.policy, "the learner", config.seed + number)
-        coached = Coached(coach, learner, spaces_of(self.spec)[1])
+        coached = Coached(coach, learner, self.space)
         count = config.games_per_round
         games = record(
             self.spec,
@@ -157,10 +154,9 @@ class RoundsTrainer(Trainer):
 
     def described(self, played: list[Episode]) -> dict[str, float]:
         """Metrics of a round: its returns, and how often the learner did as the expert."""
-        labels = [each.labels for each in played]
-        same = [a == each.actions for a, each in zip(labels, played, strict=True)]
-        share = np.mean(np.concatenate([each.reshape(len(each), -1).all(axis=1) for each in same]))
-        labeled = np.concatenate([each.labeled for each in played if each.labeled is not None])
+        same = np.concatenate([labels_of(each) == each.actions for each in played])
+        share = same.reshape(len(same), -1).all(axis=1).mean()
+        labeled = np.concatenate([taught_by(each) for each in played])
         return {
             "charts/episodic_return": float(np.mean([each.score for each in played])),
             "charts/episodic_length": float(np.mean([len(each) for each in played])),
@@ -174,9 +170,7 @@ class RoundsTrainer(Trainer):
         return {"episodes": self.episodes, "expert_return": self.expert_return}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        saved = schema.convert(
-            {name: state[name] for name in ("episodes", "expert_return")}, Saved, "the rounds"
-        )
+        saved = schema.convert(state, Saved, "the rounds")
         self.episodes = list(saved.episodes)
         if saved.expert_return is not None:
             self.compare_with(saved.expert_return)

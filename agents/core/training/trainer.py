@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agents.core.logging.reporter import Reporter
 from agents.core.runs.run import Run
+from agents.core.system import distributed
 from agents.core.training.config import BaseConfig
 from envs import EnvSpec, UserError
 
@@ -101,3 +102,15 @@ class Trainer(ABC):
 def not_shared(name: str) -> UserError:
     """The error when several processes run an algorithm that trains in one process."""
     return UserError(f"{name} trains in one process: its data is not shared between ranks")
+
+
+def require_alone(name: str, config: BaseConfig) -> None:
+    """Checks that an algorithm, which plays no episodes while it learns, has one process.
+
+    Raises:
+        UserError: there are several processes, or the settings ask to learn beside acting.
+    """
+    if distributed.size() > 1:
+        raise not_shared(name)
+    if config.overlap_learning:
+        raise UserError(f"--overlap-learning: {name} plays no episodes while it learns")

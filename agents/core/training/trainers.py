@@ -26,7 +26,7 @@ from agents.core.training.algorithm import OfflineAlgorithm, OnlineAlgorithm
 from agents.core.training.config import BaseConfig, require
 from agents.core.training.env_group import EnvGroup
 from agents.core.training.rounds import RoundsTrainer
-from agents.core.training.trainer import Trainer, not_shared
+from agents.core.training.trainer import Trainer, not_shared, require_alone
 from agents.core.types.env_rng import EnvRng
 from envs import EnvSpec, TapedVectorEnv, UserError, schema
 from envs.errors import did_you_mean
@@ -187,10 +187,7 @@ class OfflineTrainer(Trainer):
     @classmethod
     def check(cls, name: str, algorithm: Any, config: BaseConfig, fresh_episodes: bool) -> None:
         super().check(name, algorithm, config, fresh_episodes)
-        if distributed.size() > 1:
-            raise not_shared(name)
-        if config.overlap_learning:
-            raise UserError(f"--overlap-learning: {name} plays no episodes while it learns")
+        require_alone(name, config)
         if fresh_episodes:
             raise UserError(
                 f"--fresh-episodes: {name} plays no episodes; it learns from recordings"
