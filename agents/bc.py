@@ -16,18 +16,25 @@ import torch
 from torch import Tensor
 
 from agents.core.data import demonstrations as imitation
-from agents.core.data.demonstrations import DemoLoader, Demonstrations, DemoSplit
+from agents.core.data.confusion import Confusion, names_of
+from agents.core.data.demonstrations import (
+    ONE_STEP,
+    DemoLoader,
+    Demonstrations,
+    DemoSplit,
+    Window,
+)
 from agents.core.data.settings import ValidatedDemoConfig
 from agents.core.math.schedules import constant
-from agents.core.nets.distributions import Distribution, join, masked
-from agents.core.nets.settings import PolicyNetworkConfig
+from agents.core.nets.distributions import Distribution, join
+from agents.core.nets.settings import BurnInConfig, PolicyNetworkConfig
 from agents.core.optimize.learner import LossOutput
 from agents.core.policies.stochastic import ClonePolicy, make_clone
 from agents.core.training.algorithm import OfflineAlgorithm
 from agents.core.training.config import BaseConfig
 from agents.core.training.launch import main
 from agents.core.types.batches import DemoBatch
-from agents.core.types.settings import Pixels, Samples, Steps, require
+from agents.core.types.settings import Pixels, Samples, require
 from agents.core.types.spaces import Spaces
 from envs import schema
 
@@ -39,12 +46,9 @@ STATISTICS_STEPS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(PolicyNetworkConfig, ValidatedDemoConfig, BaseConfig):
+class Config(BurnInConfig, PolicyNetworkConfig, ValidatedDemoConfig, BaseConfig):
     title = "BC"
     weight_decay: float = 1e-4
-    validate_every_steps: Steps = 50_000
-    """Two validations are this many steps apart; 0 never validates."""
-    patience: int = 0  # This many validations without a smaller loss end the run; 0 never does.
     batch_size: Samples = 256  # A minibatch has this many steps.
     label_smoothing: float = 0.0  # This share of the target is spread over all actions.
     class_weights: bool = False  # Rare actions count as much as common ones.
@@ -55,9 +59,11 @@ class Config(PolicyNetworkConfig, ValidatedDemoConfig, BaseConfig):
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "batch_size")
-        self.at_least(0, "validate_every_steps", "patience", "shift_pixels", "eval_temperature")
+        self.at_least(0, "shift_pixels", "eval_temperature")
         for name in ("dropout", "label_smoothing"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "from 0 to below 1")
+        if self.core != "none":
+            self.multiple_of("sequence_steps", "batch_size")
 
 
 TRAINER = "offline"
@@ -89,19 +95,31 @@ def make_policy(config: Config, spaces: Spaces, device: torch.device) -> ClonePo
 def make_algorithm(config: Config, policy: ClonePolicy) -> BC:
     spec = config.spec_of(config.env_id)
     demos = imitation.load(config, spec, policy.spaces, policy.device)
-    return BC(config, policy, demos)
+    return BC(config, policy, demos, names_of(spec, policy.spaces))
 
 
 class BC(OfflineAlgorithm):
-    """Fits a policy to the demonstrator's actions."""
+    """Fits a policy to the demonstrator's actions.
+
+    Args:
+        action_names: the names of the actions, whose agreement is measured; () for none.
+    """
 
     policy: ClonePolicy
 
-    def __init__(self, config: Config, policy: ClonePolicy, demos: DemoSplit):
+    def __init__(
+        self,
+        config: Config,
+        policy: ClonePolicy,
+        demos: DemoSplit,
+        action_names: tuple[str, ...] = (),
+    ):
         super().__init__(config, policy)
         self.demos = demos
+        self.action_names = action_names
         self.reference_scores = demos.reference_scores
-        self.batches = make_loader(config, policy, demos.training)
+        self.window = window_of(config, policy)
+        self.batches = make_loader(config, policy, demos.training, self.window)
         self.horizon_steps = self.batches.batch_size
         normalizer = policy.network.normalizer
         if normalizer.enabled:
@@ -115,29 +133,46 @@ class BC(OfflineAlgorithm):
     def loss(self, batch: DemoBatch) -> LossOutput:
         distribution = self.policy.network(*batch.inputs)
         smoothing = self.config.label_smoothing
-        loss_B = -distribution.smoothed_log_prob(batch.action_BK, smoothing)
-        metrics = {"losses/bc_loss": loss_B, "losses/entropy": distribution.entropy()}
-        return LossOutput(loss_B, metrics)
+        loss_N = -distribution.smoothed_log_prob(batch.action_NK, smoothing)
+        metrics = {"losses/bc_loss": loss_N, "losses/entropy": distribution.entropy()}
+        return LossOutput(loss_N, metrics)
 
     def validate(self) -> dict[str, Tensor]:
         """The loss on held-out steps, and the agreement of the actions with the demonstrator's."""
         held_out = self.demos.held_out
         if held_out is None:
             return {}
-        index_N = held_out.spread(VALIDATION_STEPS)
-        parts = index_N.split(self.horizon_steps)
-        distribution = join([self._distribution(held_out, part) for part in parts])
-        distribution = masked(distribution, held_out.legal(index_N))
-        action_NK = held_out.labels(index_N)
-        return {
-            "validation/loss": -distribution.log_prob(action_NK).mean(),
-            "validation/agreement": imitation.agreement(distribution.mode(), action_NK),
+        window = replace(self.window, steps=min(self.window.steps, held_out.size))
+        first_M = held_out.spread_windows(VALIDATION_STEPS, window)
+        parts = [
+            self.judge(held_out.minibatch(first_B, self.policy.previous, window))
+            for first_B in first_M.split(self.batches.rows)
+        ]
+        log_prob_N, chosen_NK, action_NK = (torch.cat(each) for each in zip(*parts, strict=True))
+        metrics = {
+            "validation/loss": -log_prob_N.mean(),
+            "validation/agreement": imitation.agreement(chosen_NK, action_NK),
         }
+        if self.action_names:
+            self.confusion = Confusion.of(action_NK, chosen_NK, self.action_names)
+            metrics |= self.confusion.metrics()
+        return metrics
 
-    def _distribution(self, source: Demonstrations, index_B: Tensor) -> Distribution:
-        """The policy's distribution for steps of demonstrations, with all actions legal."""
-        previous_BP = source.previous(index_B, self.policy.previous)
-        return self.policy.distribution(source.observations(index_B), previous_BP)
+    @torch.no_grad()
+    def judge(self, batch: DemoBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The log-probabilities, the policy's actions and the demonstrator's, where it has some."""
+        compute = self.policy.compute
+        shards = [(shard,) for shard in batch.split(compute.shards)]
+        distribution = join(compute.shared(self._distribution, shards))
+        action_NK = batch.action_NK
+        labeled_N = batch.weight > 0
+        log_prob_N = distribution.log_prob(action_NK)
+        return log_prob_N[labeled_N], distribution.mode()[labeled_N], action_NK[labeled_N]
+
+    def _distribution(self, batch: DemoBatch) -> Distribution:
+        # Both settings apply only to the present thread.
+        with torch.no_grad(), self.policy.compute.autocast():
+            return self.policy.network(*batch.inputs)
 
     def state_dict(self, store: Any) -> dict[str, Any]:
         return {
@@ -152,7 +187,16 @@ class BC(OfflineAlgorithm):
         self.batches.drawn = schema.natural(state["batches"], "batches")
 
 
-def make_loader(config: Config, policy: ClonePolicy, training: Demonstrations) -> DemoLoader:
+def window_of(config: Config, policy: ClonePolicy) -> Window:
+    """The steps of a row of a minibatch: one without a core."""
+    if not policy.memory_size:
+        return ONE_STEP
+    return Window(config.sequence_steps, config.burn_in_steps, policy.memory_size)
+
+
+def make_loader(
+    config: Config, policy: ClonePolicy, training: Demonstrations, window: Window
+) -> DemoLoader:
     """Makes the loader of minibatches, with a config's weights of steps and augmentation."""
     weight_N = torch.ones(training.size)
     if config.class_weights:
@@ -167,6 +211,7 @@ def make_loader(config: Config, policy: ClonePolicy, training: Demonstrations) -
         config.hidden,
         config.dropout,
         policy.previous,
+        window,
     )
 
 

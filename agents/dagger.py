@@ -145,9 +145,9 @@ class DAgger(Algorithm):
 
     def loss(self, batch: DemoBatch) -> LossOutput:
         distribution = self.policy.network(*batch.inputs)
-        loss_B = -distribution.log_prob(batch.action_BK)
-        metrics = {"losses/bc_loss": loss_B, "losses/entropy": distribution.entropy()}
-        return LossOutput(loss_B, metrics)
+        loss_N = -distribution.log_prob(batch.action_NK)
+        metrics = {"losses/bc_loss": loss_N, "losses/entropy": distribution.entropy()}
+        return LossOutput(loss_N, metrics)
 
     def state_dict(self, store: Any) -> dict[str, Any]:
         return {

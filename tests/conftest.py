@@ -66,6 +66,10 @@ CRITICS = [
 TINY = {
     "a2c": ROLLOUT,
     "bc": ["--batch-size", "8"],
+    "bc-lstm": [
+        *("--batch-size", "8", "--core", "lstm", "--sequence-steps", "4", "--burn-in-steps", "2"),
+        *("--hidden", "32", "--previous-inputs"),
+    ],
     "c51": [
         *("--num-envs", "8", "--batch-size", "8", "--num-atoms", "7", "--noisy"),
         *("--buffer-size", "2000", "--learning-starts-steps", "64"),
@@ -117,6 +121,7 @@ POLICY = [*SHARDS, "--epochs", "2", "--hidden", "32"]
 BF16 = {
     "a2c": ("a2c", IN_BF16),
     "bc": ("bc", SHARDS),
+    "bc lstm": ("bc-lstm", SHARDS),
     "c51": ("c51", Q_LEARNING),
     "dqn": ("dqn", [*Q_LEARNING, "--double", "--dueling"]),
     "dqn beside": ("dqn", [*Q_LEARNING, "--overlap-learning", "--ema-updates", "20"]),

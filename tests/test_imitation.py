@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import demonstrations, run_tiny, tiny
+from conftest import demonstrations, read_metrics, run_tiny, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from support.devices import CPU
@@ -59,7 +59,7 @@ def minibatches(source: Demonstrations, **changed: object) -> DemoLoader:
 def test_an_epoch_shows_every_step_once_and_each_in_another_order() -> None:
     batches = minibatches(demonstrations_of("CartPole-v1"))
     epochs = [
-        torch.cat([batches.draw().weight_B for _ in range(batches.per_epoch)]) for _ in range(2)
+        torch.cat([batches.draw().weight for _ in range(batches.per_epoch)]) for _ in range(2)
     ]
     for drawn in epochs:
         assert len(drawn.unique()) == len(drawn) == batches.per_epoch * 16
@@ -74,7 +74,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_count_alone() -> None:
     again, other = second.draw(), minibatches(source, seed=2, dropout=0.5).draw()
     for name, value in tensors(drawn).items():
         assert torch.equal(value, getattr(again, name)), name
-    assert not torch.equal(drawn.kept_BF, other.kept_BF)
+    assert not torch.equal(drawn.kept_BTF, other.kept_BTF)
 
 
 def test_a_dataset_smaller_than_a_minibatch_is_one_minibatch() -> None:
@@ -85,10 +85,10 @@ def test_a_dataset_smaller_than_a_minibatch_is_one_minibatch() -> None:
 
 def test_dropout_leaves_out_its_share_and_scales_the_rest() -> None:
     source = demonstrations_of("CartPole-v1")
-    kept_BF = minibatches(source, dropout=0.25, num_features=2_000).draw().kept_BF
-    assert set(kept_BF.unique().tolist()) == {0.0, float(np.float32(1 / 0.75))}
-    assert kept_BF.mean().item() == pytest.approx(1.0, abs=0.02)
-    assert minibatches(source).draw().kept_BF.eq(1).all()
+    kept_BTF = minibatches(source, dropout=0.25, num_features=2_000).draw().kept_BTF
+    assert set(kept_BTF.unique().tolist()) == {0.0, float(np.float32(1 / 0.75))}
+    assert kept_BTF.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert minibatches(source).draw().kept_BTF.eq(1).all()
 
 
 def test_balanced_actions_count_the_same() -> None:
@@ -209,6 +209,38 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path: Path) -> None:
     assert 64 * 3 <= step < 1_000_000 and state["in_vain"] == 2
 
 
+def test_patience_can_count_evaluations_by_their_return(tmp_path: Path) -> None:
+    often = ("--eval-every-steps", "64", "--eval-episodes", "2", "--stop-by", "return")
+    args = ("--env", "toy/Catch-v0", "--total-steps", "1000000", "--patience", "2", *often)
+    run = run_tiny(tmp_path, "bc", *args)
+    step, state, _ = run.restore()
+    scores = [row["eval/return_mean"] for row in read_metrics(run) if "eval/return_mean" in row]
+    assert step < 1_000_000
+    assert state["in_vain"] == 2
+    assert max(scores[-2:]) <= max(scores[:-2]) == state["best_return"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--stop-by", "return", "--eval-every-steps", "0"),
+            "--eval-every-steps 0: must be above 0 with --patience 2 and --stop-by return",
+        ),
+        (
+            ("--validate-every-steps", "0"),
+            "--validate-every-steps 0: must be above 0 with --patience 2 and --stop-by loss",
+        ),
+    ],
+)
+def test_patience_without_a_measurement_is_refused(
+    tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    catch = ("--env", "toy/Catch-v0", "--demos", str(demonstrations("toy/Catch-v0")))
+    runs = ("--runs-dir", str(tmp_path / "runs"))
+    assert message in refused(*catch, *runs, "--patience", "2", *words)
+
+
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "bc"])
 def test_training_begins_with_the_weights_of_a_clone(
     tmp_path: Path, algo: str, capsys: pytest.CaptureFixture[str]
@@ -291,7 +323,7 @@ batches = DemoLoader(
     shift_pixels=0, num_features=4, dropout=0.0,
 )
 for _ in range(batches.per_epoch):
-    assert batches.draw().obs.float().mean() > 100
+    assert batches.draw().obs_BL.float().mean() > 100
 print("trained")
 """
 

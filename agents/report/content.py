@@ -132,6 +132,7 @@ def _run(run: RunRecord, videos: list[int]) -> dict[str, Any]:
         "speed": None if speed is None else short(np.median(speed.value)),
         "memory": None if memory is None else short(memory.value.max()),
         "score": score and vars(score),
+        "choices": run.choices and vars(run.choices),
         "videos": [
             {"film": number, "name": printable(video.name), "score": _score(run, step_of(video))}
             for number, video in zip(videos, run.videos, strict=True)

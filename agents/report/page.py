@@ -27,6 +27,7 @@ SCRIPTS = (
     "runs.js",
     "curves.js",
     "scores.js",
+    "choices.js",
     "films.js",
     "address.js",
     "main.js",

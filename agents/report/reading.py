@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.core.data.confusion import MOST_ACTIONS
 from agents.core.runs import earlier_names
 from agents.report.liveness import is_training
 from agents.report.parsing import Series, is_count, is_number, printable, read_json, read_metrics
@@ -31,7 +32,7 @@ DEPTH = 4
 RECENT_SECONDS = 600.0
 """A run without a lock counts as running if it wrote metrics within this time."""
 
-WRITTEN = ("config.json", "metrics.jsonl", "eval.json", "videos")
+WRITTEN = ("config.json", "metrics.jsonl", "eval.json", "confusion.json", "videos")
 """The files and folders of a run that are read."""
 
 MOST_FRAMESKIP = 10_000
@@ -61,6 +62,17 @@ class Score:
     """The score is from eval.json; otherwise it is from an evaluation during training."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How often a clone chose each action where its demonstrator chose each."""
+
+    step: int
+    """Step of the validation."""
+    actions: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    """A row is an action of the demonstrator, a column one of the clone."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunRecord:
     """The facts that a run's directory holds."""
@@ -77,6 +89,8 @@ class RunRecord:
     config: dict[str, Any]
     series: dict[str, Series]
     score: Score | None
+    choices: Choices | None
+    """None if no validation has counted a clone's choices."""
     videos: tuple[Path, ...]
     """Films, oldest first."""
     problems: tuple[str, ...]
@@ -201,6 +215,8 @@ def read_run(path: Path, root: Path) -> RunRecord:
     score = _final_score(final) or _last_evaluation(series)
     if final and not (score and score.final):
         problems.append("eval.json: it has no score")
+    choices, problem = read_choices(path / "confusion.json")
+    problems += [problem] if problem else []
     skip = fields.get("frameskip", 1)
     studies = "validation/loss" in series
     seed = config.get("seed")
@@ -216,6 +232,7 @@ def read_run(path: Path, root: Path) -> RunRecord:
         config=config,
         series=series,
         score=score,
+        choices=choices,
         videos=videos_of(path),
         problems=tuple(problems),
         written=metrics.written,
@@ -264,6 +281,32 @@ def _final_score(values: dict[str, Any]) -> Score | None:
         episodes=counts.get("episodes"),
         how="".join(hows),
         final=True,
+    )
+
+
+def read_choices(path: Path) -> tuple[Choices | None, str]:
+    """Reads a confusion.json; returns the choices, if there are some, and the problem or ""."""
+    values, problem = read_json(path, needed=False)
+    if not values:
+        return None, problem
+    actions: Any = values.get("actions")
+    counts: Any = values.get("counts")
+    if not (is_count(values.get("step")) and _is_table(actions, counts)):
+        return None, f"{path.name} has no table of choices"
+    names = tuple(printable(each) for each in actions)
+    rows = tuple(tuple(int(count) for count in row) for row in counts)
+    return Choices(step=int(values["step"]), actions=names, counts=rows), ""
+
+
+def _is_table(actions: Any, counts: Any) -> bool:
+    """Whether there are names of actions, and a row and a column of counts for each."""
+    if not isinstance(actions, list) or not 1 <= len(actions) <= MOST_ACTIONS:
+        return False
+    if not isinstance(counts, list) or len(counts) != len(actions):
+        return False
+    return all(
+        isinstance(row, list) and len(row) == len(actions) and all(map(is_count, row))
+        for row in counts
     )
 
 

@@ -78,6 +78,8 @@ FULL = {
     "batched_replay",
     "benchmarks",
     "capture",
+    "confusion",
+    "demo_windows",
     "checkpoint_content",
     "compare",
     "contract",

@@ -26,6 +26,25 @@ from demos.verification import masks_of
 from envs import EnvSpec, UserError
 
 
+@dataclass(frozen=True)
+class Window:
+    """Consecutive steps of a minibatch.
+
+    Attributes:
+        steps: steps to learn from, T.
+        burn_in: steps before them, which only warm up a memory.
+        memory_size: width S of the memory, which is zero before the burn-in.
+    """
+
+    steps: int = 1
+    burn_in: int = 0
+    memory_size: int = 0
+
+
+ONE_STEP = Window()
+"""The window of a network without a memory."""
+
+
 class Demonstrations:
     """All steps of some episodes, in order. Frames stay on disk, or go to a GPU if they fit there.
 
@@ -34,7 +53,8 @@ class Demonstrations:
         slot_N: the place of each step's observation among the frames.
         action_NK: the actions taken, in a policy's form.
         label_NK: the actions to imitate: an expert's labels, or else the actions taken.
-        taught_M: indices of the steps that have a label; all of them without an expert.
+        taught_N: bool, the step has a label; True without an expert.
+        taught_M: indices of the steps that have a label.
         reward_N: raw rewards.
         first_N, ended_N, terminated_N: bool, the step is the first or the last of its episode, or
             reaches a terminal state.
@@ -58,8 +78,8 @@ class Demonstrations:
         if any(each.labels is not None for each in episodes):
             labels = np.concatenate([labels_of(each) for each in episodes])
             self.label_NK = torch.from_numpy(spaces.chosen(labels))
-        taught = np.concatenate([taught_by(each) for each in episodes])
-        self.taught_M = torch.from_numpy(np.flatnonzero(taught))
+        self.taught_N = torch.from_numpy(np.concatenate([taught_by(each) for each in episodes]))
+        self.taught_M = self.taught_N.nonzero().squeeze(1)
         self.size = len(actions)
         rewards = np.concatenate([each.rewards for each in episodes])
         self.reward_N = torch.from_numpy(rewards)
@@ -109,17 +129,44 @@ class Demonstrations:
             return None
         return self.legal_NA[index_B].to(self.device, non_blocking=True)
 
-    def minibatch(self, index_B: Tensor, encoding: PreviousInputs) -> DemoBatch:
-        """The minibatch of these steps, with equal weights and all features kept."""
-        ones_B = torch.ones(len(index_B), device=self.device)
+    def minibatch(
+        self, first_B: Tensor, encoding: PreviousInputs, window: Window = ONE_STEP
+    ) -> DemoBatch:
+        """The minibatch of the windows that begin at these steps, with all features kept.
+
+        Steps with a label have a weight of 1. A window may reach beyond an episode's end.
+        """
+        steps_T = torch.arange(window.steps)
+        before_L = torch.arange(-window.burn_in, window.steps)
+        index_BT = first_B.unsqueeze(1) + steps_T
+        # Step 0 begins an episode, so that repeating it before the first window changes nothing.
+        index_BL = (first_B.unsqueeze(1) + before_L).clamp_min(0)
+        index_M = index_BL.flatten()
+        index_N = index_BT.flatten()
+        device = self.device
+        legal_NA = self.legal(index_N)
+        ones_BT1 = torch.ones(*index_BT.shape, 1, device=device)
         return DemoBatch(
-            obs=self.observations(index_B),
-            action_BK=self.labels(index_B),
-            kept_BF=ones_B.unsqueeze(1),
-            weight_B=ones_B,
-            previous_BP=self.previous(index_B, encoding),
-            legal_BA=self.legal(index_B),
+            obs_BL=self.observations(index_M).unflatten(0, index_BL.shape),
+            previous_BLP=self.previous(index_M, encoding).unflatten(0, index_BL.shape),
+            memory_BS=torch.zeros(len(first_B), window.memory_size, device=device),
+            start_BL=self.first_N[index_BL].to(device, non_blocking=True),
+            action_BTK=self.labels(index_N).unflatten(0, index_BT.shape),
+            kept_BTF=ones_BT1,
+            weight_BT=self.taught_N[index_BT].to(device, non_blocking=True).float(),
+            legal_BTA=None if legal_NA is None else legal_NA.unflatten(0, index_BT.shape),
+            burn_in=window.burn_in,
         )
+
+    def spread_windows(self, most_steps: int, window: Window) -> Tensor:
+        """The first steps of windows that hold up to `most_steps` steps, equally spaced.
+
+        Windows of one step have a label.
+        """
+        if window.steps == 1:
+            return self.spread(most_steps)
+        count = max(1, min(most_steps, self.size) // window.steps)
+        return torch.linspace(0, self.size - window.steps, count).round().long()
 
     def balancing(self, num_actions: int) -> Tensor:
         """Weights (N,) that give each action to imitate the same total weight.
@@ -260,16 +307,23 @@ def subset(episodes: list[Episode], fraction: float, most: int, seed: int) -> li
 class DemoLoader:
     """Draws every step with a label at most once an epoch, in an order of seed and epoch alone.
 
+    With windows of several steps, an epoch cuts the steps into windows that follow each other. Its
+    first window begins at a random step.
+
     Args:
         weight_N: importance of each step's loss.
-        shift_pixels: most pixels by which images are shifted.
+        shift_pixels: most pixels by which images are shifted; a window has one shift.
         num_features: features F that dropout applies to.
         dropout: share of features that dropout sets to 0.
         previous: the encoding of the previous action and reward that the network sees.
+        window: the steps of a row of a minibatch.
 
     Attributes:
         drawn: minibatches drawn so far.
         batch_size: steps in a minibatch, at most the number of all steps.
+
+    Raises:
+        UserError: there are fewer steps than a window has.
     """
 
     def __init__(
@@ -282,6 +336,7 @@ class DemoLoader:
         num_features: int,
         dropout: float,
         previous: PreviousInputs = NO_PREVIOUS,
+        window: Window = ONE_STEP,
     ):
         self.source = source
         self.seed = seed
@@ -290,8 +345,19 @@ class DemoLoader:
         self.num_features = num_features
         self.dropout = dropout
         self.previous = previous
-        self.batch_size = min(batch_size, len(source.taught_M))
-        self.per_epoch = len(source.taught_M) // self.batch_size
+        self.window = window
+        self.whole = len(source.taught_M)
+        if window.steps > 1:
+            # Whatever step an epoch begins at, so many windows are whole.
+            self.whole = (source.size + 1) // window.steps - 1
+            if self.whole < 1:
+                raise UserError(
+                    f"--sequence-steps {window.steps}: must be at most {(source.size + 1) // 2}"
+                    f" for {source.size} steps of demonstrations"
+                )
+        self.rows = min(batch_size // window.steps, self.whole)
+        self.batch_size = self.rows * window.steps
+        self.per_epoch = self.whole // self.rows
         self.drawn = 0
         self._epoch = -1
         self._order_N = torch.empty(0)
@@ -300,28 +366,45 @@ class DemoLoader:
         """Draws the next minibatch, with shifted images and with dropout factors."""
         epoch, number = divmod(self.drawn, self.per_epoch)
         if epoch != self._epoch:
-            generator = self._generator(f"epoch {epoch}")
-            taught_M = self.source.taught_M
-            self._order_N = taught_M[torch.randperm(len(taught_M), generator=generator)]
+            self._order_N = self._order_of(self._generator(f"epoch {epoch}"))
             self._epoch = epoch
-        index_B = self._order_N[number * self.batch_size : (number + 1) * self.batch_size]
+        first_B = self._order_N[number * self.rows : (number + 1) * self.rows]
         generator = self._generator(f"batch {self.drawn}")
-        device = self.source.device
-        batch = self.source.minibatch(index_B, self.previous)
-        obs = batch.obs
-        if obs.ndim == 4:
-            obs = random_shift(obs, self.shift_pixels, generator)
-        kept_BF = torch.ones(1)
-        if self.dropout:
-            drawn_BF = torch.rand(len(index_B), self.num_features, generator=generator)
-            kept_BF = (drawn_BF >= self.dropout).float() / (1 - self.dropout)
         self.drawn += 1
+        batch = self.source.minibatch(first_B, self.previous, self.window)
+        index_BT = first_B.unsqueeze(1) + torch.arange(self.window.steps)
+        weight_BT = self.weight_N[index_BT].to(self.source.device)
         return replace(
             batch,
-            obs=obs,
-            kept_BF=kept_BF.to(device).expand(len(index_B), -1),
-            weight_B=self.weight_N[index_B].to(device),
+            obs_BL=self._shifted(batch.obs_BL, generator),
+            kept_BTF=self._kept(batch.kept_BTF, generator),
+            weight_BT=batch.weight_BT * weight_BT,
         )
+
+    def _order_of(self, generator: torch.Generator) -> Tensor:
+        """The first steps of an epoch's windows, in the order in which it draws them."""
+        steps = self.window.steps
+        if steps == 1:
+            taught_M = self.source.taught_M
+            return taught_M[torch.randperm(len(taught_M), generator=generator)]
+        begin = torch.randint(steps, (), generator=generator)
+        return begin + steps * torch.randperm(self.whole, generator=generator)
+
+    def _shifted(self, obs_BL: Tensor, generator: torch.Generator) -> Tensor:
+        """Shifts the images (B, L, C, H, W) of each window together; other observations stay."""
+        if obs_BL.ndim != 5:
+            return obs_BL
+        channels = obs_BL.shape[1:3]
+        moved = random_shift(obs_BL.flatten(1, 2), self.shift_pixels, generator)
+        return moved.unflatten(1, channels)
+
+    def _kept(self, ones_BT1: Tensor, generator: torch.Generator) -> Tensor:
+        """The dropout factors (B, T, F) of features; (B, T, 1) without dropout."""
+        if not self.dropout:
+            return ones_BT1
+        drawn_BTF = torch.rand(*ones_BT1.shape[:2], self.num_features, generator=generator)
+        kept_BTF = (drawn_BTF >= self.dropout).float() / (1 - self.dropout)
+        return kept_BTF.to(self.source.device)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(stream_seed(self.seed, purpose))

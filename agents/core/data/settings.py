@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tyro.conf import Fixed
 
@@ -111,12 +111,24 @@ class DemoConfig(SeedConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidatedDemoConfig(DemoConfig):
-    """Demonstrations of which some are held out."""
+    """Demonstrations of which some are held out, and when training on the others ends early."""
 
     validation_share: float = 0.2
     """This share of the episodes is held out for validation."""
+    validate_every_steps: Steps = 50_000
+    """Two validations are this many steps apart; 0 never validates."""
+    patience: int = 0
+    """This many measurements in a row without a better one end the run; 0 never does."""
+    stop_by: Literal["loss", "return"] = "loss"
+    """Patience counts validations, by their loss; or evaluations, by their mean return."""
 
     def validate(self) -> None:
         super().validate()
         share = self.validation_share
         require(0 <= share < 1, "validation_share", share, "from 0 to below 1")
+        self.at_least(0, "validate_every_steps", "patience")
+        # Every config with this part has evaluations.
+        measured = "validate_every_steps" if self.stop_by == "loss" else "eval_every_steps"
+        every = getattr(self, measured)
+        why = f"above 0 with --patience {self.patience} and --stop-by {self.stop_by}"
+        require(every > 0 or self.patience == 0, measured, every, why)

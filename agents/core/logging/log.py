@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
+from agents.core.data.confusion import Confusion
 from agents.core.logging.console import Progress, SilentConsole, open_console
 from agents.core.logging.diagnostics import Histogram
 from agents.core.logging.wandb_run import Labels, Wandb, WandbMode
@@ -65,6 +66,7 @@ class Logger:
             raise UserError(f"wandb mode must be one of {allowed}, not {wandb_mode!r}")
         self._epoch = time.monotonic() - start_time
         progress = Progress(total_steps, frames_per_step, start_step)
+        self._run = run
         self._file = open_appending(run.metrics_path)
         self._file_failed = False
         self._console = open_console(progress) if console else SilentConsole()
@@ -103,6 +105,14 @@ class Logger:
     def histograms(self, step: int, make: Callable[[], dict[str, Histogram]]) -> None:
         """Shows histograms in W&B; without W&B, `make` is not called."""
         self._wandb.histograms(step, make)
+
+    def confusion(self, step: int, confusion: Confusion) -> None:
+        """Writes confusion.json, and shows the table in W&B."""
+        try:
+            self._run.save_confusion({"step": step, **confusion.to_json()})
+        except OSError as error:
+            self.message(f"confusion.json cannot be written: {error.strerror}")
+        self._wandb.confusion(step, confusion)
 
     def artifact(self, artifact: Artifact, aliases: Sequence[str] = ()) -> None:
         """Stores a version of an output in W&B, with the alias "latest" beside the given ones."""

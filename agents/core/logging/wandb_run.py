@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from agents.core.data.confusion import Confusion
 from agents.core.logging.diagnostics import Histogram
 from agents.core.runs.artifacts import Artifact
 from agents.core.runs.run import Run
@@ -123,6 +124,28 @@ class Wandb:
             run.log({**made, "global_step": step})
 
         self._attempt(log_histograms)
+
+    def confusion(self, step: int, confusion: Confusion) -> None:
+        """Logs the choices of a demonstrator and its clone as W&B's own chart of confusions."""
+
+        def log_confusion(run: Any) -> None:
+            import wandb
+
+            columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
+            rows = [
+                [actual, predicted, int(count)]
+                for actual, count_A in zip(confusion.names, confusion.count_AA, strict=True)
+                for predicted, count in zip(confusion.names, count_A, strict=True)
+            ]
+            chart = wandb.plot_table(
+                vega_spec_name="wandb/confusion_matrix/v1",
+                data_table=wandb.Table(columns=columns, data=rows),
+                fields={name: name for name in columns},
+                string_fields={"title": "Actions of the demonstrator and the clone"},
+            )
+            run.log({"confusion": chart, "global_step": step})
+
+        self._attempt(log_confusion)
 
     def artifact(self, artifact: Artifact, aliases: Sequence[str]) -> None:
         """Logs a version of an output; offline, only the last version is logged, at the end.

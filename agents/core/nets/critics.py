@@ -58,6 +58,8 @@ class Actor(nn.Module):
         previous: the encoding of the previous action and reward (B, P), which it may also see.
     """
 
+    memory_size = 0
+
     def __init__(self, config: Any, spaces: Spaces, head: nn.Module):
         super().__init__()
         self.previous = previous_of(config, spaces)
@@ -69,6 +71,10 @@ class Actor(nn.Module):
     def forward(self, obs: Tensor, previous_BP: Tensor | None = None) -> Any:
         features = self.previous.beside(self.torso(obs), previous_BP)
         return self.head(self.hidden(features))
+
+    def act(self, obs_N: Tensor, previous_NP: Tensor, memory_NS: Tensor) -> tuple[Any, Tensor]:
+        """The distribution for single observations, and the memory (N, 0)."""
+        return self(obs_N, previous_NP), memory_NS
 
 
 class Critics(nn.Module):

@@ -16,10 +16,11 @@ from agents.core.nets.distributions import Distribution, make_policy_head, maske
 from agents.core.nets.normalize import ObservationNormalizer
 from agents.core.nets.orthogonal import orthogonal_
 from agents.core.nets.previous import NO_PREVIOUS, PreviousInputs
-from agents.core.nets.recurrence import make_core
+from agents.core.nets.recurrence import make_core, remembered, unrolled
 from agents.core.nets.settings import NetworkConfig, PolicyNetworkConfig
 from agents.core.nets.spectral import settle
 from agents.core.nets.torsos import MLP_WIDTH, dense_layer, make_torso
+from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
 
 
@@ -142,7 +143,13 @@ class ActorCritic(nn.Module):
 
 
 class PolicyNetwork(nn.Module):
-    """A policy for single observations: the parts of an actor-critic without the value."""
+    """A policy alone: the parts of an actor-critic without the value.
+
+    Attributes:
+        memory_size: width S of the core's memory; 0 without a core.
+        normalizer: scales vector observations; its statistics are saved with the weights.
+        previous: the encoding of the previous action and reward.
+    """
 
     def __init__(self, config: PolicyNetworkConfig, spaces: Spaces):
         super().__init__()
@@ -150,25 +157,34 @@ class PolicyNetwork(nn.Module):
         # Demonstrations hold unclipped rewards, of which some games give thousands.
         self.previous = PreviousInputs.of(spaces, config.previous_inputs, clip_reward=True)
         self.body = Body(config, spaces.obs_shape, self.previous)
-        self.policy_head = make_policy_head(config.hidden, spaces)
+        self.memory_size = self.body.core.memory_size
+        self.policy_head = make_policy_head(self.body.core.num_features, spaces)
 
     def forward(
-        self,
-        obs_B: Tensor,
-        previous_BP: Tensor | None = None,
-        kept_BF: Tensor | float = 1.0,
-        legal_BA: Tensor | None = None,
+        self, inputs: Inputs, kept_NF: Tensor | float = 1.0, legal_NA: Tensor | None = None
     ) -> Distribution:
-        """Computes the policy (B,).
+        """Computes the policy (N,) of each step after the burn-in.
 
         Args:
-            previous_BP: previous actions and rewards (`PreviousInputs`); None if the network does
-                not see them.
-            kept_BF: factors of the features, for dropout.
-            legal_BA: bool, the legal actions, outside of which the policy is 0; None if all are.
+            kept_NF: factors of the features, for dropout.
+            legal_NA: bool, the legal actions, outside of which the policy is 0; None if all are.
         """
-        features_BF = self.body.features(self.normalizer(obs_B), previous_BP)
-        return masked(self.policy_head(features_BF * kept_BF), legal_BA)
+        features_NF, _ = unrolled(self._features, inputs)
+        return masked(self.policy_head(features_NF * kept_NF), legal_NA)
+
+    def act(
+        self, obs_N: Tensor, previous_NP: Tensor, memory_NS: Tensor
+    ) -> tuple[Distribution, Tensor]:
+        """The policy of single observations, and the memory (N, S) after them."""
+        inputs = Inputs.of(obs_N, previous_NP, memory_NS)
+        features_NF, memory_NS = unrolled(self._features, inputs)
+        return self.policy_head(features_NF), memory_NS
+
+    def _features(self, inputs: Inputs, memory_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """The features (B, L, F) of each step, and the memory after the last one."""
+        obs_N = self.normalizer(inputs.obs_BL.flatten(0, 1))
+        features_NF = self.body.features(obs_N, inputs.previous_BLP.flatten(0, 1))
+        return remembered(self.body.core, features_NF, inputs, memory_BS)
 
 
 def make_normalizer(config: PolicyNetworkConfig, spaces: Spaces) -> ObservationNormalizer:

@@ -7,12 +7,14 @@ memory is zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from agents.core.nets.orthogonal import orthogonal_
+from agents.core.types.inputs import Inputs
 
 CoreName = Literal["none", "lstm", "gru"]
 
@@ -114,3 +116,35 @@ def make_core(name: CoreName, num_features: int, size: int) -> NoCore | Recurren
     if name == "none":
         return NoCore(num_features)
     return RecurrentCore(name, num_features, size)
+
+
+def remembered(
+    core: NoCore | RecurrentCore, features_NF: Tensor, inputs: Inputs, memory_BS: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The features (B, L, F) of a core for the features of all steps, and the memory after them."""
+    features_BLF = features_NF.unflatten(0, inputs.obs_BL.shape[:2])
+    start_LB = inputs.start_BL.transpose(0, 1)
+    features_LBF, memory_BS = core(features_BLF.transpose(0, 1), memory_BS, start_LB)
+    return features_LBF.transpose(0, 1), memory_BS
+
+
+def unrolled(
+    forward: Callable[[Inputs, Tensor], tuple[Tensor, Tensor]], inputs: Inputs
+) -> tuple[Tensor, Tensor]:
+    """The features (N, F) of the steps after the burn-in, and the memory (B, S) after the last.
+
+    The burn-in has no gradient.
+
+    Args:
+        forward: maps inputs and a memory to the features (B, L, F) and the memory after them.
+    """
+    memory_BS = inputs.memory_BS
+    if inputs.burn_in:
+        before, inputs = inputs.cut(inputs.burn_in)
+        with torch.no_grad():
+            _, memory_BS = forward(before, memory_BS)
+    features_BLF, memory_BS = forward(inputs, memory_BS)
+    features_NF = features_BLF.flatten(0, 1)
+    if inputs.row_N is not None:
+        features_NF = features_NF.index_select(0, inputs.row_N)
+    return features_NF, memory_BS

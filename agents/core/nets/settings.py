@@ -9,7 +9,7 @@ from tyro.conf import Fixed
 
 from agents.core.nets.recurrence import CoreName
 from agents.core.nets.torsos import Activation, Norm, TorsoName
-from agents.core.types.settings import Part, Steps
+from agents.core.types.settings import Part, Steps, require
 from envs.command_line import Unit
 
 
@@ -65,6 +65,21 @@ class RecurrenceConfig(PreviousConfig):
     def validate(self) -> None:
         super().validate()
         self.at_least(1, "sequence_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BurnInConfig(RecurrenceConfig):
+    """The settings of a network that may remember, and learns from sequences of stored steps."""
+
+    burn_in_steps: Steps = 0
+    """These many steps before a sequence only warm up a core (R2D2)."""
+
+    def validate(self) -> None:
+        super().validate()
+        self.at_least(0, "burn_in_steps")
+        if self.core == "none":
+            steps = self.burn_in_steps
+            require(steps == 0, "burn_in_steps", steps, "0 without --core lstm or --core gru")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from agents.core.nets.heads import make_head
 from agents.core.nets.networks import torso_of
 from agents.core.nets.noisy import num_noise
 from agents.core.nets.previous import PreviousInputs
-from agents.core.nets.recurrence import make_core
+from agents.core.nets.recurrence import make_core, remembered, unrolled
 from agents.core.nets.torsos import dense_layer
 from agents.core.types.inputs import Inputs
 from agents.core.types.spaces import Spaces
@@ -91,28 +91,15 @@ class ValueNetwork(nn.Module, ABC):
 
     def features(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The features (N, F) before the head, and the memory (B, S) after the last step."""
-        memory_BS = inputs.memory_BS
-        if inputs.burn_in:
-            before, inputs = inputs.cut(inputs.burn_in)
-            with torch.no_grad():
-                _, memory_BS = self._features(before, memory_BS)
-        features_BLF, memory_BS = self._features(inputs, memory_BS)
-        features_NF = features_BLF.flatten(0, 1)
-        if inputs.row_N is not None:
-            features_NF = features_NF.index_select(0, inputs.row_N)
-        return features_NF, memory_BS
+        return unrolled(self._features, inputs)
 
     def _features(self, inputs: Inputs, memory_BS: Tensor) -> tuple[Tensor, Tensor]:
         """The features (B, L, F) of each step, and the memory after the last one."""
         features_NF = self.torso(inputs.obs_BL.flatten(0, 1))
         features_NF = self.previous.beside(features_NF, inputs.previous_BLP.flatten(0, 1))
-        shape = inputs.obs_BL.shape[:2]
-        if not self.recurrent:
-            return features_NF.unflatten(0, shape), memory_BS
-        features_BLF = self.hidden(features_NF).unflatten(0, shape)
-        start_LB = inputs.start_BL.transpose(0, 1)
-        features_LBF, memory_BS = self.core(features_BLF.transpose(0, 1), memory_BS, start_LB)
-        return features_LBF.transpose(0, 1), memory_BS
+        if self.recurrent:
+            features_NF = self.hidden(features_NF)
+        return remembered(self.core, features_NF, inputs, memory_BS)
 
 
 class QNetwork(ValueNetwork):

@@ -48,7 +48,7 @@ class EpsilonGreedyPolicy(ValuePolicy):
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
         num_noise = self.network.num_noise if self.adds_noise else 0
         noise_NE = to_device(rng.normal(num_noise), self.device)
-        given = self._given(inputs, begun(state, inputs.is_first_N))
+        given = self.given(inputs, begun(state, inputs.is_first_N))
         q_NA, next_state = self._step(*given, noise_NE)
         q_NA = legal_values(q_NA, self.legal(inputs))
         value_N, best_N = q_NA.max(dim=1)
@@ -75,15 +75,10 @@ class EpsilonGreedyPolicy(ValuePolicy):
 
     def values(self, inputs: PolicyInputs, state: State) -> Tensor:
         """Values (N, A), given the policy's state; -inf for illegal actions; without noise."""
-        given = self._given(inputs, state)
+        given = self.given(inputs, state)
         absent_N0 = torch.empty(len(given[0]), 0, device=self.device)
         q_NA, _ = self._step(*given, absent_N0)
         return legal_values(q_NA, self.legal(inputs))
-
-    def _given(self, inputs: PolicyInputs, state: State) -> tuple[Tensor, Tensor, Tensor]:
-        """The observations, the previous actions and rewards (N, P), and the memory (N, S)."""
-        obs_N = to_device(inputs.obs, self.device)
-        return obs_N, self.encoded_previous(inputs), self.memory_in(state, len(obs_N))
 
     def _parts(self, remembered_N: np.ndarray) -> np.ndarray:
         # The network numbers combinations of parts.
@@ -96,7 +91,7 @@ class EpsilonGreedyPolicy(ValuePolicy):
             given: observations, previous actions and rewards, memory, and noise.
         """
         values, memories = zip(*self.compute.infer(self.network.act, *given), strict=True)
-        return torch.cat(values), {"memory": torch.cat(memories)} if self.memory_size else {}
+        return torch.cat(values), self.state_of(torch.cat(memories))
 
 
 def random_legal(uniform_N: Tensor, legal_NA: Tensor) -> Tensor:

@@ -127,11 +127,11 @@ class Policy(ABC):
         self.network.load_state_dict(all_like(weights, self.weights(), "weights"))
 
 
-class ValuePolicy(Policy):
-    """A policy that also values states, for algorithms that learn from rollouts.
+class NetworkPolicy(Policy):
+    """A policy whose network may have a memory, and may see the previous action and reward.
 
-    Its network has the attributes `memory_size` and `previous`. Its extras are the fields that a
-    rollout stores: the obs, the value, and others.
+    Its network has the attributes `memory_size` and `previous`. A state holds the memory of a
+    network that has one.
     """
 
     @property
@@ -145,11 +145,34 @@ class ValuePolicy(Policy):
     def initial_state(self, num_envs: int) -> State:
         if not self.memory_size:
             return {}
-        return {"memory": torch.zeros(num_envs, self.memory_size, device=self.device)}
+        return self.state_of(torch.zeros(num_envs, self.memory_size, device=self.device))
 
     def memory_in(self, state: State, num_envs: int) -> Tensor:
         """The memory (N, S) in a state; S is 0 without a memory."""
         return state["memory"] if state else torch.zeros(num_envs, 0, device=self.device)
+
+    def state_of(self, memory_NS: Tensor) -> State:
+        """The state that holds a memory; {} without a memory."""
+        return {"memory": memory_NS} if self.memory_size else {}
+
+    def given(self, inputs: PolicyInputs, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """The observations, the previous actions and rewards (N, P), and the memory (N, S)."""
+        obs_N = to_device(inputs.obs, self.device)
+        return obs_N, self.encoded_previous(inputs), self.memory_in(state, len(obs_N))
+
+    def given_alone(self, obs: Obs, state: State) -> tuple[Tensor, Tensor, Tensor]:
+        """As `given`, for observations without a previous action and reward."""
+        obs_N = to_device(obs, self.device)
+        size = len(obs_N)
+        no_previous_NP = torch.zeros(size, self.previous.width, device=self.device)
+        return obs_N, no_previous_NP, self.memory_in(state, size)
+
+
+class ValuePolicy(NetworkPolicy):
+    """A policy that also values states, for algorithms that learn from rollouts.
+
+    Its extras are the fields that a rollout stores: the obs, the value, and others.
+    """
 
     @abstractmethod
     def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:

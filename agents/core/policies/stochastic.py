@@ -10,10 +10,8 @@ from torch import Tensor
 
 from agents.core.nets.distributions import Distribution, join, masked
 from agents.core.nets.networks import ActorCritic, PolicyNetwork
-from agents.core.nets.previous import PreviousInputs
-from agents.core.policies.policy import Policy, ValuePolicy, begun
+from agents.core.policies.policy import NetworkPolicy, ValuePolicy, begun
 from agents.core.system.compute import Compute
-from agents.core.system.device import to_device
 from agents.core.types.env_rng import EnvRng
 from agents.core.types.spaces import Spaces
 from agents.core.types.step import ActOutput, Obs, PolicyInputs, State
@@ -31,10 +29,9 @@ class ActorCriticPolicy(ValuePolicy):
 
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        obs_N = to_device(inputs.obs, self.device)
-        memory_NS = self.memory_in(begun(state, inputs.is_first_N), len(obs_N))
-        previous_NP = self.encoded_previous(inputs)
-        distribution, value_1N, next_memory_NS = self._step(obs_N, memory_NS, previous_NP)
+        given = self.given(inputs, begun(state, inputs.is_first_N))
+        obs_N, previous_NP, memory_NS = given
+        distribution, value_1N, next_memory_NS = self._step(*given)
         legal_NA = self.legal(inputs)
         distribution = masked(distribution, legal_NA)
         action_1NK = distribution.sample(rng, exploration)
@@ -49,29 +46,22 @@ class ActorCriticPolicy(ValuePolicy):
         if legal_NA is not None:
             extras["legal"] = legal_NA
         action_N = self.spaces.playable(action_1NK[0].cpu().numpy())
-        return ActOutput(action_N, {"memory": next_memory_NS} if state else {}, extras)
+        return ActOutput(action_N, self.state_of(next_memory_NS), extras)
 
     @torch.no_grad()
     def state_values(self, inputs: PolicyInputs, state: State) -> Tensor:
-        obs_N = to_device(inputs.obs, self.device)
-        memory_NS = self.memory_in(state, len(obs_N))
-        return self._step(obs_N, memory_NS, self.encoded_previous(inputs))[1][0]
+        return self._step(*self.given(inputs, state))[1][0]
 
     def observed(self, obs_TN: Tensor) -> None:
         self.network.normalizer.update(obs_TN)
 
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
-        obs_N = to_device(obs, self.device)
-        given = self.memory_in(state, len(obs_N)), self._no_previous(len(obs_N))
-        distribution, value_1N, _ = self._step(obs_N, *given)
+        distribution, value_1N, _ = self._step(*self.given_alone(obs, state))
         return {"values": value_1N[0], **describe(distribution)}
 
-    def _no_previous(self, num_envs: int) -> Tensor:
-        return torch.zeros(num_envs, self.previous.width, device=self.device)
-
     def _step(
-        self, obs_N: Tensor, memory_NS: Tensor, previous_NP: Tensor
+        self, obs_N: Tensor, previous_NP: Tensor, memory_NS: Tensor
     ) -> tuple[Distribution, Tensor, Tensor]:
         """The network's distribution, values and next memory for observations, as one step."""
         parts = self.compute.infer(self.network.step, obs_N, memory_NS, previous_NP)
@@ -92,21 +82,19 @@ def make_actor_critic(config: Any, spaces: Spaces, device: torch.device) -> Acto
     return ActorCriticPolicy(network, spaces, compute, config.eval_temperature)
 
 
-class ClonePolicy(Policy):
+class ClonePolicy(NetworkPolicy):
     """Draws from a policy network (`agents.core.nets.networks.PolicyNetwork`)."""
 
     explores_by = "temperature"
     most_exploration = float("inf")
 
-    @property
-    def previous(self) -> PreviousInputs:
-        return self.network.previous
-
     @torch.no_grad()
     def act(self, inputs: PolicyInputs, state: State, rng: EnvRng, exploration: float) -> ActOutput:
-        distribution = self.distribution(inputs.obs, self.encoded_previous(inputs))
+        given = self.given(inputs, begun(state, inputs.is_first_N))
+        distribution, next_memory_NS = self._step(*given)
         distribution = masked(distribution, self.legal(inputs))
-        return ActOutput(self._playable(distribution.sample(rng, exploration)), state)
+        action_N = self._playable(distribution.sample(rng, exploration))
+        return ActOutput(action_N, self.state_of(next_memory_NS))
 
     def _playable(self, action_NK: Tensor) -> np.ndarray:
         """Converts the distribution's actions to the environment's."""
@@ -114,20 +102,18 @@ class ClonePolicy(Policy):
 
     @torch.no_grad()
     def diagnostics(self, obs: Obs, state: State) -> dict[str, Tensor]:
-        return describe(self.distribution(obs))
+        distribution, _ = self._step(*self.given_alone(obs, state))
+        return describe(distribution)
 
-    def distribution(self, obs: Obs, previous_NP: Tensor | None = None) -> Distribution:
-        """The distribution of actions for observations (N, ...).
+    def _step(self, *given: Tensor) -> tuple[Distribution, Tensor]:
+        """The network's distribution for observations, and the memory after them.
 
         Args:
-            previous_NP: previous actions and rewards, encoded; None stands for an episode's start.
+            given: observations, previous actions and rewards, and memory.
         """
-        obs_N = to_device(obs, self.device)
-        if not self.previous.enabled:
-            return join(self.compute.infer(self.network, obs_N))
-        if previous_NP is None:
-            previous_NP = torch.zeros(len(obs_N), self.previous.width, device=self.device)
-        return join(self.compute.infer(self.network, obs_N, previous_NP))
+        parts = self.compute.infer(self.network.act, *given)
+        distributions, memories = zip(*parts, strict=True)
+        return join(distributions), torch.cat(memories)
 
 
 def make_clone(config: Any, spaces: Spaces, device: torch.device) -> ClonePolicy:

@@ -50,7 +50,7 @@ MOST_METRICS_BYTES = 1 << 30
 DIRECTORIES = ("checkpoints", "best", "replay", "videos", "wandb")
 """The directories within a run to which files are written."""
 
-FILES = ("config.json", "metrics.jsonl", "eval.json", "wandb-id")
+FILES = ("config.json", "metrics.jsonl", "eval.json", "confusion.json", "wandb-id")
 
 Reference = dict[str, Any]
 """The location and proof of a chunk: {"file": relative path, "bytes": int, "crc32": int}."""
@@ -181,6 +181,11 @@ class Run:
         """Writes eval.json: the result of the final or a later evaluation."""
         text = json.dumps(score, indent=2) + "\n"
         files.write_atomically(self.path / "eval.json", text.encode())
+
+    def save_confusion(self, confusion: dict[str, Any]) -> None:
+        """Writes confusion.json: a clone's choices in its last validation, as {step, ...}."""
+        text = json.dumps(confusion) + "\n"
+        files.write_atomically(self.path / "confusion.json", text.encode())
 
     def config(self) -> dict[str, Any]:
         """All of config.json: {"joystick": format, "version", "algo", "config", "env_spec"}."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from agents.core.data.confusion import Confusion
 from agents.core.optimize.learner import Learner, Part, WeightAverage
 from agents.core.policies.policy import Policy
 from agents.core.system.codec import all_like
@@ -106,8 +107,14 @@ class OnlineAlgorithm(Algorithm):
 class OfflineAlgorithm(Algorithm):
     """An algorithm that learns from demonstrations.
 
-    Its config has `validate_every_steps` and `patience`.
+    Its config is an `agents.core.data.settings.ValidatedDemoConfig`.
+
+    Attributes:
+        confusion: the choices of demonstrator and policy in the last validation; None if they are
+            not counted.
     """
+
+    confusion: Confusion | None = None
 
     @abstractmethod
     def validate(self) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from agents.core.data.settings import BaselineConfig, ReplayConfig
 from agents.core.math.schedules import ALLOWED, Linear, constant
 from agents.core.nets.settings import (
     ActorCriticConfig,
+    BurnInConfig,
     NetworkConfig,
     PreviousConfig,
     QNetworkConfig,
@@ -227,7 +228,7 @@ class TargetNetworkConfig(EpsilonConfig, QNetworkConfig, MinibatchConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueConfig(TargetNetworkConfig):
+class ValueConfig(TargetNetworkConfig, BurnInConfig):
     """The settings of every agent that learns the values of actions from bootstrapped returns."""
 
     title: ClassVar[str] = "Learning"
@@ -236,17 +237,11 @@ class ValueConfig(TargetNetworkConfig):
     """θ chooses the next action, and θ⁻ values it (https://arxiv.org/abs/1509.06461)."""
     rescale_values: bool = False
     """Values have a smaller scale, h(Q), for large rewards (https://arxiv.org/abs/1805.11593)."""
-    burn_in_steps: Steps = 0
-    """These many steps before a sequence only warm up a core (R2D2)."""
 
     def validate(self) -> None:
         super().validate()
-        self.at_least(0, "burn_in_steps")
         if self.draws_sequences:
             self.multiple_of("sequence_steps", "batch_size")
-        if self.core == "none":
-            steps = self.burn_in_steps
-            require(steps == 0, "burn_in_steps", steps, "0 without --core lstm or --core gru")
 
 
 @dataclass(frozen=True, kw_only=True)

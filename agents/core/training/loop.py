@@ -177,6 +177,7 @@ class Training:
         self.owes_evaluation = False
         logger.metrics(self.step, result.metrics() | self.trainer.compared(result.mean))
         logger.message(f"evaluation: {result}")
+        self.trainer.evaluated(result.mean)
         self.callbacks.on_evaluation(self, result)
         # At equal scores the later weights win, because they are trained for longer.
         if result.mean >= self.best_score:

@@ -67,6 +67,9 @@ class Trainer(ABC):
     def train_round(self, step: int, logger: Reporter) -> dict[str, Tensor]:
         """Trains the round that begins at `step`; returns metrics to average."""
 
+    def evaluated(self, score: float) -> None:  # noqa: B027
+        """Takes note of the mean return of an evaluation."""
+
     def compared(self, score: float) -> dict[str, float]:
         """The mean return of an evaluation from 0 (random play) to 1 (the demonstrator).
 

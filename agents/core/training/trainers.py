@@ -176,7 +176,8 @@ class OnlineTrainer(Trainer):
 class OfflineTrainer(Trainer):
     """Trains on demonstrations: each demonstrated step in a minibatch counts as a step.
 
-    Training ends early when `patience` validations in a row do not lower the least loss.
+    Training ends early when `patience` validations in a row do not lower the least loss; or, as
+    `stop_by` says, when so many evaluations do not raise the best mean return.
     """
 
     name = "offline"
@@ -204,7 +205,9 @@ class OfflineTrainer(Trainer):
         self.round_steps = agent.horizon_steps
         self.every_steps = agent.config.validate_every_steps
         self.patience = agent.config.patience or float("inf")
+        self.stop_by = agent.config.stop_by
         self.least_loss = float("inf")
+        self.best_return = -float("inf")
         self.in_vain = 0
 
     @property
@@ -225,15 +228,33 @@ class OfflineTrainer(Trainer):
         if not means:
             return
         logger.metrics(step, means)
-        better = means["validation/loss"] < self.least_loss
-        self.least_loss = min(self.least_loss, means["validation/loss"])
-        self.in_vain = 0 if better else self.in_vain + 1
+        if self.agent.confusion is not None:
+            logger.confusion(step, self.agent.confusion)
+        loss = means["validation/loss"]
+        self.count("loss", loss < self.least_loss)
+        self.least_loss = min(self.least_loss, loss)
+
+    def evaluated(self, score: float) -> None:
+        self.count("return", score > self.best_return)
+        self.best_return = max(self.best_return, score)
+
+    def count(self, measured: str, better: bool) -> None:
+        """Counts a measurement for the patience, if the config stops by it."""
+        if measured == self.stop_by:
+            self.in_vain = 0 if better else self.in_vain + 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"least_loss": self.least_loss, "in_vain": self.in_vain}
+        return {
+            "least_loss": self.least_loss,
+            "best_return": self.best_return,
+            "in_vain": self.in_vain,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.least_loss = schema.convert(state["least_loss"], float, "least_loss")
+        # Version 0.1 had no best return.
+        best = state.get("best_return", -float("inf"))
+        self.best_return = schema.convert(best, float, "best_return")
         self.in_vain = schema.natural(state["in_vain"], "in_vain")
 
 

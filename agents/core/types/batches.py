@@ -391,41 +391,52 @@ class ReturnSequences:
 
 @dataclass(frozen=True)
 class DemoBatch:
-    """A minibatch of demonstrated steps.
+    """A minibatch of demonstrated steps: B sequences of a burn-in and T steps.
+
+    T is 1 without a core. A loss sees the steps as N = B * T rows.
 
     Attributes:
-        action_BK: the demonstrator's actions, in the form of `agents.core.nets.distributions`.
-        kept_BF: float, the dropout factors of the features: 0, or the scale of a kept feature.
-        weight_B: importance of each step's loss.
-        previous_BP: previous actions and rewards, encoded; width 0 if the network does not see
-            them.
-        legal_BA: bool, the legal actions; None if all are legal.
+        obs_BL, previous_BLP, memory_BS, start_BL, burn_in: the fields of `Inputs`.
+        action_BTK: the demonstrator's actions, in the form of `agents.core.nets.distributions`.
+        kept_BTF: float, the dropout factors of the features: 0, or the scale of a kept feature.
+        weight_BT: importance of each step's loss; 0 without an action to imitate.
+        legal_BTA: bool, the legal actions; None if all are legal.
     """
 
-    obs: Tensor
-    action_BK: Tensor
-    kept_BF: Tensor
-    weight_B: Tensor
-    previous_BP: Tensor
-    legal_BA: Tensor | None = None
+    obs_BL: Tensor
+    previous_BLP: Tensor
+    memory_BS: Tensor
+    start_BL: Tensor
+    action_BTK: Tensor
+    kept_BTF: Tensor
+    weight_BT: Tensor
+    legal_BTA: Tensor | None = None
+    burn_in: int = 0
 
     @property
-    def inputs(self) -> tuple[Tensor | None, ...]:
+    def inputs(self) -> tuple[Inputs, Tensor, Tensor | None]:
         """The arguments of a policy network's `forward`."""
-        return self.obs, self.previous_BP, self.kept_BF, self.legal_BA
+        legal_NA = None if self.legal_BTA is None else self.legal_BTA.flatten(0, 1)
+        fields = (self.obs_BL, self.previous_BLP, self.memory_BS, self.start_BL)
+        return Inputs(*fields, burn_in=self.burn_in), self.kept_BTF.flatten(0, 1), legal_NA
+
+    @property
+    def action_NK(self) -> Tensor:
+        """The demonstrator's actions (N, K)."""
+        return self.action_BTK.flatten(0, 1)
 
     @property
     def size(self) -> int:
-        """Number of steps, B."""
-        return len(self.weight_B)
+        """Number of steps, N."""
+        return self.weight_BT.numel()
 
     @property
     def weight(self) -> Tensor:
-        """Importance of each step's loss."""
-        return self.weight_B
+        """Importance (N,) of each step's loss."""
+        return self.weight_BT.flatten()
 
     def split(self, shards: int) -> list[DemoBatch]:
-        """The minibatch in `shards` nearly equal parts, in order; views, not copies."""
+        """The sequences in `shards` nearly equal parts, in order; views, not copies."""
         return shards_of(self, shards)
 
 
@@ -436,7 +447,7 @@ def joined(batches: list[J]) -> J:
     """Joins several minibatches into one, in order."""
     names = tensors(batches[0])
     whole = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
-    return type(batches[0])(**whole)
+    return replace(batches[0], **whole)
 
 
 M = TypeVar("M", Batch, SequenceBatch, Sequences, ReturnSequences, DemoBatch)

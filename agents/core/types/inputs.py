@@ -1,4 +1,4 @@
-"""The inputs of a value network."""
+"""The inputs of a network: single observations, or sequences of them."""
 
 from __future__ import annotations
 

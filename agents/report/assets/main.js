@@ -1,8 +1,8 @@
 /* The whole page: what is drawn when, keys, theme, and news from a server where there is one. */
 
 const SECTIONS = {
-  runs: "Runs", curves: "Curves", scores: "Scores", speed: "Speed", settings: "Settings",
-  films: "Films", demos: "Demonstrations",
+  runs: "Runs", curves: "Curves", scores: "Scores", choices: "Choices", speed: "Speed",
+  settings: "Settings", films: "Films", demos: "Demonstrations",
 };
 
 const THEMES = { auto: "Theme: auto", light: "Theme: light", dark: "Theme: dark" };
@@ -12,6 +12,7 @@ function render() {
   renderRuns(shown);
   renderCurves(shown);
   renderScores(shown);
+  renderChoices(shown);
   renderSpeed(shown);
   renderSettings();
   renderFilms(shown);
@@ -27,7 +28,9 @@ function showTheme() {
 function start() {
   index();
   byId("title").textContent = data.title;
-  byId("nav").append(...Object.entries(SECTIONS).map(([id, text]) => el("a", {
+  const sections = Object.entries(SECTIONS).filter(([id]) =>
+    id !== "choices" || data.runs.some((run) => run.choices));
+  byId("nav").append(...sections.map(([id, text]) => el("a", {
     href: `#${id}`,
     // The address keeps what has been chosen.
     onclick: (event) => { event.preventDefault(); byId(id).scrollIntoView(); },
