@@ -13,6 +13,7 @@ from rich.table import Table
 from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
 from demos.metadata import FILE, Metadata
+from demos.states import States
 from envs import EnvSpec, UserError
 from envs.action_names import action_name
 from envs.files import TEMPORARY, is_regular
@@ -67,6 +68,24 @@ def statistics(dataset: Dataset, episodes: list[Episode], *, skip_damaged: bool)
             named = f"action {value}" + (f" {name}" if name != str(value) else "")
             table.add_row(cell(named), f"{'█' * round(40 * share)} {share:.1%}")
     return table
+
+
+def add_states(table: Table, states: States) -> None:
+    """Adds rows to a table of statistics: the kinds of states, and the decisions in them."""
+    kinds = len(states.visits_C)
+    table.add_row("kinds of states", f"{states.effective_kinds:.1f} of {kinds}, by their entropy")
+    table.add_row("coverage", f"an episode visits {states.covered:.1%} of the kinds")
+    if states.action_entropy is not None:
+        known = f"{states.mean_entropy:.2f} bits in a kind of state"
+        table.add_row("choice", f"{known}, {states.action_entropy:.2f} bits without one")
+    if states.repeated is None:
+        table.add_row("repeated states", "not counted: too many")
+        return
+    alike = ""
+    if states.alike is not None and states.alike[2] > 0:
+        first, second, share = states.alike
+        alike = f"; episodes {first} and {second} share most, {share:.1%}"
+    table.add_row("repeated states", f"{states.repeated:.1%} are in several episodes{alike}")
 
 
 def duplicates(episodes: Iterable[Episode | Damage]) -> list[list[int]]:

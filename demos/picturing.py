@@ -10,6 +10,7 @@ import numpy as np
 
 from demos.dataset import Dataset, write
 from demos.episode import Episode
+from demos.states import States
 from envs import UserError
 from envs.action_names import action_name
 from envs.scores import reference_scores
@@ -24,8 +25,13 @@ MOST_SERIES = 8
 """Largest number of drawn components of an action vector; more could not be distinguished."""
 
 
-def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
+def picture(
+    path: Path, dataset: Dataset, episodes: list[Episode], states: States | None = None
+) -> None:
     """Writes histograms of the returns, lengths and actions of episodes, at least one.
+
+    Args:
+        states: also shows how often the kinds of states occur, and the choice in them.
 
     Raises:
         UserError: the ending of the name is unknown, matplotlib is missing, or writing fails.
@@ -33,10 +39,11 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
     if path.suffix not in ENDINGS:
         raise UserError(f"--picture {path}: its name must end in {', '.join(ENDINGS)}")
     about = dataset.metadata
-    figure = new_figure(12, 3.6)
+    columns = 3 if states is None else 4
+    figure = new_figure(4 * columns, 3.6)
     title = f"{dataset.path.name}: {len(episodes)} episodes of {about.policy}"
     figure.suptitle(plain(title), parse_math=False)
-    returns, lengths, actions = figure.subplots(1, 3)
+    returns, lengths, actions, *of_states = figure.subplots(1, columns)
     returns.hist([each.score for each in episodes], bins=BINS)
     returns.set(xlabel="return", ylabel="episodes")
     for who, score in reference_scores(about.spec.scored_game).items():
@@ -57,7 +64,20 @@ def picture(path: Path, dataset: Dataset, episodes: list[Episode]) -> None:
         actions.hist(numbers, bins=BINS, label=labels, histtype="step")
         actions.set(xlabel="action", ylabel="steps")
         actions.legend()
+    if states is not None:
+        draw_states(of_states[0], states)
     save(figure, path)
+
+
+def draw_states(axes: Any, states: States) -> None:
+    """Draws the kinds of states from the most frequent one, and the entropy of the actions."""
+    order_C = np.argsort(-states.visits_C)
+    axes.bar(np.arange(len(order_C)), states.visits_C[order_C])
+    axes.set(xlabel="kind of state", ylabel="share of the states")
+    if len(states.entropy_C) > 0:
+        beside = axes.twinx()
+        beside.plot(states.entropy_C[order_C], "k.", markersize=4)
+        beside.set(ylabel="choice in it (bits)", ylim=(0, None))
 
 
 def new_figure(width: float, height: float) -> Any:

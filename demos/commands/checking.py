@@ -11,10 +11,11 @@ import tyro
 from rich.console import Console
 
 from demos.dataset import Damage, Dataset, at_least_one, write
-from demos.describing import card, listing, statistics
+from demos.describing import add_states, card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
 from demos.shipped import FOLDER, located, opened
+from demos.states import explored
 from demos.verification import Difference, verify, verify_batched
 from envs import UserError
 from envs.output import tell
@@ -88,18 +89,23 @@ def in_words(difference: Difference | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """Show the returns, lengths and actions of a dataset."""
+    """Show the returns, lengths, actions and states of a dataset."""
 
     dataset: tyro.conf.Positional[Path]  # Directory of the dataset, or a shipped one's name.
     skip_damaged: bool = False  # Ignore damaged episodes instead of stopping with an error.
     picture: Path | None = None  # Also draw histograms into this file: .png, .svg or .pdf.
+    states: bool = False  # Also replay the episodes, and describe their states.
 
     def run(self) -> int:
         dataset = opened(self.dataset)
         episodes = at_least_one(dataset, dataset.episodes(skip_damaged=self.skip_damaged))
+        states = explored(episodes, dataset.metadata.spec) if self.states else None
         if self.picture is not None:
-            picture(self.picture, dataset, episodes)
-        Console().print(statistics(dataset, episodes, skip_damaged=self.skip_damaged))
+            picture(self.picture, dataset, episodes, states)
+        table = statistics(dataset, episodes, skip_damaged=self.skip_damaged)
+        if states is not None:
+            add_states(table, states)
+        Console().print(table)
         return 0
 
 
