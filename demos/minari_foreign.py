@@ -1,15 +1,11 @@
-"""Imports Minari datasets that others made, after a replay of each episode.
-
-If the replay equals Minari's data bit for bit, the episode becomes its seed and actions. If one
-episode of a dataset differs, all its episodes keep Minari's observations.
-"""
+"""Imports Minari datasets that others made, after a replay of each episode (`demos.foreign`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -18,15 +14,12 @@ import pyarrow as pa
 from PIL import Image
 
 import envs
-from demos import provenance
-from demos.dataset import Metadata
-from demos.episode import Episode, Witness
+from demos.episode import Episode
+from demos.foreign import About, Reading, episode, reading
 from demos.minari_files import at, length
-from demos.verification import verify
 from envs import EnvSpec, UserError, kwargs, spaces_of
 from envs.observations import Unfit, reader
 from envs.schema import Malformed
-from envs.tapes import action_dtype, playable_actions, seeds_end
 from envs.text import plain as plain_text
 
 if TYPE_CHECKING:
@@ -35,17 +28,6 @@ if TYPE_CHECKING:
 
 ATARI_ARGUMENTS = ("repeat_action_probability", "full_action_space", "mode", "difficulty")
 """Arguments of ALE's environments that a spec has too; Gymnasium's wrappers do the rest."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A Minari dataset in our types."""
-
-    metadata: Metadata
-    episodes: Iterator[Episode]
-    """Episodes, read one at a time; raises a UserError for an episode that cannot be read."""
-    remark: str = ""
-    """A remark for the user, or ""."""
 
 
 @contextmanager
@@ -114,37 +96,10 @@ def others(
                 except UserError as error:
                     raise UserError(f"episode {index} of {source}: {error}") from None
 
-    faults = {i: why_not_replayable(each) for i, each in enumerate(episodes())}
-    wrong = {i: why for i, why in faults.items() if why}
-    count = f"{len(wrong)} of {theirs.total_episodes} episodes"
-    first = next((f"episode {i}, {why}" for i, why in wrong.items()), "")
-    remark = f"{count} do not replay from seed and actions ({first})" if wrong else ""
-    all_wrong = len(wrong) == theirs.total_episodes
-    if replayable_only and all_wrong:
-        raise UserError(f"{source}: {remark}")
-    if wrong and variant and not replayable_only:
-        raise UserError(f"{source} was made with {variant}, which a spec cannot hold: {remark}")
-    replayable = replayable_only or not wrong
-    metadata = Metadata(
-        spec=spec,
-        policy=policy,
-        created=provenance.now(),
-        command=provenance.command_line(),
-        commit=provenance.commit(),
-        license="NOASSERTION",
-        replayable=replayable,
-    )
-    kept = (
-        replace(each, observations=None) if replayable else each
-        for i, each in enumerate(episodes())
-        if not (replayable and i in wrong)
-    )
-    if wrong:
-        remark += ": they are left out" if replayable else ": all observations are stored"
-        remark += "" if replayable or all_wrong else ", --replayable-only leaves those out"
-        if raw.get("jpeg_encoding", True) and is_image_space(theirs.observation_space):
-            remark += " (they are pictures, which Minari changed by storing them as JPEG)"
-    return Reading(metadata, kept, remark)
+    pictures = raw.get("jpeg_encoding", True) and is_image_space(theirs.observation_space)
+    changed = "they are pictures, which Minari changed by storing them as JPEG" if pictures else ""
+    about = About(spec, policy, source, variant, changed)
+    return reading(about, episodes, replayable_only=replayable_only)
 
 
 def require_whole(data: dict[str, Any], about: dict[str, Any]) -> None:
@@ -228,44 +183,3 @@ def plain(seen: Any, theirs: gymnasium.Space, ours: gymnasium.Space) -> np.ndarr
     except Unfit as unfit:
         raise UserError(f"observations cannot be read: {unfit}") from None
     return rows
-
-
-def episode(
-    spec: EnvSpec,
-    seen: np.ndarray,
-    data: dict[str, Any],
-    seed: int | None,
-    action_space: gymnasium.Space,
-    policy: str,
-) -> Episode:
-    """Makes an episode with its observations; raises a UserError unless it is one whole episode."""
-    rewards = np.asarray(data["rewards"], np.float32)
-    ends = data["terminations"] | data["truncations"]
-    steps = len(rewards)
-    if len(seen) != steps + 1:
-        raise UserError(f"it has {len(seen)} observations, but {steps} steps need {steps + 1}")
-    if ends[:-1].any():
-        raise UserError(f"it ends at step {int(ends.argmax()) + 1} of {steps}")
-    terminated = bool(data["terminations"][-1])
-    witness = Witness(spec, seen[0])
-    for step, obs in enumerate(seen[1:], start=1):
-        last = step == steps
-        witness.step(obs, float(rewards[step - 1]), last and terminated, last and not terminated)
-    return Episode(
-        spec=spec,
-        seed=seed if seed is not None and 0 <= seed < seeds_end(spec) else None,
-        actions=playable_actions(action_space, data["actions"]).astype(action_dtype(action_space)),
-        rewards=rewards,
-        terminated=terminated,
-        digests=witness.digests(),
-        policy=policy,
-        observations=seen[:, -1] if spec.frame_stack > 1 else seen,
-    )
-
-
-def why_not_replayable(episode: Episode) -> str:
-    """Says how the replay of an episode differs from its observations; "" if it does not."""
-    if episode.seed is None:
-        return "its seed is missing"
-    difference = verify(replace(episode, observations=None))
-    return "" if difference is None else f"step {difference.step}: {difference.what}"

@@ -10,9 +10,10 @@ import numpy as np
 
 from demos.dataset import Metadata
 from demos.episode import Episode
+from demos.foreign import Reading
 from demos.minari import KEY, Note, datasets_directory, library
 from demos.minari_files import METADATA_FILE, metadata_of, require_safe
-from demos.minari_foreign import Reading, others, readable, rows
+from demos.minari_foreign import others, readable, rows
 from envs import UserError, schema
 from envs.errors import did_you_mean
 from envs.files import is_regular

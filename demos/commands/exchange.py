@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from demos import minari, minari_import, provenance
+from demos import minari, minari_import, npz_import, provenance
 from demos.dataset import Dataset
 from demos.editing import save
 from demos.shipped import opened
 from envs.output import tell
+
+READERS = {"minari": minari_import.read, "npz": npz_import.read}
+"""The function that reads a dataset of each library."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,10 @@ class Import:
     Episodes that replay are stored as a seed and actions, the others with their observations.
     """
 
-    source: tyro.conf.Positional[str]  # Name of the dataset in that library, or its directory.
-    from_: Annotated[Literal["minari"], tyro.conf.arg(name="from")]  # The other library.
+    source: tyro.conf.Positional[str]
+    """Name of the dataset in that library, its directory, or an .npz file."""
+    from_: Annotated[Literal["minari", "npz"], tyro.conf.arg(name="from")]
+    """The other library; npz is a plain file of NumPy."""
     out: Path  # Directory of the new dataset.
     env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None
     """Environment; None takes the one that the dataset names."""
@@ -47,7 +52,8 @@ class Import:
 
     def run(self) -> int:
         Dataset.require_absent(self.out)
-        reading = minari_import.read(self.source, self.env_id, replayable_only=self.replayable_only)
+        read = READERS[self.from_]
+        reading = read(self.source, self.env_id, replayable_only=self.replayable_only)
         metadata = replace(
             reading.metadata, command=provenance.command_line(), created=provenance.now()
         )
