@@ -14,7 +14,7 @@ from support.refusals import error_line
 from test_demos_cli import demos
 
 import envs
-from demos import Dataset, npz_import
+from demos import Dataset, arrays_import
 from demos.__main__ import main
 
 ENV = "CartPole-v1"
@@ -203,7 +203,7 @@ def test_a_file_larger_than_memory_is_refused_before_it_is_read(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(npz_import, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(arrays_import, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(np, "load", lambda *args, **options: pytest.fail("it was read"))
     file = tmp_path / "games.npz"
     np.savez_compressed(file, **arrays)

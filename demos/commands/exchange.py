@@ -8,13 +8,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from demos import minari, minari_import, npz_import, provenance
+from demos import lerobot_import, minari, minari_import, npz_import, provenance
 from demos.dataset import Dataset
 from demos.editing import save
 from demos.shipped import opened
 from envs.output import tell
 
-READERS = {"minari": minari_import.read, "npz": npz_import.read}
+READERS = {
+    "minari": minari_import.read,
+    "npz": npz_import.read,
+    "lerobot": lerobot_import.read,
+}
 """The function that reads a dataset of each library."""
 
 
@@ -42,8 +46,8 @@ class Import:
     """
 
     source: tyro.conf.Positional[str]
-    """Name of the dataset in that library, its directory, or an .npz file."""
-    from_: Annotated[Literal["minari", "npz"], tyro.conf.arg(name="from")]
+    """Name of the dataset in Minari, its directory, or an .npz file."""
+    from_: Annotated[Literal["minari", "npz", "lerobot"], tyro.conf.arg(name="from")]
     """The other library; npz is a plain file of NumPy."""
     out: Path  # Directory of the new dataset.
     env_id: Annotated[str | None, tyro.conf.arg(name="env")] = None

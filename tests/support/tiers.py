@@ -80,6 +80,7 @@ FULL = {
     "capture",
     "confusion",
     "demo_windows",
+    "demos_lerobot",
     "demos_npz",
     "demos_states",
     "checkpoint_content",
