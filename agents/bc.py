@@ -140,7 +140,7 @@ class BC(OfflineAlgorithm):
     def validate(self) -> dict[str, Tensor]:
         """The loss on held-out steps, and the agreement of the actions with the demonstrator's."""
         held_out = self.demos.held_out
-        if held_out is None:
+        if held_out is None or len(held_out.taught_M) == 0:
             return {}
         window = replace(self.window, steps=min(self.window.steps, held_out.size))
         first_M = held_out.spread_windows(VALIDATION_STEPS, window)
@@ -149,6 +149,8 @@ class BC(OfflineAlgorithm):
             for first_B in first_M.split(self.batches.rows)
         ]
         log_prob_N, chosen_NK, action_NK = (torch.cat(each) for each in zip(*parts, strict=True))
+        if len(log_prob_N) == 0:
+            return {}
         metrics = {
             "validation/loss": -log_prob_N.mean(),
             "validation/agreement": imitation.agreement(chosen_NK, action_NK),

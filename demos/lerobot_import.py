@@ -67,13 +67,15 @@ def loaded(path: Path) -> tuple[Arrays, bool]:
         raise UserError(
             f"has no observation.state, only {plain(sorted(features))}; films are not read"
         )
-    optional = [name for name in ("next.reward",) if name in features]
+    optional = ["next.reward"] if "next.reward" in features else []
     table = rows_of(path, [*states, "action", *ORDER, *optional])
+    if len(table) == 0:
+        raise UserError("has no steps")
     order = np.lexsort([table[name].to_numpy() for name in reversed(ORDER)])
     columns = {name: numbers(table[name])[order] for name in table.column_names}
     episode_N = columns["episode_index"]
-    last_N = np.append(episode_N[1:] != episode_N[:-1], True)
     steps = len(episode_N)
+    last_N = np.append(episode_N[1:] != episode_N[:-1], True)
     rewards = columns.get("next.reward", np.zeros(steps, np.float32))
     arrays = {
         "observations": np.concatenate(

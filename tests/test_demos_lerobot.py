@@ -96,6 +96,9 @@ def spoiled(path: Path, how: str) -> None:
         info.write_text("{}")
     elif how == "damaged":
         (chunk / "episode_000001.parquet").write_bytes(b"PAR1 and nothing")
+    elif how == "no steps":
+        for file in chunk.iterdir():
+            pq.write_table(pq.read_table(file).slice(0, 0), file)
     elif how == "no files":
         for file in chunk.iterdir():
             file.unlink()
@@ -112,6 +115,7 @@ def spoiled(path: Path, how: str) -> None:
         ("no features", "features"),
         ("damaged", "cannot be read as a LeRobot dataset"),
         ("no files", "has no data/*/*.parquet"),
+        ("no steps", "has no steps"),
         ("link", "lerobot"),
     ],
 )
