@@ -118,7 +118,7 @@ class BC(OfflineAlgorithm):
         self.demos = demos
         self.action_names = action_names
         self.reference_scores = demos.reference_scores
-        self.window = window_of(config, policy)
+        self.window = window_of(config, policy, demos.training)
         self.batches = make_loader(config, policy, demos.training, self.window)
         self.horizon_steps = self.batches.batch_size
         normalizer = policy.network.normalizer
@@ -189,11 +189,12 @@ class BC(OfflineAlgorithm):
         self.batches.drawn = schema.natural(state["batches"], "batches")
 
 
-def window_of(config: Config, policy: ClonePolicy) -> Window:
-    """The steps of a row of a minibatch: one without a core."""
+def window_of(config: Config, policy: ClonePolicy, training: Demonstrations) -> Window:
+    """The steps of a row of a minibatch: one without a core, and no more than there are."""
     if not policy.memory_size:
         return ONE_STEP
-    return Window(config.sequence_steps, config.burn_in_steps, policy.memory_size)
+    steps = min(config.sequence_steps, training.size)
+    return Window(steps, config.burn_in_steps, policy.memory_size)
 
 
 def make_loader(

@@ -66,7 +66,8 @@ def loaded(path: Path) -> Arrays:
     with open_regular(path, MOST_FILE_BYTES) as file:
         require_room(sum(each.file_size for each in zipfile.ZipFile(file).infolist()))
         file.seek(0)
-        found = np.load(file, allow_pickle=False)
+        # NumPy refuses pickles unless it is asked for them.
+        found = np.load(file)
         arrays = {ours: found[name] for ours, name in known(list(found.files)).items()}
     missing = [name for name in NEEDED if name not in arrays]
     if "terminations" not in arrays and "truncations" not in arrays:

@@ -240,6 +240,7 @@ OWN_FILES = {
     ("agents.report.serve", "write_bytes"): "in a temporary folder of this process",
     ("demos.dataset", "os.open"): "the directory's descriptor for a lock of older versions",
     ("demos.frames", "np.memmap"): "a temporary file without a name",
+    ("demos.npz_import", "np.load"): "a file that envs.files opened, and whose size is known",
     ("envs.catalog", "read_bytes"): "a ROM of ale-py's",
     ("envs.output", "os.open"): "/dev/null",
     ("envs.scores", "open"): "a table of this package",

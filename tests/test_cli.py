@@ -122,7 +122,10 @@ BAD_VALUES = {
         (["--dropout", "1"], "--dropout 1.0: must be from 0 to below 1"),
         (["--label-smoothing", "-1"], "--label-smoothing -1.0: must be from 0 to below 1"),
         (["--patience", "-1"], "--patience -1: must be at least 0"),
-        (["--core", "lstm"], "--core: {} has no such setting"),
+        (["--core", "lstm", "--batch-size", "30"], "--batch-size 30: must be a multiple of"),
+        (["--core", "gru", "--sequence-steps", "0"], "--sequence-steps 0: must be at least 1"),
+        (["--burn-in-steps", "2"], "--burn-in-steps 2: must be 0 without --core"),
+        (["--patience", "2", "--validate-every-steps", "0"], "must be above 0 with --patience 2"),
         (["--demos", "nowhere"], "no dataset at 'nowhere'"),
     ],
     "c51": [

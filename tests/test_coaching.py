@@ -272,12 +272,12 @@ def test_an_aggregate_draws_all_labeled_steps_alike() -> None:
     assert all(batch.size == 500 for batch in batches)
     for batch in batches:
         # The label is the symbol that the observation shows.
-        assert (batch.action_BK[:, 0] == batch.obs.argmax(dim=1)).all()
+        assert (batch.action_NK[:, 0] == batch.obs_BL[:, 0].argmax(dim=1)).all()
     again = Aggregate(batch_size=500, seed=1)
     again.add(first)
     again.add(second)
     again.drawn = 19
-    assert (again.draw().obs == batches[-1].obs).all()
+    assert (again.draw().obs_BL == batches[-1].obs_BL).all()
 
 
 def test_an_aggregate_counts_each_step_once_on_average() -> None:
@@ -288,7 +288,7 @@ def test_an_aggregate_counts_each_step_once_on_average() -> None:
     data = Aggregate(batch_size=4000, seed=5)
     data.add(demonstrations_of(played[:1]))
     data.add(demonstrations_of(played[1:]))
-    drawn = data.draw().obs
+    drawn = data.draw().obs_BL[:, 0]
     unique, counts = drawn.unique(dim=0, return_counts=True)
     assert len(unique) == data.size
     expected = 4000 / data.size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 from conftest import demonstrations, run_tiny
 from support.devices import CPU
 from support.experts import recall_games
-from support.refusals import refusal
 
 import envs
 from agents import bc, evaluate
@@ -21,7 +19,6 @@ from agents.core.data.demonstrations import DemoLoader, Demonstrations, Window
 from agents.core.nets.networks import PolicyNetwork
 from agents.core.nets.previous import NO_PREVIOUS
 from agents.core.training.building import spaces_of
-from agents.core.training.launch import train
 from agents.core.types.batches import DemoBatch, tensors
 from demos import Dataset
 from demos.frames import decode
@@ -121,24 +118,21 @@ def test_a_minibatch_splits_into_sequences(catch: Demonstrations) -> None:
     assert torch.equal(whole, batch.action_NK)
 
 
-def refused(*args: str) -> str:
-    return refusal(lambda: train("bc", [*args, "--wandb", "disabled"]))
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
+def test_few_steps_make_at_least_one_window(steps: int) -> None:
+    source = demonstrations_of(demonstrations("toy/Catch-v0", 1))
+    assert source.size == 6
+    batches = loader(source, Window(steps=steps + 1), batch_size=steps + 1)
+    for _ in range(20):
+        seen = batches.draw().weight
+        assert torch.equal(seen.diff(), torch.ones(steps))
 
 
-def test_sequences_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> None:
-    catch = ("--env", "toy/Catch-v0", "--demos", str(demonstrations("toy/Catch-v0")))
-    runs = ("--runs-dir", str(tmp_path / "runs"))
-    asked: Sequence[tuple[tuple[str, ...], str]] = [
-        (("--core", "lstm", "--batch-size", "10"), "must be a multiple of sequence_steps 16"),
-        (("--burn-in-steps", "2"), "--burn-in-steps 2: must be 0 without --core lstm"),
-        (
-            ("--core", "gru", "--sequence-steps", "256", "--batch-size", "256"),
-            "--sequence-steps 256: must be at most",
-        ),
-    ]
-    for words, message in asked:
-        assert message in refused(*catch, *runs, *words)
-    assert not (tmp_path / "runs").exists()
+def test_demonstrations_shorter_than_a_sequence_are_one(tmp_path: Path) -> None:
+    few = ("--demos", str(demonstrations("toy/Catch-v0", 1)), "--total-steps", "64")
+    core = ("--core", "lstm", "--sequence-steps", "64", "--batch-size", "64")
+    run = run_tiny(tmp_path, "bc", "--env", "toy/Catch-v0", *few, *core)
+    assert run.restore()[0] >= 64
 
 
 @pytest.mark.parametrize("core", ["lstm", "gru"])

@@ -316,14 +316,11 @@ class DemoLoader:
         num_features: features F that dropout applies to.
         dropout: share of features that dropout sets to 0.
         previous: the encoding of the previous action and reward that the network sees.
-        window: the steps of a row of a minibatch.
+        window: the steps of a row of a minibatch, at most as many as there are.
 
     Attributes:
         drawn: minibatches drawn so far.
         batch_size: steps in a minibatch, at most the number of all steps.
-
-    Raises:
-        UserError: there are fewer steps than a window has.
     """
 
     def __init__(
@@ -346,15 +343,11 @@ class DemoLoader:
         self.dropout = dropout
         self.previous = previous
         self.window = window
+        self.begins = min(window.steps, source.size - window.steps + 1)
         self.whole = len(source.taught_M)
         if window.steps > 1:
             # Whatever step an epoch begins at, so many windows are whole.
-            self.whole = (source.size + 1) // window.steps - 1
-            if self.whole < 1:
-                raise UserError(
-                    f"--sequence-steps {window.steps}: must be at most {(source.size + 1) // 2}"
-                    f" for {source.size} steps of demonstrations"
-                )
+            self.whole = (source.size - self.begins + 1) // window.steps
         self.rows = min(batch_size // window.steps, self.whole)
         self.batch_size = self.rows * window.steps
         self.per_epoch = self.whole // self.rows
@@ -387,7 +380,7 @@ class DemoLoader:
         if steps == 1:
             taught_M = self.source.taught_M
             return taught_M[torch.randperm(len(taught_M), generator=generator)]
-        begin = torch.randint(steps, (), generator=generator)
+        begin = torch.randint(self.begins, (), generator=generator)
         return begin + steps * torch.randperm(self.whole, generator=generator)
 
     def _shifted(self, obs_BL: Tensor, generator: torch.Generator) -> Tensor:
