@@ -64,7 +64,12 @@ def updates_per_step(contender: Contender) -> float:
     return updates
 
 
-EVERY_CONTENDER = [(name, algo) for algo in ("dqn", "ppo", "a2c") for name in CONTENDERS]
+EVERY_CONTENDER = [
+    # A2C's machinery is PPO's.
+    pytest.param(name, algo, marks=pytest.mark.slow if algo == "a2c" else ())
+    for algo in ("dqn", "ppo", "a2c")
+    for name in CONTENDERS
+]
 OTHERS = [
     pytest.param("learner", algo, marks=pytest.mark.slow if algo in SIBLINGS else ())
     for algo in measurable()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ALGORITHMS, OFF_POLICY, module_of, siblings_are_slow, summing, tiny
+from conftest import ALGORITHMS, KINDS, OFF_POLICY, module_of, slow_where, summing, tiny
 from support.learners import make_algorithm
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -105,7 +105,7 @@ def life(learning: Any, steps: int) -> dict[str, Tensor]:
     return learned
 
 
-@pytest.mark.parametrize("algo", siblings_are_slow(ONLINE))
+@pytest.mark.parametrize("algo", slow_where(lambda algo: algo not in (*KINDS, "pqn"), ONLINE))
 def test_only_the_actions_are_waited_for(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
