@@ -181,6 +181,16 @@ def on_each(*cases: Any, quick: Sequence[str] = ALGORITHMS) -> list[Any]:
     return pairs
 
 
+def fast_for_kinds(parameters: Sequence[Any]) -> list[Any]:
+    """The parameters (algorithm, ...); those of `KINDS` are in the fast tier."""
+    return [
+        pytest.param(*each.values, marks=[*each.marks, pytest.mark.fast])
+        if each.values[0] in KINDS and not each.marks
+        else each
+        for each in parameters
+    ]
+
+
 def each_kind() -> list[Any]:
     """Parameters (algorithm): one of each kind; others, whose machinery is the same, are slow."""
     return slow_where(lambda algo: algo not in KINDS, ALGORITHMS)

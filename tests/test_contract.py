@@ -16,6 +16,7 @@ from conftest import (
     TINY,
     each_in_bf16,
     each_kind,
+    fast_for_kinds,
     module_of,
     on_each,
     read_metrics,
@@ -28,7 +29,7 @@ from agents import evaluate
 from agents.core.data.replay import Replay
 from agents.core.training.algorithms import algorithms
 
-ENVS = ["CartPole-v1", "Pong", "toy/Catch-v0"]
+ENVS = ["CartPole-v1", "toy/Catch-v0", "Pong"]
 
 
 @pytest.mark.fast
@@ -36,8 +37,7 @@ def test_every_algorithm_is_under_contract() -> None:
     assert algorithms() == sorted({module_of(algo) for algo in [*ALGORITHMS, *CONTINUOUS]})
 
 
-@pytest.mark.fast
-@pytest.mark.parametrize(("algo", "env_id"), on_each(*ENVS))
+@pytest.mark.parametrize(("algo", "env_id"), fast_for_kinds(on_each(*ENVS)))
 def test_a_tiny_run_trains_with_finite_metrics(tmp_path: Path, algo: str, env_id: str) -> None:
     run = run_tiny(
         tmp_path, algo, "--env", env_id, "--total-steps", "400", "--log-every-steps", "80"

@@ -50,7 +50,9 @@ def given(env_id: str, n_step: int, reward: float | None = None, **changed: Any)
 SHORT = [(env_id, n) for env_id in ("toy/Catch-v0", "CartPole-v1", "Acrobot-v1") for n in (1, 2, 7)]
 
 
-@pytest.mark.parametrize(("env_id", "n_step"), [*SHORT, ("Pong", 7)])
+@pytest.mark.parametrize(
+    ("env_id", "n_step"), [*SHORT, pytest.param("Pong", 7, marks=pytest.mark.full)]
+)
 def test_every_transition_equals_the_reference(env_id: str, n_step: int) -> None:
     known = given(env_id, n_step)
     first = 0

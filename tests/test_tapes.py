@@ -163,7 +163,7 @@ def test_a_new_tape_leaves_the_other_environments_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "frames", "tape_steps", "steps"),
     [
-        ("Breakout", 108_000, 100, 260),
+        pytest.param("Breakout", 108_000, 100, 260, marks=pytest.mark.full),
         ("PongNoFrameskip-v4", 240, 16_384, 100),
         ("CartPole-v1", 0, 40, 130),
         ("LunarLander-v3", 0, 100, 333),
