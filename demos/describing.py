@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
@@ -13,13 +14,15 @@ from rich.table import Table
 from demos.dataset import Damage, Dataset, at_least_one
 from demos.episode import Episode
 from demos.metadata import FILE, Metadata
-from demos.states import States
 from envs import EnvSpec, UserError
 from envs.action_names import action_name
 from envs.files import TEMPORARY, is_regular
 from envs.output import MOST_OF_A_LINE, cell
 from envs.scores import human_normalized, reference_scores
 from envs.text import plain
+
+if TYPE_CHECKING:
+    from demos.states import States
 
 # The keys say whether the episodes are replayable.
 CONTENTS = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from demos.dataset import Dataset, write
 from demos.episode import Episode
-from demos.states import States
 from envs import UserError
 from envs.action_names import action_name
 from envs.scores import reference_scores
 from envs.text import plain
+
+if TYPE_CHECKING:
+    from demos.states import States
 
 ENDINGS = (".png", ".svg", ".pdf")
 

@@ -182,7 +182,7 @@ def on_each(*cases: Any, quick: Sequence[str] = ALGORITHMS) -> list[Any]:
 
 
 def fast_for_kinds(parameters: Sequence[Any]) -> list[Any]:
-    """The parameters (algorithm, ...); those of `KINDS` are in the fast tier."""
+    """Puts the parameters (algorithm, ...) of the algorithms in `KINDS` into the fast tier."""
     return [
         pytest.param(*each.values, marks=[*each.marks, pytest.mark.fast])
         if each.values[0] in KINDS and not each.marks

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -15,10 +16,12 @@ from demos.describing import add_states, card, listing, statistics
 from demos.episode import Episode
 from demos.picturing import picture
 from demos.shipped import FOLDER, located, opened
-from demos.states import explored
 from demos.verification import Difference, verify, verify_batched
-from envs import UserError
+from envs import EnvSpec, UserError
 from envs.output import tell
+
+if TYPE_CHECKING:
+    from demos.states import States
 
 WITHOUT_A_LIST = (
     "the dataset has format 1, without a digest of the whole: a missing last episode or changed"
@@ -99,7 +102,7 @@ class Stats:
     def run(self) -> int:
         dataset = opened(self.dataset)
         episodes = at_least_one(dataset, dataset.episodes(skip_damaged=self.skip_damaged))
-        states = explored(episodes, dataset.metadata.spec) if self.states else None
+        states = states_of(episodes, dataset.metadata.spec) if self.states else None
         if self.picture is not None:
             picture(self.picture, dataset, episodes, states)
         table = statistics(dataset, episodes, skip_damaged=self.skip_damaged)
@@ -107,6 +110,14 @@ class Stats:
             add_states(table, states)
         Console().print(table)
         return 0
+
+
+def states_of(episodes: list[Episode], spec: EnvSpec) -> States:
+    """The statistics of the states of episodes."""
+    # SciPy takes long to import, and no other command needs it.
+    from demos.states import explored
+
+    return explored(episodes, spec)
 
 
 @dataclass(frozen=True, kw_only=True)
